@@ -1,0 +1,1 @@
+"""Asynchronous LLM inference: the core that runs alike on AWS and on one machine."""

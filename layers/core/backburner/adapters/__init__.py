@@ -1,0 +1,1 @@
+"""Ports on AWS: the only place that knows boto3."""

@@ -1,0 +1,168 @@
+"""SageMaker asynchronous inference as a Backend: one invocation a shard.
+
+Facts: `InvokeEndpointAsync` (API reference) takes up to 128,000 bytes inline, or an
+`InputLocation`; `S3OutputPathExtension` and `Filename` name the output object, so that a repeated
+call overwrites its own result instead of making a second one. It has no idempotency token, and no
+API tells how an invocation goes: the result's object, or its absence, is all there is to look at.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from backburner.domain.catalog import Model
+from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
+from backburner.domain.shard import Shard
+from backburner.ports import AttemptState, Blobs, Limits, Look, Submitted
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+#: Largest inline body (API reference, InvokeEndpointAsync, Body).
+INLINE_BYTES = 128_000
+
+VARIANT = "AllTraffic"
+
+_THROTTLED = frozenset({"ThrottlingException", "Throttling", "ServiceUnavailable", "TooManyRequests"})
+_REFUSED = frozenset({"ValidationError", "ValidationException", "AccessDeniedException"})
+
+
+@dataclass(slots=True)
+class SageMakerAsync:
+    """The asynchronous endpoints of one account and Region."""
+
+    blobs: Blobs
+    limits: Limits
+    #: Prefixes that the endpoint configuration gives as S3OutputPath and S3FailurePath, as keys.
+    output_prefix: str = "async/output/"
+    failure_prefix: str = "async/failure/"
+    #: For boto3.client: Region, endpoint URL, credentials.
+    client_options: dict[str, Any] = field(default_factory=dict)
+    _clients: dict[str, Any] = field(default_factory=dict)
+
+    def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
+        body = self.blobs.get(payload) if isinstance(payload, str) else payload
+        source: dict[str, Any] = {"Body": body}
+        if len(body) > INLINE_BYTES:
+            source = {"InputLocation": self.blobs.uri(self._input_key(shard, payload))}
+        try:
+            answer = self._runtime.invoke_endpoint_async(
+                EndpointName=model.endpoint,
+                ContentType="application/jsonl",
+                Accept="application/jsonl",
+                InferenceId=str(shard.ref),
+                S3OutputPathExtension=_extension(shard),
+                Filename=_filename(shard),
+                RequestTTLSeconds=self.limits.request_ttl_seconds,
+                InvocationTimeoutSeconds=self.limits.invocation_timeout_seconds,
+                **source,
+            )
+        except ClientError as error:
+            raise _turned(error) from error
+        except BotoCoreError as error:
+            raise BackendError("SageMaker did not answer.") from error
+        output = answer.get("OutputLocation")
+        return Submitted(
+            output_location=output if output != self.blobs.uri(self._output_key(shard)) else None,
+            failure_location=answer.get("FailureLocation"),
+        )
+
+    def look(self, shard: Shard) -> Look:
+        key = self._output_key(shard)
+        if shard.output_location is not None:
+            key = self.blobs.key_of(shard.output_location) or key
+        if self.blobs.stat(key) is not None:
+            return Look(state=AttemptState.SUCCEEDED, result_key=key)
+        failure = self.blobs.key_of(shard.failure_location) if shard.failure_location else None
+        if failure is not None and self.blobs.stat(failure) is not None:
+            return Look(state=AttemptState.FAILED)
+        return Look(state=AttemptState.UNKNOWN)
+
+    def stop(self, shard: Shard) -> None:
+        """Nothing: SageMaker has no call that takes an invocation back."""
+
+    def instances(self, model: Model) -> int:
+        try:
+            endpoint = self._control.describe_endpoint(EndpointName=model.endpoint)
+        except (ClientError, BotoCoreError):
+            return 0
+        variants = endpoint.get("ProductionVariants", [])
+        return sum(
+            max(v.get("CurrentInstanceCount", 0), v.get("DesiredInstanceCount", 0))
+            for v in variants
+        )
+
+    def wake(self, model: Model, wanted: int) -> None:
+        """Set the capacity at once; the policies take over from there.
+
+        Refused while the endpoint is updating, that is, while it starts already; the alarm on the
+        backlog metric is the second way to wake it.
+        """
+        try:
+            self._control.update_endpoint_weights_and_capacities(
+                EndpointName=model.endpoint,
+                DesiredWeightsAndCapacities=[
+                    {"VariantName": VARIANT, "DesiredInstanceCount": wanted}
+                ],
+            )
+        except (ClientError, BotoCoreError):
+            return
+
+    def _input_key(self, shard: Shard, payload: bytes | str) -> str:
+        if isinstance(payload, str):
+            return payload
+        key = f"batches/{shard.tenant}/{shard.batch_id}/inputs/{shard.id}.jsonl"
+        self.blobs.put(key, payload, content_type="application/jsonl")
+        return key
+
+    def _output_key(self, shard: Shard) -> str:
+        return f"{self.output_prefix}{_extension(shard)}/{_filename(shard)}"
+
+    @property
+    def _runtime(self) -> "SageMakerRuntimeClient":
+        client: SageMakerRuntimeClient = self._client("sagemaker-runtime")
+        return client
+
+    @property
+    def _control(self) -> "SageMakerClient":
+        client: SageMakerClient = self._client("sagemaker")
+        return client
+
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            config = Config(
+                connect_timeout=3,
+                read_timeout=20,
+                retries={"mode": "standard", "total_max_attempts": 3},
+                max_pool_connections=50,
+            )
+            self._clients[service] = boto3.client(
+                service,  # type: ignore[call-overload]
+                config=config,
+                **self.client_options,
+            )
+        return self._clients[service]
+
+
+def _extension(shard: Shard) -> str:
+    return f"{shard.tenant}/{shard.batch_id}"
+
+
+def _filename(shard: Shard) -> str:
+    """At most 32 characters with one dot; one name an attempt."""
+    return f"{shard.id}-a{shard.attempt}.out"
+
+
+def _turned(error: ClientError) -> BackendError:
+    """SageMaker's error as one of ours; whose words stay out of what clients see."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _THROTTLED or status in (429, 503):
+        return BackendThrottled("SageMaker asks for fewer invocations.")
+    if code in _REFUSED:
+        return BackendRefused(f"The model's endpoint refused the requests ({code}).")
+    return BackendError(f"SageMaker failed ({code or status}).")

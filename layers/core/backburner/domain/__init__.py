@@ -1,0 +1,1 @@
+"""Values and decisions: no clock, no randomness, no I/O, no cloud."""

@@ -1,0 +1,246 @@
+"""A batch: requests that one tenant submitted together, and the states it can be in."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from backburner.domain.errors import InvalidRequest
+from backburner.domain.request import Instant, Usage
+
+
+class BatchStatus(StrEnum):
+    """Where a batch stands; the words are OpenAI's."""
+
+    #: Accepted; its lines are being read, checked and cut into shards.
+    VALIDATING = "validating"
+    #: Its shards wait for slots or run.
+    IN_PROGRESS = "in_progress"
+    #: Every line has an outcome; the output and error files are being written.
+    FINALIZING = "finalizing"
+    #: Done: every line came out.
+    COMPLETED = "completed"
+    #: Bad input, or the canary failed.
+    FAILED = "failed"
+    #: The deadline came first; what had finished is in the files.
+    EXPIRED = "expired"
+    #: Asked to stop; what is in flight may still finish.
+    CANCELLING = "cancelling"
+    #: Stopped; what had finished is in the files.
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset(
+    {BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EXPIRED, BatchStatus.CANCELLED}
+)
+
+
+class StopReason(StrEnum):
+    """Why a batch takes no more slots although lines are left."""
+
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    CANARY = "canary"
+
+
+#: Where a stopped batch ends, and the code and words that its unfinished lines get.
+STOPPED: dict[StopReason, tuple[BatchStatus, str, str]] = {
+    StopReason.CANCELLED: (
+        BatchStatus.CANCELLED,
+        "batch_cancelled",
+        "This request was not executed: the batch was cancelled.",
+    ),
+    StopReason.EXPIRED: (
+        BatchStatus.EXPIRED,
+        "batch_expired",
+        "This request could not be executed before the completion window expired.",
+    ),
+    StopReason.CANARY: (
+        BatchStatus.FAILED,
+        "canary_failed",
+        "This request was not executed: too many of the batch's first requests failed.",
+    ),
+}
+
+
+class BatchKind(StrEnum):
+    """How the requests came in, which decides how the result is read."""
+
+    #: A file of lines; ends in an output and an error file.
+    FILE = "file"
+    #: One background response; its result is read by its own id.
+    RESPONSE = "response"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One batch. A single request is a batch of one."""
+
+    tenant: str
+    id: str
+    kind: BatchKind = BatchKind.FILE
+    status: BatchStatus
+    #: Name of the dialect its lines are in and its results come out in.
+    dialect: str = "openai"
+    #: Route that every line must be for.
+    route: str
+    model: str | None = None
+    #: File that the lines are in; None for a single request.
+    input_file_id: str | None = None
+    #: Object that the lines are in, or that holds the original body of a single request.
+    input_key: str | None = None
+    #: Original body of a single request, where it is small.
+    input_inline: bytes | None = None
+    completion_window: str
+    metadata: dict[str, str] = field(default_factory=dict)
+    #: What a bad line does: `fail` the batch, or `skip` the line (it goes to the error file).
+    on_invalid: str = "fail"
+    #: Higher runs first among batches of one deadline.
+    priority: int = 0
+    #: Object of the drop folder that the batch came from.
+    dropped_key: str | None = None
+
+    created_at: Instant
+    expires_at: Instant
+    in_progress_at: Instant | None = None
+    finalizing_at: Instant | None = None
+    completed_at: Instant | None = None
+    failed_at: Instant | None = None
+    expired_at: Instant | None = None
+    cancelling_at: Instant | None = None
+    cancelled_at: Instant | None = None
+
+    #: Set once: no shard is claimed any more, what waits is dropped.
+    stopping: StopReason | None = None
+    #: When shards that are still in flight are given up, once stopping.
+    grace_ends_at: Instant | None = None
+    paused: bool = False
+
+    #: Requests that were accepted: each comes out exactly once.
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    #: Of the failed, those that never ran because their line was invalid.
+    skipped: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    #: Shards planned, by the manifest; retries are not among them.
+    planned_shards: int = 0
+    #: Whether the planned shards after the canary are in the queue.
+    is_released: bool = False
+    #: Shards that have not ended yet, those not released among them.
+    open_shards: int = 0
+    #: Why the batch failed, beside the errors of its lines.
+    failure: str | None = None
+
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def canary_has_ended(self) -> bool:
+        """Whether one shard has ended: until the rest is released, that was the canary."""
+        return self.open_shards < self.planned_shards
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(input_tokens=self.input_tokens, output_tokens=self.output_tokens)
+
+    @property
+    def ended_at(self) -> Instant | None:
+        """When it reached its terminal state."""
+        return self.completed_at or self.failed_at or self.expired_at or self.cancelled_at
+
+    @property
+    def blob_prefix(self) -> str:
+        """Prefix of every object that belongs to the batch alone."""
+        return f"batches/{self.tenant}/{self.id}/"
+
+
+class Step(StrEnum):
+    """What a batch needs next to move on."""
+
+    WAIT = "wait"
+    #: Read the file.
+    PLAN = "plan"
+    #: Queue the planned shards after the canary.
+    RELEASE = "release"
+    #: The canary failed: stop.
+    STOP_CANARY = "stop_canary"
+    #: The deadline came: stop.
+    STOP_EXPIRED = "stop_expired"
+    #: Drop what waits, and after the grace what is in flight.
+    DRAIN = "drain"
+    FINALIZE = "finalize"
+
+
+def next_step(batch: Batch, *, now: Instant, canary_threshold: float) -> Step:
+    """What the batch needs next; reap, and whoever changed the batch, see to it."""
+    if batch.is_terminal:
+        return Step.WAIT
+    if batch.status is BatchStatus.FINALIZING:
+        return Step.FINALIZE
+    if batch.stopping is None and now >= batch.expires_at:
+        return Step.STOP_EXPIRED
+    if batch.status is BatchStatus.VALIDATING:
+        return Step.PLAN
+    if batch.open_shards == 0:
+        return Step.FINALIZE
+    if batch.stopping is not None:
+        return Step.DRAIN
+    if batch.is_released or not batch.canary_has_ended:
+        return Step.WAIT
+    ran, failed = batch.completed + batch.failed - batch.skipped, batch.failed - batch.skipped
+    if ran > 0 and failed / ran >= canary_threshold:
+        return Step.STOP_CANARY
+    return Step.RELEASE
+
+
+METADATA_PAIRS, METADATA_KEY, METADATA_VALUE = 16, 64, 512
+
+
+def checked_metadata(given: Any) -> dict[str, str]:
+    """Return the metadata, or raise InvalidRequest with the limit that it breaks.
+
+    Limits: OpenAI's API reference, "Batch", `metadata`.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InvalidRequest("'metadata' must be an object of strings.", param="metadata")
+    if len(given) > METADATA_PAIRS:
+        raise InvalidRequest(
+            f"'metadata' has {len(given)} pairs; the limit is {METADATA_PAIRS}.", param="metadata"
+        )
+    for key, value in given.items():
+        if len(key) > METADATA_KEY:
+            raise InvalidRequest(
+                f"A key of 'metadata' has {len(key)} characters; the limit is {METADATA_KEY}.",
+                param="metadata",
+            )
+        if not isinstance(value, str) or len(value) > METADATA_VALUE:
+            raise InvalidRequest(
+                f"'metadata.{key}' must be a string of at most {METADATA_VALUE} characters.",
+                param=f"metadata.{key}",
+            )
+    return dict(given)
+
+
+_UNITS = {"m": 60, "h": 3600, "d": 86400}
+WINDOW_MIN_SECONDS, WINDOW_MAX_SECONDS = 15 * 60, 7 * 86400
+
+
+def window_seconds(window: object) -> int:
+    """Seconds of a completion window such as `24h`; raises InvalidRequest outside 15m to 7d."""
+    if isinstance(window, str) and window[-1:] in _UNITS and window[:-1].isascii():
+        number = window[:-1]
+        if number.isdigit() and len(number) < 6:
+            seconds = int(number) * _UNITS[window[-1]]
+            if WINDOW_MIN_SECONDS <= seconds <= WINDOW_MAX_SECONDS:
+                return seconds
+    raise InvalidRequest(
+        "'completion_window' must be a span from '15m' to '7d', such as '24h'.",
+        param="completion_window",
+    )

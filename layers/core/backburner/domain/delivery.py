@@ -1,0 +1,50 @@
+"""A delivery: telling one target that a batch reached its terminal state."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backburner.domain.request import Instant
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    #: Given up after the last attempt; kept and listed.
+    DEAD = "dead"
+
+
+class Channel(StrEnum):
+    """How a target is told."""
+
+    EMAIL = "email"
+    EVENTS = "events"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One message to one target about one batch; at least once, always with the same event id."""
+
+    tenant: str
+    batch_id: str
+    channel: Channel
+    #: Address of the target; empty for the events topic.
+    target: str
+    #: Stable over all attempts: receivers tell repeats by it.
+    event_id: str
+    event_type: str
+    status: DeliveryStatus = DeliveryStatus.PENDING
+    attempts: int = 0
+    created_at: Instant
+    due_at: Instant
+    last_error: str | None = None
+
+
+def pause_seconds(attempts: int) -> float:
+    """Seconds to the next attempt: half a minute, doubling up to an hour."""
+    return min(3600.0, 30.0 * 2.0 ** max(0, attempts - 1))
+
+
+#: Attempts after which a delivery is dead: about half a day.
+MAX_DELIVERY_ATTEMPTS = 16

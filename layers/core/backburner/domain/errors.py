@@ -1,0 +1,105 @@
+"""What can go wrong, by who can act on it.
+
+BackburnerError
+├── Rejected            the caller must change the request
+│   ├── InvalidRequest      a field is wrong; `param` names it
+│   ├── Unauthenticated     no key, or a key nobody knows
+│   ├── NotFound            no such thing for this tenant
+│   ├── StateConflict       the thing is in a state that forbids this, and will stay so
+│   └── TooLarge            over a limit that the message names
+├── Busy                try again later; `retry_after_seconds` says when
+├── Conflict            a condition of a transaction did not hold: someone else was first
+└── BackendError        a backend refused or broke
+    ├── BackendThrottled    the backend asks for less; nothing was started
+    └── BackendRefused      the backend will never take this shard
+"""
+
+
+class BackburnerError(Exception):
+    """Something went wrong in Backburner."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__class__.__doc__)
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class Rejected(BackburnerError):
+    """The request can't be accepted as it is."""
+
+    code: str | None = None
+
+    def __init__(
+        self, message: str | None = None, *, param: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.param = param
+        if code is not None:
+            self.code = code
+
+
+class InvalidRequest(Rejected):
+    """A field of the request is wrong."""
+
+
+class Unauthenticated(Rejected):
+    """No valid API key was given: send `Authorization: Bearer <key>`, `x-api-key` or `api-key`."""
+
+    code = "invalid_api_key"
+
+
+class NotFound(Rejected):
+    """There is no such thing here."""
+
+
+class StateConflict(Rejected):
+    """The thing is in a state that forbids this."""
+
+
+class TooLarge(Rejected):
+    """The request is larger than the limit."""
+
+
+class Busy(BackburnerError):
+    """Too much is going on: try again later."""
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Conflict(BackburnerError):
+    """A condition of the transaction did not hold; nothing of it was written."""
+
+
+class BackendError(BackburnerError):
+    """A backend failed."""
+
+
+class BackendThrottled(BackendError):
+    """The backend asks for less; the shard was not started."""
+
+
+class BackendRefused(BackendError):
+    """The backend will never take this shard."""
+
+
+class InvalidLine(Exception):  # noqa: N818 - a finding about a line, not a failure of ours
+    """One line of an input file can't be run.
+
+    Attributes:
+        code: OpenAI's batch error code, such as `invalid_json_line`.
+        param: the field that is wrong, where one can be named.
+        custom_id: the client's name for the request, where it could still be read.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, param: str | None = None, custom_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+        self.custom_id = custom_id

@@ -1,0 +1,148 @@
+"""A shard: a run of requests of one batch for one model, dispatched as one unit."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backburner.domain.request import Instant, Request
+
+
+class ShardStatus(StrEnum):
+    """Where a shard stands."""
+
+    #: In its pool's queue, by deadline.
+    WAITING = "waiting"
+    #: At the backend, with a slot and a lease.
+    IN_FLIGHT = "in_flight"
+    #: Its result is in; lines to retry went into a new shard.
+    DONE = "done"
+    #: Never to run: cancelled, expired, or the canary failed.
+    DROPPED = "dropped"
+
+
+OPEN = frozenset({ShardStatus.WAITING, ShardStatus.IN_FLIGHT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """What is queued, leased, retried and billed."""
+
+    tenant: str
+    batch_id: str
+    #: Unique in its batch: `00003`, and `00003-2` for the retry of what its second attempt left.
+    id: str
+    status: ShardStatus = ShardStatus.WAITING
+    model: str
+    #: Pool of slots that it needs one of.
+    pool: str
+    #: Least and greatest number of its lines, which need not be all between.
+    first_line: int
+    last_line: int
+    line_count: int
+    #: Object that its requests are in, or the requests themselves where they are small.
+    input_key: str | None = None
+    input_inline: bytes | None = None
+    #: How often it was claimed, its ancestors' attempts included; 0 before the first.
+    attempt: int = 0
+    created_at: Instant
+    deadline: Instant
+    priority: int = 0
+    #: Not claimed before this instant.
+    not_before: Instant = 0.0
+    #: When reap looks whether the result is there although no word came.
+    look_at: Instant | None = None
+    #: When the attempt is given up.
+    lease_ends_at: Instant | None = None
+    claimed_at: Instant | None = None
+    #: Where the backend said that it will put the result, and the failure.
+    output_location: str | None = None
+    failure_location: str | None = None
+    #: Final outcomes of its lines: an object, or inline where they are small.
+    result_key: str | None = None
+    result_inline: bytes | None = None
+
+    @property
+    def ref(self) -> "AttemptRef":
+        return AttemptRef(
+            tenant=self.tenant, batch_id=self.batch_id, shard_id=self.id, attempt=self.attempt
+        )
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRef:
+    """Names one attempt of one shard; travels with it through the backend and back."""
+
+    tenant: str
+    batch_id: str
+    shard_id: str
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.tenant}/{self.batch_id}/{self.shard_id}/{self.attempt}"
+
+    @classmethod
+    def parse(cls, text: str) -> "AttemptRef | None":
+        """The attempt that the text names, or None: it is not one of ours."""
+        parts = text.split("/")
+        if len(parts) != 4 or not parts[3].isdigit():
+            return None
+        return cls(tenant=parts[0], batch_id=parts[1], shard_id=parts[2], attempt=int(parts[3]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Largest shard of a model; the first limit that is reached ends the shard."""
+
+    lines: int
+    bytes: int
+    #: Tokens, estimated from above: bytes of the prompt plus the longest answer.
+    tokens: int
+
+
+@dataclass(slots=True)
+class ShardDraft:
+    """Requests gathered for one shard while a file is read."""
+
+    model: str
+    first_line: int = 0
+    last_line: int = 0
+    line_count: int = 0
+    size: int = 0
+    tokens: int = 0
+
+    def takes(self, request: Request, size: int, cut: Cut) -> bool:
+        """Whether the request still fits; an empty draft takes anything."""
+        return self.line_count == 0 or (
+            self.line_count < cut.lines
+            and self.size + size <= cut.bytes
+            and self.tokens + request.prompt_bytes + request.max_tokens <= cut.tokens
+        )
+
+    def add(self, request: Request, size: int) -> None:
+        self.first_line = self.first_line or request.line
+        self.last_line = request.line
+        self.line_count += 1
+        self.size += size
+        self.tokens += request.prompt_bytes + request.max_tokens
+
+
+def shard_id(number: int) -> str:
+    """Id of the number-th planned shard."""
+    return f"{number:05d}"
+
+
+def retry_id(shard: Shard) -> str:
+    """Id of the shard with the lines that the shard's current attempt left unfinished."""
+    root = shard.id.partition("-")[0]
+    return f"{root}-{shard.attempt}"
+
+
+def queue_position(shard: Shard) -> str:
+    """Sort key in the pool's queue: deadline, then priority, then age, then id."""
+    return (
+        f"{int(shard.deadline * 1000):015d}/{9 - shard.priority:d}"
+        f"/{int(shard.created_at * 1000):015d}/{shard.batch_id}/{shard.id}"
+    )

@@ -1,0 +1,37 @@
+"""Slots: permission to have one more shard in flight at a backend."""
+
+from dataclasses import dataclass
+
+from backburner.domain.request import Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The slots of one (backend, model), with what waits for them and what holds them."""
+
+    id: str
+    #: Slots taken; never above the catalog's capacity.
+    in_flight: int = 0
+    #: Requests in waiting shards.
+    waiting_lines: int = 0
+    #: Requests in shards that hold a slot.
+    running_lines: int = 0
+    #: Requests that ended, and seconds that their attempts took; gives the measured rate.
+    ended_lines: int = 0
+    busy_seconds: float = 0.0
+    #: When capacity was last asked for.
+    woken_at: Instant = 0.0
+
+    @property
+    def backlog(self) -> int:
+        """Requests waiting plus in flight."""
+        return self.waiting_lines + self.running_lines
+
+
+def pool_id(backend: str, model: str) -> str:
+    return f"{backend}:{model}"
+
+
+def tenant_cap(*, capacity: int, share: float) -> int:
+    """Slots that one tenant may hold, so that it can't keep the others out; at least one."""
+    return max(1, int(capacity * share))

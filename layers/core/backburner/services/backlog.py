@@ -1,0 +1,50 @@
+"""Report each pool's backlog: the metric that starts instances, sizes them and lets them go."""
+
+from backburner.domain.backlog import Backlog, measured_rate, wanted_instances
+from backburner.domain.catalog import Model
+from backburner.ports import Environment, Index
+from backburner.services import capacity, records
+
+
+def report_backlog(env: Environment) -> list[Backlog]:
+    """Publish every pool's backlog, zeros too, and have waiting work looked at."""
+    reported = []
+    for model in env.catalog.models.values():
+        backlog = measure(env, model)
+        env.metrics.publish(
+            {
+                "OutstandingRequests": backlog.outstanding,
+                "WaitingRequests": backlog.waiting,
+                "InFlightRequests": backlog.in_flight,
+                "OutstandingRequestsPerInstance": backlog.per_instance,
+                "OldestWaitingSeconds": backlog.oldest_seconds,
+                "WantedInstances": backlog.wanted,
+            },
+            {"EndpointName": model.endpoint},
+        )
+        if backlog.waiting:
+            capacity.kick(env, model.pool)
+        reported.append(backlog)
+    return reported
+
+
+def measure(env: Environment, model: Model) -> Backlog:
+    """The backlog of the model's pool, as of now."""
+    now = env.clock.now()
+    (item,) = env.store.get(records.pool_key(model.pool))
+    pool = records.to_pool(item, model.pool)
+    waiting = env.store.query(model.pool, index=Index.QUEUE, limit=100)
+    oldest = min((float(shard["created_at"]) for shard in waiting), default=now)
+    return Backlog(
+        waiting=pool.waiting_lines,
+        in_flight=pool.running_lines,
+        instances=env.backends[model.backend].instances(model),
+        oldest_seconds=max(0.0, now - oldest),
+        wanted=wanted_instances(
+            pool=pool,
+            rate=measured_rate(pool, slots_per_instance=model.slots_per_instance),
+            earliest_deadline=capacity.earliest_deadline(env, model.pool),
+            now=now,
+            limit=model.max_instances,
+        ),
+    )

@@ -1,0 +1,218 @@
+"""Load batches, see what each needs next, and stop or end them."""
+
+import msgspec
+
+from backburner.domain.batch import (
+    STOPPED,
+    Batch,
+    BatchKind,
+    BatchStatus,
+    Step,
+    StopReason,
+    next_step,
+)
+from backburner.domain.delivery import Channel, Delivery
+from backburner.domain.errors import Conflict, NotFound
+from backburner.domain.finding import Finding
+from backburner.domain.shard import Shard, ShardStatus
+from backburner.ports import Environment, Is, Missing, QueueName
+from backburner.services import manifest, mirror, records, transitions
+
+
+def load(env: Environment, tenant: str, batch_id: str) -> Batch | None:
+    (item,) = env.store.get(records.batch_key(tenant, batch_id))
+    return records.to_batch(item) if item is not None else None
+
+
+def find(
+    env: Environment, tenant: str, batch_id: str, *, kind: BatchKind = BatchKind.FILE
+) -> Batch:
+    """The tenant's batch; raises NotFound."""
+    batch = load(env, tenant, batch_id)
+    if batch is None or batch.kind is not kind:
+        noun = "Batch" if kind is BatchKind.FILE else "Response"
+        raise NotFound(f"No such {noun} object: {batch_id}", param="id")
+    return batch
+
+
+def page(
+    env: Environment, tenant: str, *, after: str | None, limit: int
+) -> tuple[list[Batch], bool]:
+    """Batches of a tenant, newest first, and whether there are more."""
+    items = env.store.query(f"{tenant}/batches", after=after, limit=limit + 1, newest_first=True)
+    return [records.to_batch(item) for item in items[:limit]], len(items) > limit
+
+
+def shards(env: Environment, batch: Batch) -> list[Shard]:
+    """All shards of the batch that were ever queued."""
+    found: list[Shard] = []
+    after: str | None = None
+    while True:
+        items = env.store.query(
+            f"{batch.tenant}/{batch.id}", prefix="shard/", after=after, limit=1000
+        )
+        found.extend(map(records.to_shard, items))
+        if len(items) < 1000:
+            return found
+        after = f"shard/{found[-1].id}"
+
+
+def errors_key(batch: Batch) -> str:
+    return f"errors/{batch.tenant}/{batch.id}.json"
+
+
+def findings(env: Environment, batch: Batch) -> list[Finding]:
+    """Why a failed batch was not accepted or did not go on; empty for any other."""
+    if batch.status is not BatchStatus.FAILED:
+        return []
+    if batch.stopping is not None:
+        code = STOPPED[batch.stopping][1]
+        return [Finding(code=code, message=batch.failure or "")]
+    return msgspec.json.decode(env.blobs.get(errors_key(batch)), type=list[Finding])
+
+
+def reject(env: Environment, batch: Batch, found: list[Finding]) -> None:
+    """Validating → failed: the input can't be run. Does nothing if the batch moved on already."""
+    env.blobs.put(errors_key(batch), msgspec.json.encode(found), content_type="application/json")
+    mirror.reject(env, batch.dropped_key, found)
+    now = env.clock.now()
+    ended = transitions.ended_as(batch, BatchStatus.FAILED, now=now, failure=found[0].message)
+    told = deliveries(env, ended)
+    try:
+        env.store.transact(
+            *transitions.end(
+                batch,
+                ended,
+                deliveries=told,
+                when=(Is("status", BatchStatus.VALIDATING), Missing("stopping")),
+            )
+        )
+    except Conflict:
+        return
+    tell(env, told)
+
+
+def advance(env: Environment, tenant: str, batch_id: str) -> None:
+    """See to what the batch needs next. Safe to call at any time, as often as one likes."""
+    batch = load(env, tenant, batch_id)
+    if batch is None:
+        return
+    message = {"tenant": tenant, "batch_id": batch_id}
+    step = next_step(batch, now=env.clock.now(), canary_threshold=env.limits.canary_threshold)
+    match step:
+        case Step.PLAN | Step.RELEASE:
+            env.queue.send(QueueName.PLAN, message)
+        case Step.FINALIZE:
+            env.queue.send(QueueName.FINALIZE, message)
+        case Step.STOP_CANARY:
+            ran = batch.completed + batch.failed - batch.skipped
+            stop(
+                env,
+                batch,
+                StopReason.CANARY,
+                failure=f"{batch.failed - batch.skipped} of the batch's first {ran} requests "
+                "failed; the rest was not run.",
+            )
+        case Step.STOP_EXPIRED:
+            stop(env, batch, StopReason.EXPIRED)
+        case Step.DRAIN:
+            drain(env, batch)
+        case Step.WAIT:
+            pass
+
+
+def cancel(env: Environment, tenant: str, batch_id: str, *, kind: BatchKind) -> Batch:
+    """Stop a batch; what has finished is kept. Raises NotFound.
+
+    A batch that is stopping or has ended is returned as it is: the caller's dialect decides
+    whether that is an error.
+    """
+    batch = find(env, tenant, batch_id, kind=kind)
+    if batch.is_terminal or batch.status in (BatchStatus.FINALIZING, BatchStatus.CANCELLING):
+        return batch
+    stop(env, batch, StopReason.CANCELLED)
+    return find(env, tenant, batch_id, kind=kind)
+
+
+def stop(env: Environment, batch: Batch, reason: StopReason, *, failure: str | None = None) -> None:
+    """Claim no more of the batch's shards, and drop those that wait."""
+    now = env.clock.now()
+    grace = 0.0 if batch.kind is BatchKind.RESPONSE else env.limits.grace_seconds
+    try:
+        env.store.transact(
+            *transitions.stop(batch, reason, now=now, grace_ends_at=now + grace, failure=failure)
+        )
+    except Conflict:
+        return
+    stopped = load(env, batch.tenant, batch.id)
+    if stopped is not None:
+        drain(env, stopped)
+
+
+def drain(env: Environment, batch: Batch) -> None:
+    """Drop the waiting shards of a stopping batch, and those in flight once the grace is over."""
+    if batch.stopping is None:
+        return
+    queued = shards(env, batch)
+    if not batch.is_released:
+        _drop_unreleased(env, batch, queued)
+    is_over = env.clock.now() >= (batch.grace_ends_at or 0.0)
+    for shard in queued:
+        if shard.status is ShardStatus.WAITING or (
+            is_over and shard.status is ShardStatus.IN_FLIGHT
+        ):
+            try:
+                env.store.transact(*transitions.drop(shard))
+            except Conflict:  # it moved; reap comes again
+                continue
+            if shard.status is ShardStatus.IN_FLIGHT:
+                model = env.catalog.models[shard.model]
+                env.backends[model.backend].stop(shard)
+    after = load(env, batch.tenant, batch.id)
+    if after is not None and after.open_shards == 0 and not after.is_terminal:
+        env.queue.send(QueueName.FINALIZE, {"tenant": batch.tenant, "batch_id": batch.id})
+
+
+def _drop_unreleased(env: Environment, batch: Batch, queued: list[Shard]) -> None:
+    ids = {shard.id for shard in queued}
+    rest = [shard for shard in manifest.load(env, batch) if shard.id not in ids]
+    lines = sum(shard.line_count for shard in rest)
+    try:
+        env.store.transact(*transitions.drop_unreleased(batch, shards=len(rest), lines=lines))
+    except Conflict:
+        return
+
+
+def deliveries(env: Environment, ended: Batch) -> list[Delivery]:
+    """What is to be told of a batch that ended, and to whom. One stable event id for all."""
+    now = env.clock.now()
+    noun = "batch" if ended.kind is BatchKind.FILE else "response"
+    targets = [(Channel.EVENTS, "")]
+    if address := ended.metadata.get("notify_email"):
+        targets.append((Channel.EMAIL, address))
+    return [
+        Delivery(
+            tenant=ended.tenant,
+            batch_id=ended.id,
+            channel=channel,
+            target=target,
+            event_id=f"evt_{ended.id}",
+            event_type=f"{noun}.{ended.status}",
+            created_at=now,
+            due_at=now + 60.0,
+        )
+        for channel, target in targets
+    ]
+
+
+def tell(env: Environment, told: list[Delivery]) -> None:
+    """Have the deliveries made."""
+    for delivery in told:
+        env.queue.send(
+            QueueName.DELIVER,
+            {
+                "tenant": delivery.tenant,
+                "batch_id": delivery.batch_id,
+                "channel": delivery.channel,
+            },
+        )

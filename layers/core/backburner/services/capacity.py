@@ -1,0 +1,49 @@
+"""Have waiting work looked at, and capacity started for it."""
+
+from backburner.domain.backlog import measured_rate, wanted_instances
+from backburner.domain.catalog import Model
+from backburner.domain.errors import Conflict
+from backburner.domain.request import Instant
+from backburner.ports import Below, Environment, Index, QueueName, Update
+from backburner.services import records
+
+
+def kick(env: Environment, pool: str, *, delay_seconds: float = 0) -> None:
+    """Have the pool's queue looked at."""
+    env.queue.send(QueueName.DISPATCH, {"pool": pool}, delay_seconds=delay_seconds)
+
+
+def wake_if_asleep(env: Environment, model: Model) -> None:
+    """Ask for the instances that the work is worth, at most once per cool-down.
+
+    The update's condition lets one caller through; whoever comes second finds `woken_at` new.
+    """
+    now = env.clock.now()
+    (item,) = env.store.get(records.pool_key(model.pool))
+    pool = records.to_pool(item, model.pool)
+    since = now - env.limits.wake_cooldown_seconds
+    if pool.backlog == 0 or pool.woken_at > since:
+        return
+    guard = Update(
+        records.pool_key(model.pool), set={"woken_at": now}, when=(Below("woken_at", since),)
+    )
+    try:
+        env.store.transact(guard)
+    except Conflict:
+        return
+    backend = env.backends[model.backend]
+    wanted = wanted_instances(
+        pool=pool,
+        rate=measured_rate(pool, slots_per_instance=model.slots_per_instance),
+        earliest_deadline=earliest_deadline(env, model.pool),
+        now=now,
+        limit=model.max_instances,
+    )
+    if backend.instances(model) < wanted:
+        backend.wake(model, wanted)
+
+
+def earliest_deadline(env: Environment, pool: str) -> Instant | None:
+    """Deadline of the shard that is next in the pool's queue."""
+    items = env.store.query(pool, index=Index.QUEUE, limit=1)
+    return records.to_shard(items[0]).deadline if items else None

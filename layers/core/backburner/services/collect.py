@@ -1,0 +1,206 @@
+"""Take in the result of a shard: what stands, what is tried again, what is left to do."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from backburner.domain.batch import Batch, BatchKind, BatchStatus
+from backburner.domain.delivery import Delivery
+from backburner.domain.errors import Conflict, NotFound
+from backburner.domain.request import Outcome, Usage
+from backburner.domain.retry import Sorted, sort_outcomes
+from backburner.domain.shard import AttemptRef, Shard, ShardStatus, retry_id
+from backburner.ports import Environment, Is, Write
+from backburner.services import batches, capacity, records, transitions
+
+_TRIES = 10
+
+
+def collect_result(env: Environment, ref: AttemptRef, *, result_key: str) -> None:
+    """The backend says that it wrote the attempt's result to this object.
+
+    Does nothing if the shard has ended already. If the object is not there, the lines are tried
+    again: `missing_result`.
+    """
+    shard = _load_open(env, ref)
+    if shard is None:
+        return
+    try:
+        data = env.blobs.get(result_key)
+    except NotFound:
+        data = b""
+    requests = _requests(env, shard)
+    named = dict(env.shards.head(line) for line in requests)
+    outcomes = list(env.shards.outcomes(named, iter(data.split(b"\n"))))
+    if _save(env, shard, requests, outcomes):
+        env.blobs.delete(result_key)
+
+
+def collect_failure(env: Environment, ref: AttemptRef, *, code: str, reason: str) -> None:
+    """The attempt failed as a whole: each of its lines did.
+
+    Args:
+        env: the world.
+        ref: the attempt.
+        code: `backend_failed` and `attempt_lost` are tried again, anything else is final.
+        reason: in words that a client may see: nothing of ours, no account ids.
+    """
+    shard = _load_open(env, ref)
+    if shard is None:
+        return
+    requests = _requests(env, shard)
+    outcomes = [
+        Outcome(line=line, custom_id=custom_id, code=code, message=reason)
+        for line, custom_id in map(env.shards.head, requests)
+    ]
+    _save(env, shard, requests, outcomes)
+
+
+def _load_open(env: Environment, ref: AttemptRef) -> Shard | None:
+    (item,) = env.store.get(records.shard_key(ref.tenant, ref.batch_id, ref.shard_id))
+    shard = records.to_shard(item) if item is not None else None
+    return shard if shard is not None and shard.is_open else None
+
+
+def _requests(env: Environment, shard: Shard) -> list[bytes]:
+    data = shard.input_inline
+    if data is None:
+        data = env.blobs.get(shard.input_key or "")
+    return data.split(b"\n")[:-1]
+
+
+def _save(env: Environment, shard: Shard, requests: list[bytes], outcomes: list[Outcome]) -> bool:
+    """Commit the outcomes; False if another result of the shard was first."""
+    for _ in range(_TRIES):
+        parted = sort_outcomes(outcomes, attempt=shard.attempt, policy=env.limits.retry)
+        done = _store_outcomes(env, shard, parted)
+        retry = _retry_shard(env, shard, requests, parted)
+        batch = batches.load(env, shard.tenant, shard.batch_id)
+        if batch is None:
+            return False
+        writes, told = _writes(env, batch, shard, done, parted, retry)
+        try:
+            env.store.transact(*writes)
+        except Conflict:
+            seen = _load_open(env, shard.ref)
+            if seen is None:
+                return False
+            shard = seen
+            continue
+        batches.tell(env, told)
+        if retry is not None:
+            pause = max(0.0, retry.not_before - env.clock.now())
+            capacity.kick(env, retry.pool, delay_seconds=pause)
+        elif batch.kind is BatchKind.FILE:
+            batches.advance(env, batch.tenant, batch.id)
+        capacity.kick(env, shard.pool)
+        return True
+    raise Conflict(f"shard {shard.ref} keeps changing")
+
+
+def _store_outcomes(env: Environment, shard: Shard, parted: Sorted) -> Shard:
+    """The shard as done, with its final outcomes inline or in an object of this attempt."""
+    kept = b"".join(env.shards.keep(outcome) + b"\n" for outcome in parted.final)
+    done = replace(
+        shard,
+        status=ShardStatus.DONE,
+        look_at=None,
+        lease_ends_at=None,
+        output_location=None,
+        failure_location=None,
+    )
+    if len(kept) <= env.limits.inline_bytes:
+        return replace(done, result_inline=kept)
+    key = f"batches/{shard.tenant}/{shard.batch_id}/results/{shard.id}-a{shard.attempt}.jsonl"
+    env.blobs.put(key, kept, content_type="application/jsonl")
+    return replace(done, result_key=key)
+
+
+def _retry_shard(
+    env: Environment, shard: Shard, requests: list[bytes], parted: Sorted
+) -> Shard | None:
+    """A new, smaller shard of the lines that are tried again; finished lines are not in it."""
+    if not parted.retry:
+        return None
+    again = {outcome.line for outcome in parted.retry}
+    lines = [line for line in requests if env.shards.head(line)[0] in again]
+    data = b"".join(line + b"\n" for line in lines)
+    name = retry_id(shard)
+    now = env.clock.now()
+    retry = replace(
+        shard,
+        id=name,
+        status=ShardStatus.WAITING,
+        first_line=min(again),
+        last_line=max(again),
+        line_count=len(lines),
+        not_before=now + env.limits.retry.pause_seconds(max(1, shard.attempt), env.ids.random()),
+        look_at=None,
+        lease_ends_at=None,
+        claimed_at=None,
+        output_location=None,
+        failure_location=None,
+        input_inline=data,
+        input_key=None,
+    )
+    if len(data) <= env.limits.inline_bytes:
+        return retry
+    key = f"batches/{shard.tenant}/{shard.batch_id}/inputs/{name}.jsonl"
+    env.blobs.put(key, data, content_type="application/jsonl")
+    return replace(retry, input_inline=None, input_key=key)
+
+
+def _writes(
+    env: Environment,
+    batch: Batch,
+    shard: Shard,
+    done: Shard,
+    parted: Sorted,
+    retry: Shard | None,
+) -> tuple[list[Write], list[Delivery]]:
+    completed = sum(outcome.is_success for outcome in parted.final)
+    failed = len(parted.final) - completed
+    usage = sum((outcome.usage for outcome in parted.final), Usage())
+    now = env.clock.now()
+    ending: list[Write] = []
+    told: list[Delivery] = []
+    if batch.kind is BatchKind.RESPONSE and retry is None:
+        ended = transitions.ended_as(
+            batch,
+            BatchStatus.COMPLETED if completed else BatchStatus.FAILED,
+            now=now,
+            completed=completed,
+            failed=failed,
+            open_shards=0,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+        )
+        told = batches.deliveries(env, ended)
+        ending = transitions.end(
+            batch, ended, deliveries=told, when=(Is("status", BatchStatus.IN_PROGRESS),)
+        )
+    writes = transitions.finish(
+        shard,
+        done,
+        completed=completed,
+        failed=failed,
+        usage=usage,
+        retry=retry,
+        now=now,
+        ending=ending,
+    )
+    return writes, told
+
+
+def kept_outcomes(env: Environment, shard: Shard) -> Iterator[Outcome]:
+    """Final outcomes of a shard that is done, sorted by line."""
+    if shard.result_inline is not None:
+        yield from map(env.shards.kept, shard.result_inline.split(b"\n")[:-1])
+    elif shard.result_key is not None:
+        with env.blobs.read(shard.result_key) as stream:
+            for line in stream:
+                yield env.shards.kept(line)
+
+
+def request_names(env: Environment, shard: Shard) -> Mapping[int, str]:
+    """Line number to custom_id of a shard's requests."""
+    return dict(map(env.shards.head, _requests(env, shard)))

@@ -1,0 +1,194 @@
+"""Hand waiting shards to backends, as slots allow."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.catalog import Model
+from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled, Conflict
+from backburner.domain.request import Instant
+from backburner.domain.shard import Shard, ShardStatus
+from backburner.domain.slots import Pool, tenant_cap
+from backburner.ports import Environment, Index, Item, Write
+from backburner.services import capacity, collect, records, transitions
+
+_PAGE = 50
+_TRIES = 5
+
+
+class Verdict(StrEnum):
+    """Whether a shard may be claimed, and if not, what that says of others."""
+
+    CLAIM = "claim"
+    #: This shard can't be claimed (now).
+    SKIP = "skip"
+    #: No slot is free: nothing of the pool can be claimed.
+    POOL_FULL = "pool_full"
+    #: The tenant holds its share: nothing of the tenant can be claimed.
+    TENANT_FULL = "tenant_full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a claim depends on, as it was loaded."""
+
+    shard: Shard | None
+    batch: Batch | None
+    pool: Pool
+    share: int
+
+
+def may_claim(seen: Seen, *, slots: int, cap: int, now: Instant) -> Verdict:
+    """Decide a claim; the transaction insists on the same conditions."""
+    shard, batch = seen.shard, seen.batch
+    if seen.pool.in_flight >= slots:
+        return Verdict.POOL_FULL
+    if seen.share >= cap:
+        return Verdict.TENANT_FULL
+    if shard is None or shard.status is not ShardStatus.WAITING or shard.not_before > now:
+        return Verdict.SKIP
+    if batch is None or batch.status is not BatchStatus.IN_PROGRESS:
+        return Verdict.SKIP
+    if batch.stopping is not None or batch.paused or batch.expires_at <= now:
+        return Verdict.SKIP
+    return Verdict.CLAIM
+
+
+def dispatch(env: Environment, pool: str) -> int:
+    """Claim and send waiting shards of the pool until it is full or none is left.
+
+    Returns:
+        How many were sent.
+    """
+    model = env.catalog.of_pool(pool)
+    if model is None:
+        return 0
+    sent = 0
+    full: set[str] = set()
+    for shard in _waiting(env, pool):
+        if shard.tenant in full:
+            continue
+        verdict, claimed_shard = _claim(env, model, shard)
+        if verdict is Verdict.POOL_FULL:
+            break
+        if verdict is Verdict.TENANT_FULL:
+            full.add(shard.tenant)
+        if claimed_shard is not None:
+            sent += 1
+            if not send(env, model, claimed_shard):
+                break
+    capacity.wake_if_asleep(env, model)
+    return sent
+
+
+def claimed(env: Environment, shard: Shard) -> Shard:
+    """The shard as it is once claimed now."""
+    now = env.clock.now()
+    return replace(
+        shard,
+        status=ShardStatus.IN_FLIGHT,
+        attempt=shard.attempt + 1,
+        claimed_at=now,
+        look_at=now + env.limits.look_seconds,
+        lease_ends_at=now + env.limits.lease_seconds,
+        output_location=None,
+        failure_location=None,
+    )
+
+
+def send(env: Environment, model: Model, shard: Shard) -> bool:
+    """Hand a claimed shard to its backend; False: the backend asks for less.
+
+    The record was there first. If it is unknown whether the backend took the shard, it stays in
+    flight: the notification will come, or the lease will end.
+    """
+    backend = env.backends[model.backend]
+    payload = shard.input_inline if shard.input_inline is not None else shard.input_key
+    try:
+        submitted = backend.submit(shard, model, payload or b"")
+    except BackendThrottled:
+        give_back(env, shard, pause=env.limits.retry.pause_seconds(1, env.ids.random()))
+        return False
+    except BackendRefused as error:
+        collect.collect_failure(env, shard.ref, code="backend_refused", reason=error.message)
+        return True
+    except BackendError:
+        return True
+    if submitted.output_location or submitted.failure_location:
+        watched = replace(
+            shard,
+            output_location=submitted.output_location,
+            failure_location=submitted.failure_location,
+        )
+        _try(env, transitions.watch(shard, watched))
+    return True
+
+
+def give_back(env: Environment, shard: Shard, *, pause: float) -> None:
+    """Make a shard wait again that the backend did not start: the attempt does not count."""
+    waiting = replace(wait(shard), attempt=shard.attempt - 1, not_before=env.clock.now() + pause)
+    if _try(env, transitions.wait_again(shard, waiting)):
+        capacity.kick(env, shard.pool, delay_seconds=pause)
+
+
+def wait(shard: Shard) -> Shard:
+    """The shard as it is when it waits again."""
+    return replace(
+        shard,
+        status=ShardStatus.WAITING,
+        claimed_at=None,
+        look_at=None,
+        lease_ends_at=None,
+    )
+
+
+def _waiting(env: Environment, pool: str) -> Iterator[Shard]:
+    """The pool's queue, in its order, read page by page."""
+    after: str | None = None
+    now = env.clock.now()
+    while True:
+        items = env.store.query(pool, index=Index.QUEUE, after=after, limit=_PAGE)
+        for item in items:
+            after = str(item["queue_sort"])
+            shard = records.to_shard(item)
+            if shard.not_before <= now:
+                yield shard
+        if len(items) < _PAGE:
+            return
+
+
+def _claim(env: Environment, model: Model, waiting: Shard) -> tuple[Verdict, Shard | None]:
+    cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
+    for _ in range(_TRIES):
+        seen = _see(env, waiting)
+        verdict = may_claim(seen, slots=model.slots, cap=cap, now=env.clock.now())
+        if verdict is not Verdict.CLAIM or seen.shard is None:
+            return verdict, None
+        taken = claimed(env, seen.shard)
+        if _try(env, transitions.claim(seen.shard, taken, capacity=model.slots, cap=cap)):
+            return verdict, taken
+    return Verdict.SKIP, None
+
+
+def _see(env: Environment, shard: Shard) -> Seen:
+    items: list[Item | None] = env.store.get(
+        records.shard_key(shard.tenant, shard.batch_id, shard.id),
+        records.batch_key(shard.tenant, shard.batch_id),
+        records.pool_key(shard.pool),
+        records.share_key(shard.tenant, shard.pool),
+    )
+    return Seen(
+        shard=records.to_shard(items[0]) if items[0] is not None else None,
+        batch=records.to_batch(items[1]) if items[1] is not None else None,
+        pool=records.to_pool(items[2], shard.pool),
+        share=int(items[3].get("in_flight", 0)) if items[3] is not None else 0,
+    )
+
+
+def _try(env: Environment, writes: list[Write]) -> bool:
+    try:
+        env.store.transact(*writes)
+    except Conflict:
+        return False
+    return True

@@ -1,0 +1,98 @@
+"""Files that tenants upload and batches write."""
+
+from backburner.domain.errors import NotFound
+from backburner.domain.file import FilePurpose, StoredFile
+from backburner.ports import Absent, Delete, Environment, Put
+from backburner.services import records
+
+
+def blob_key(tenant: str, file_id: str) -> str:
+    return f"files/{tenant}/{file_id}"
+
+
+def result_id(batch_id: str, name: str) -> str:
+    """Id of a batch's `output` or `errors` file: known before the file is there."""
+    return f"file-{batch_id.partition('_')[2]}-{name}"
+
+
+def batch_id_of(file_id: str) -> tuple[str, str] | None:
+    """Batch and `output` or `errors`, if the id is that of a result file."""
+    prefix, dash, name = file_id.rpartition("-")
+    if dash and name in ("output", "errors") and prefix.startswith("file-"):
+        return f"batch_{prefix.removeprefix('file-')}", name
+    return None
+
+
+def add(
+    env: Environment,
+    tenant: str,
+    *,
+    file_id: str,
+    filename: str,
+    purpose: FilePurpose,
+    size: int,
+    expires_at: float | None = None,
+) -> StoredFile:
+    """Record a file whose content is at its blob key already."""
+    file = StoredFile(
+        tenant=tenant,
+        id=file_id,
+        filename=filename,
+        purpose=purpose,
+        size=size,
+        created_at=env.clock.now(),
+        expires_at=expires_at,
+        key=blob_key(tenant, file_id),
+    )
+    env.store.transact(
+        Put(records.file_key(tenant, file_id), records.file_item(file), when=(Absent(),))
+    )
+    return file
+
+
+def find(env: Environment, tenant: str, file_id: str, *, param: str = "file_id") -> StoredFile:
+    """The tenant's file; raises NotFound."""
+    (item,) = env.store.get(records.file_key(tenant, file_id))
+    file = records.to_file(item) if item is not None else None
+    if file is None or (file.expires_at is not None and file.expires_at <= env.clock.now()):
+        raise NotFound(f"No such File object: {file_id}", param=param)
+    return file
+
+
+def page(
+    env: Environment,
+    tenant: str,
+    *,
+    after: str | None,
+    limit: int,
+    newest_first: bool = True,
+    purpose: str | None = None,
+) -> tuple[list[StoredFile], bool]:
+    """Files of a tenant, and whether there are more."""
+    found: list[StoredFile] = []
+    now = env.clock.now()
+    while True:
+        items = env.store.query(
+            f"{tenant}/files", after=after, limit=limit + 1, newest_first=newest_first
+        )
+        for file in map(records.to_file, items):
+            after = file.id
+            if (purpose is None or file.purpose == purpose) and not (
+                file.expires_at is not None and file.expires_at <= now
+            ):
+                found.append(file)
+        if len(items) <= limit or len(found) > limit:
+            return found[:limit], len(found) > limit
+
+
+def delete(env: Environment, tenant: str, file_id: str) -> None:
+    """Remove a file; raises NotFound. A batch that is reading it goes on with its shards."""
+    file = find(env, tenant, file_id)
+    forget(env, file)
+
+
+def forget(env: Environment, file: StoredFile) -> None:
+    """Remove the record first: what is left after a crash is an object that nobody can name."""
+    env.store.transact(Delete(records.file_key(file.tenant, file.id)))
+    if file.key is not None:
+        env.blobs.delete(file.key)

@@ -1,0 +1,75 @@
+"""API keys: whose request it is. Only the hash of a key is stored."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from backburner.domain.errors import InvalidRequest, NotFound, Unauthenticated
+from backburner.domain.request import Instant
+from backburner.ports import Absent, Delete, Environment, Put
+from backburner.services import records
+
+#: Tenants are parts of keys, and of the 64 characters of an attempt's name at SageMaker.
+TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,22}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """What is known about a key."""
+
+    #: Begins like the key itself, to tell keys apart.
+    hint: str
+    tenant: str
+    created_at: Instant
+    digest: str
+
+
+def digest_of(secret: str) -> str:
+    """SHA-256 in hex; enough for a secret of 192 random bits."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def create(env: Environment, tenant: str, *, secret: str | None = None) -> tuple[str, ApiKey]:
+    """Make a key for a tenant; the secret is returned here and never again.
+
+    Raises:
+        InvalidRequest: not a tenant's name.
+    """
+    if not TENANT.fullmatch(tenant):
+        raise InvalidRequest(
+            "A tenant's name has 1 to 23 characters of a-z, 0-9 and '-'.", param="tenant"
+        )
+    secret = secret or f"bb-{env.ids.secret()}"
+    key = ApiKey(
+        hint=secret[:8], tenant=tenant, created_at=env.clock.now(), digest=digest_of(secret)
+    )
+    item = msgspec.to_builtins(key)
+    env.store.transact(Put(records.api_key_key(key.digest), item, when=(Absent(),)))
+    return secret, key
+
+
+def authenticate(env: Environment, secret: str | None) -> str:
+    """The tenant that the key belongs to; raises Unauthenticated."""
+    if not secret:
+        raise Unauthenticated
+    (item,) = env.store.get(records.api_key_key(digest_of(secret)))
+    if item is None:
+        raise Unauthenticated("The API key is not valid.")
+    return str(item["tenant"])
+
+
+def all_keys(env: Environment) -> list[ApiKey]:
+    """Every key, of every tenant; for the operator."""
+    items = env.store.query("keys", limit=1000)
+    return sorted((msgspec.convert(i, ApiKey) for i in items), key=lambda key: key.created_at)
+
+
+def revoke(env: Environment, hint: str) -> ApiKey:
+    """Remove the one key that begins so; raises NotFound if none or several do."""
+    found = [key for key in all_keys(env) if key.hint.startswith(hint) or hint.startswith(key.hint)]
+    if len(found) != 1:
+        raise NotFound(f"{len(found)} keys begin with '{hint}'.", param="key")
+    env.store.transact(Delete(records.api_key_key(found[0].digest)))
+    return found[0]

@@ -1,0 +1,256 @@
+"""Read a batch's file once: check every line, group by model, cut into shards."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.catalog import Model
+from backburner.domain.context import Fit, estimate_fit, room_for_prompt
+from backburner.domain.errors import Conflict, InvalidLine
+from backburner.domain.finding import Finding
+from backburner.domain.request import Outcome, Request
+from backburner.domain.shard import Shard, ShardDraft, shard_id
+from backburner.ports import MAX_WRITES, Environment
+from backburner.services import batches, capacity, files, manifest, transitions
+
+#: Shards released in one transaction; beside them stand the check and one update a pool.
+RELEASE_SHARDS = MAX_WRITES // 2
+
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What has been found while the file is read."""
+
+    env: Environment
+    batch: Batch
+    drafts: dict[str, tuple[ShardDraft, list[bytes]]] = field(default_factory=dict)
+    planned: list[Shard] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    invalid: int = 0
+    skipped: list[bytes] = field(default_factory=list)
+    total: int = 0
+
+    @property
+    def fails(self) -> bool:
+        """Whether the batch can't run any more: what is left of the file is only checked."""
+        return bool(self.invalid) and self.batch.on_invalid == "fail"
+
+
+def plan(env: Environment, tenant: str, batch_id: str) -> None:
+    """Plan a batch that is validating, or release the rest of one whose canary passed.
+
+    May run twice, also at once: ids, cuts and objects come out the same, and one wins.
+    """
+    batch = batches.load(env, tenant, batch_id)
+    if batch is None:
+        return
+    if batch.status is BatchStatus.VALIDATING and batch.stopping is None:
+        _plan(env, batch)
+    elif batch.status is BatchStatus.IN_PROGRESS and not batch.is_released:
+        release(env, batch)
+
+
+def _plan(env: Environment, batch: Batch) -> None:
+    reading = _Reading(env, batch)
+    stat = env.blobs.stat(batch.input_key or "")
+    if stat is None:
+        _fail(env, reading, Finding(code="invalid_request", message="The input file was deleted."))
+        return
+    with env.blobs.read(stat.key) as stream:
+        for number, data in numbered_lines(stream, env.limits.line_bytes):
+            _take(reading, number, data)
+    for model in list(reading.drafts):
+        _cut(reading, model)
+    if reading.total == 0 and not reading.invalid:
+        _fail(env, reading, Finding(code="empty_batch", message="The input file has no requests."))
+    elif reading.fails:
+        _fail(env, reading)
+    else:
+        _start(env, reading)
+
+
+def numbered_lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | None]]:
+    """Lines that are not blank, numbered from 1, without BOM and line end; None for one too long.
+
+    Splits on LF alone: the other separators that Unicode knows may stand inside strings.
+    """
+    number = 0
+    while data := stream.readline(limit + 3):
+        number += 1
+        is_long = len(data.rstrip(b"\r\n")) > limit
+        while not data.endswith(b"\n") and (more := stream.readline(1 << 20)):
+            data = more
+        if number == 1:
+            data = data.removeprefix(BOM)
+        if is_long:
+            yield number, None
+        elif data := data.strip(b"\r\n\t "):
+            yield number, data
+
+
+def _take(reading: _Reading, number: int, data: bytes | None) -> None:
+    limits = reading.env.limits
+    try:
+        if reading.total + reading.invalid >= limits.file_lines:
+            raise InvalidLine(
+                "too_many_tasks", f"The file has more than {limits.file_lines} requests."
+            )
+        if data is None:
+            raise InvalidLine(
+                "line_too_long", f"This line is longer than {limits.line_bytes} bytes."
+            )
+        dialect = reading.env.dialects[reading.batch.dialect]
+        request = dialect.parse(number, data, route=reading.batch.route)
+        model = _model(reading, request)
+    except InvalidLine as finding:
+        _reject(reading, number, finding)
+    else:
+        reading.total += 1
+        if not reading.fails:
+            _add(reading, request, model)
+
+
+def _model(reading: _Reading, request: Request) -> Model:
+    """The request's model; raises InvalidLine if it can't run the request."""
+    first = reading.seen.setdefault(request.custom_id, request.line)
+    named = {"custom_id": request.custom_id}
+    if first != request.line:
+        raise InvalidLine(
+            "duplicate_custom_id",
+            f"The custom_id '{request.custom_id[:64]}' was used on line {first} already.",
+            param="custom_id",
+            **named,
+        )
+    model = reading.env.catalog.get(request.model)
+    if model is None:
+        raise InvalidLine(
+            "model_not_found",
+            f"The model '{request.model[:64]}' does not exist.",
+            param="body.model",
+            **named,
+        )
+    if request.route not in model.routes:
+        raise InvalidLine(
+            "url_mismatch",
+            f"The model '{model.name}' does not serve {request.route}.",
+            param="url",
+            **named,
+        )
+    if _is_too_long(reading.env, request, model, reading.batch.dialect):
+        raise InvalidLine(
+            "context_length_exceeded",
+            f"The prompt and 'max_tokens' do not fit into the model's context window of "
+            f"{model.context_window} tokens.",
+            param="body.messages",
+            **named,
+        )
+    return model
+
+
+def _is_too_long(env: Environment, request: Request, model: Model, dialect: str) -> bool:
+    fit = estimate_fit(request, model)
+    count = env.tokenizers.get(model.name)
+    if fit is Fit.DOUBTFUL and count is not None:
+        text = env.dialects[dialect].prompt(request)
+        return count(text) > room_for_prompt(request, model)
+    return fit is Fit.TOO_LONG
+
+
+def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:
+    reading.invalid += 1
+    if reading.batch.on_invalid == "skip":
+        outcome = Outcome(
+            line=number,
+            custom_id=finding.custom_id or f"line-{number}",
+            code=finding.code,
+            message=finding.message,
+        )
+        reading.skipped.append(reading.env.shards.keep(outcome))
+    elif len(reading.findings) < reading.env.limits.reported_errors:
+        reading.findings.append(
+            Finding(line=number, code=finding.code, message=finding.message, param=finding.param)
+        )
+
+
+def _add(reading: _Reading, request: Request, model: Model) -> None:
+    line = reading.env.shards.encode(request) + b"\n"
+    draft, lines = reading.drafts.setdefault(model.name, (ShardDraft(model=model.name), []))
+    if not draft.takes(request, len(line), model.cut):
+        _cut(reading, model.name)
+        draft, lines = reading.drafts.setdefault(model.name, (ShardDraft(model=model.name), []))
+    draft.add(request, len(line))
+    lines.append(line)
+    if not reading.planned and draft.line_count >= reading.env.limits.canary_lines:
+        _cut(reading, model.name)
+
+
+def _cut(reading: _Reading, model_name: str) -> None:
+    """End the model's current shard: write its requests, note it for the manifest."""
+    draft, lines = reading.drafts.pop(model_name)
+    model = reading.env.catalog.models[model_name]
+    batch = reading.batch
+    name = shard_id(len(reading.planned) + 1)
+    data = b"".join(lines)
+    shard = Shard(
+        tenant=batch.tenant,
+        batch_id=batch.id,
+        id=name,
+        model=model_name,
+        pool=model.pool,
+        first_line=draft.first_line,
+        last_line=draft.last_line,
+        line_count=draft.line_count,
+        created_at=batch.created_at,
+        deadline=batch.expires_at,
+        priority=batch.priority,
+        input_key=f"{batch.blob_prefix}inputs/{name}.jsonl",
+    )
+    reading.env.blobs.put(shard.input_key or "", data)
+    reading.planned.append(shard)
+
+
+def _start(env: Environment, reading: _Reading) -> None:
+    batch = reading.batch
+    if reading.skipped:
+        env.blobs.put(manifest.skipped_key(batch), b"".join(s + b"\n" for s in reading.skipped))
+    manifest.save(env, batch, reading.planned)
+    models = {shard.model for shard in reading.planned}
+    planned = transitions.Planned(
+        total=reading.total + reading.invalid,
+        skipped=reading.invalid,
+        shards=len(reading.planned),
+        output_file_id=files.result_id(batch.id, "output"),
+        error_file_id=files.result_id(batch.id, "errors"),
+        model=models.pop() if len(models) == 1 else None,
+    )
+    is_small = reading.total < env.limits.canary_from_lines
+    has_canary = not is_small or len(reading.planned) > RELEASE_SHARDS
+    first = reading.planned[:1] if has_canary else reading.planned
+    with suppress(Conflict):  # cancelled meanwhile, or planned by another
+        env.store.transact(*transitions.start(batch, planned, first, now=env.clock.now()))
+    for pool in {shard.pool for shard in first}:
+        capacity.kick(env, pool)
+    batches.advance(env, batch.tenant, batch.id)
+
+
+def release(env: Environment, batch: Batch) -> None:
+    """Queue every planned shard that is not queued yet, once the canary has ended."""
+    if not batch.canary_has_ended:
+        return
+    queued = {shard.id for shard in batches.shards(env, batch)}
+    rest = [shard for shard in manifest.load(env, batch) if shard.id not in queued]
+    with suppress(Conflict):  # stopping, or released by another
+        for start in range(0, len(rest), RELEASE_SHARDS):
+            env.store.transact(*transitions.release(batch, rest[start : start + RELEASE_SHARDS]))
+        env.store.transact(*transitions.released(batch))
+    for pool in {shard.pool for shard in rest}:
+        capacity.kick(env, pool)
+
+
+def _fail(env: Environment, reading: _Reading, *findings: Finding) -> None:
+    batches.reject(env, reading.batch, [*findings, *reading.findings])

@@ -1,0 +1,153 @@
+"""How values become items of the store: keys, index entries and attributes, all on one page.
+
+| item | partition | sort | queue index | due index |
+|---|---|---|---|---|
+| batch | `<tenant>/batches` | batch id | | `due/batch` until terminal |
+| single request | `<tenant>/responses` | response id | | `due/batch` until terminal |
+| shard | `<tenant>/<batch id>` | `shard/<id>` | `<pool>` while waiting | `due/shard` while in flight |
+| delivery | `<tenant>/<batch id>` | `delivery/<channel>` | | `due/delivery` while pending |
+| file | `<tenant>/files` | file id | | `due/file` if it expires |
+| upload | `<tenant>/uploads` | object key | | |
+| pool | `pools` | pool id | | |
+| share of a tenant in a pool | `<tenant>/pools` | pool id | | |
+| API key | `keys` | SHA-256 of the key | | |
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from backburner.domain.batch import Batch
+from backburner.domain.delivery import Channel, Delivery, DeliveryStatus
+from backburner.domain.file import StoredFile
+from backburner.domain.request import Instant
+from backburner.domain.shard import Shard, ShardStatus, queue_position
+from backburner.domain.slots import Pool
+from backburner.ports import Item, Key
+
+T = TypeVar("T")
+
+DUE_BATCH, DUE_SHARD, DUE_DELIVERY, DUE_FILE = "due/batch", "due/shard", "due/delivery", "due/file"
+
+_INDEX_ATTRIBUTES = ("queue_key", "queue_sort", "due_key", "due_sort")
+
+
+def batch_key(tenant: str, batch_id: str) -> Key:
+    kind = "responses" if batch_id.startswith("resp_") else "batches"
+    return Key(f"{tenant}/{kind}", batch_id)
+
+
+def shard_key(tenant: str, batch_id: str, shard_id: str) -> Key:
+    return Key(f"{tenant}/{batch_id}", f"shard/{shard_id}")
+
+
+def delivery_key(tenant: str, batch_id: str, channel: Channel) -> Key:
+    return Key(f"{tenant}/{batch_id}", f"delivery/{channel}")
+
+
+def file_key(tenant: str, file_id: str) -> Key:
+    return Key(f"{tenant}/files", file_id)
+
+
+def upload_key(tenant: str, blob_key: str) -> Key:
+    return Key(f"{tenant}/uploads", blob_key)
+
+
+def pool_key(pool: str) -> Key:
+    return Key("pools", pool)
+
+
+def share_key(tenant: str, pool: str) -> Key:
+    return Key(f"{tenant}/pools", pool)
+
+
+def api_key_key(digest: str) -> Key:
+    return Key("keys", digest)
+
+
+def due_sort(at: Instant, *parts: str) -> str:
+    """Sort key of the due index; sorts by time, then by what it belongs to."""
+    return "/".join((f"{max(0, int(at * 1000)):015d}", *parts))
+
+
+def batch_due(batch: Batch, at: Instant) -> dict[str, Any]:
+    """Index attributes of a batch that reap must look at."""
+    return {"due_key": DUE_BATCH, "due_sort": due_sort(at, batch.tenant, batch.id)}
+
+
+def shard_index(shard: Shard) -> dict[str, Any]:
+    """Index attributes of a shard in its state: in the queue, under watch, or neither."""
+    index: dict[str, Any] = dict.fromkeys(_INDEX_ATTRIBUTES)
+    if shard.status is ShardStatus.WAITING:
+        index |= {"queue_key": shard.pool, "queue_sort": queue_position(shard)}
+    elif shard.status is ShardStatus.IN_FLIGHT:
+        look = min(shard.look_at or 0.0, shard.lease_ends_at or 0.0)
+        index |= {
+            "due_key": DUE_SHARD,
+            "due_sort": due_sort(look, shard.tenant, shard.batch_id, shard.id),
+        }
+    return index
+
+
+def batch_item(batch: Batch, *, due_at: Instant) -> dict[str, Any]:
+    return _item(batch) | batch_due(batch, due_at)
+
+
+def shard_item(shard: Shard) -> dict[str, Any]:
+    return _item(shard) | {k: v for k, v in shard_index(shard).items() if v is not None}
+
+
+def delivery_item(delivery: Delivery) -> dict[str, Any]:
+    item = _item(delivery)
+    if delivery.status is DeliveryStatus.PENDING:
+        item |= delivery_due(delivery, delivery.due_at)
+    return item
+
+
+def delivery_due(delivery: Delivery, at: Instant) -> dict[str, Any]:
+    sort = due_sort(at, delivery.tenant, delivery.batch_id, delivery.channel)
+    return {"due_at": at, "due_key": DUE_DELIVERY, "due_sort": sort}
+
+
+def file_item(file: StoredFile) -> dict[str, Any]:
+    item = _item(file)
+    if file.expires_at is not None:
+        item |= {"due_key": DUE_FILE, "due_sort": due_sort(file.expires_at, file.tenant, file.id)}
+    return item
+
+
+def to_batch(item: Item) -> Batch:
+    return _value(item, Batch)
+
+
+def to_shard(item: Item) -> Shard:
+    return _value(item, Shard)
+
+
+def to_delivery(item: Item) -> Delivery:
+    return _value(item, Delivery)
+
+
+def to_file(item: Item) -> StoredFile:
+    return _value(item, StoredFile)
+
+
+def to_pool(item: Item | None, pool: str) -> Pool:
+    """The pool; one that never held anything has no item yet."""
+    return _value(item, Pool) if item is not None else Pool(id=pool)
+
+
+def attributes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values, fit for an Update; None stays: it removes the attribute."""
+    plain: dict[str, Any] = msgspec.to_builtins(dict(values), builtin_types=(bytes,))
+    return plain
+
+
+def _item(value: object) -> dict[str, Any]:
+    plain = msgspec.to_builtins(value, builtin_types=(bytes,))
+    return {name: field for name, field in plain.items() if field is not None}
+
+
+def _value(item: Item, kind: type[T]) -> T:
+    return msgspec.convert(item, kind, builtin_types=(bytes,))

@@ -1,0 +1,209 @@
+"""Take work in: after these functions return, no crash loses it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from backburner.domain.batch import (
+    Batch,
+    BatchKind,
+    BatchStatus,
+    checked_metadata,
+    window_seconds,
+)
+from backburner.domain.errors import Conflict, InvalidRequest, NotFound
+from backburner.domain.file import FilePurpose
+from backburner.domain.request import Request
+from backburner.domain.shard import Shard, shard_id
+from backburner.domain.slots import tenant_cap
+from backburner.ports import Absent, Environment, Key, Put, QueueName
+from backburner.services import capacity, dispatch, files, transitions
+
+#: Routes that a batch may be for.
+ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
+
+PRIORITIES = range(10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBatch:
+    """What a client asks for; checked by `submit_batch`."""
+
+    input_file_id: Any
+    route: Any
+    completion_window: Any = "24h"
+    metadata: Any = field(default_factory=dict)
+    on_invalid: Any = "fail"
+    priority: Any = 0
+    dropped_key: str | None = None
+
+
+def submit_batch(env: Environment, tenant: str, new: NewBatch, *, once: Key | None = None) -> Batch:
+    """Accept a batch of the lines of a file.
+
+    Args:
+        env: the world.
+        tenant: whose it is.
+        new: what is asked for.
+        once: noted with the batch, so that what it names is accepted only once.
+
+    Raises:
+        Conflict: `once` was noted before.
+        InvalidRequest: a field is wrong.
+        NotFound: the tenant has no such file.
+    """
+    route = _route(new.route)
+    seconds = window_seconds(new.completion_window)
+    metadata = checked_metadata(new.metadata)
+    _check_notify(metadata)
+    if new.on_invalid not in ("fail", "skip"):
+        raise InvalidRequest("'x_on_invalid' must be 'fail' or 'skip'.", param="x_on_invalid")
+    if new.priority not in PRIORITIES or isinstance(new.priority, bool):
+        raise InvalidRequest("'priority' must be an integer from 0 to 9.", param="priority")
+    if not isinstance(new.input_file_id, str) or not new.input_file_id:
+        raise InvalidRequest(
+            "'input_file_id' must be the id of an uploaded file.", param="input_file_id"
+        )
+    file = files.find(env, tenant, new.input_file_id, param="input_file_id")
+    if file.purpose is not FilePurpose.BATCH or file.key is None:
+        raise InvalidRequest(
+            f"File '{file.id}' has purpose '{file.purpose}'; a batch needs 'batch'.",
+            param="input_file_id",
+        )
+    now = env.clock.now()
+    batch = Batch(
+        tenant=tenant,
+        id=env.ids.new("batch"),
+        status=BatchStatus.VALIDATING,
+        route=route,
+        input_file_id=file.id,
+        input_key=file.key,
+        completion_window=new.completion_window,
+        metadata=metadata,
+        on_invalid=new.on_invalid,
+        priority=new.priority,
+        dropped_key=new.dropped_key,
+        created_at=now,
+        expires_at=now + seconds,
+    )
+    writes = transitions.accept(batch, check_at=now + env.limits.batch_check_seconds)
+    if once is not None:
+        writes.append(Put(once, {"batch_id": batch.id}, when=(Absent(),)))
+    env.store.transact(*writes)
+    env.queue.send(QueueName.PLAN, {"tenant": tenant, "batch_id": batch.id})
+    return batch
+
+
+def submit_response(
+    env: Environment,
+    tenant: str,
+    *,
+    request: Request,
+    original: bytes,
+    completion_window: str = "24h",
+    metadata: Mapping[str, str] | None = None,
+    priority: int = 0,
+) -> Batch:
+    """Accept one background request, and start it at once if a slot is free.
+
+    Args:
+        env: the world.
+        tenant: whose it is.
+        request: what the model gets.
+        original: the body as the client sent it; kept to show it again.
+        completion_window: span until the request expires.
+        metadata: the client's own.
+        priority: 0 to 9; higher runs first among requests of one deadline.
+
+    Raises:
+        NotFound: no such model.
+    """
+    model = env.catalog.get(request.model)
+    if model is None:
+        raise NotFound(
+            f"The model '{request.model}' does not exist.", param="model", code="model_not_found"
+        )
+    _check_notify(dict(metadata or {}))
+    now = env.clock.now()
+    batch_id = env.ids.new("resp")
+    inline = len(original) <= env.limits.inline_bytes
+    batch = Batch(
+        tenant=tenant,
+        id=batch_id,
+        kind=BatchKind.RESPONSE,
+        status=BatchStatus.IN_PROGRESS,
+        route=request.route,
+        model=request.model,
+        input_inline=original if inline else None,
+        completion_window=completion_window,
+        metadata=dict(metadata or {}),
+        priority=priority,
+        created_at=now,
+        in_progress_at=now,
+        expires_at=now + window_seconds(completion_window),
+        total=1,
+        planned_shards=1,
+        is_released=True,
+        open_shards=1,
+    )
+    line = env.shards.encode(request) + b"\n"
+    shard = Shard(
+        tenant=tenant,
+        batch_id=batch_id,
+        id=shard_id(1),
+        model=model.name,
+        pool=model.pool,
+        first_line=1,
+        last_line=1,
+        line_count=1,
+        created_at=now,
+        deadline=batch.expires_at,
+        priority=priority,
+    )
+    if not inline:
+        batch = replace(batch, input_key=batch.blob_prefix + "original.json")
+        env.blobs.put(batch.blob_prefix + "original.json", original)
+    if len(line) <= env.limits.inline_bytes:
+        shard = replace(shard, input_inline=line)
+    else:
+        shard = replace(shard, input_key=batch.blob_prefix + "inputs/00001.jsonl")
+        env.blobs.put(batch.blob_prefix + "inputs/00001.jsonl", line)
+    check_at = now + env.limits.batch_check_seconds
+    claimed = dispatch.claimed(env, shard)
+    cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
+    try:
+        env.store.transact(
+            *transitions.accept_claimed(
+                batch, claimed, capacity=model.slots, cap=cap, check_at=check_at
+            )
+        )
+    except Conflict:  # no slot is free
+        env.store.transact(*transitions.accept(batch, check_at=check_at, shard=shard))
+        capacity.kick(env, shard.pool)
+    else:
+        dispatch.send(env, model, claimed)
+    capacity.wake_if_asleep(env, model)
+    return batch
+
+
+def _route(given: Any) -> str:
+    if given not in ROUTES:
+        raise InvalidRequest(
+            f"'endpoint' must be one of {', '.join(ROUTES)}.",
+            param="endpoint",
+            code="invalid_endpoint",
+        )
+    return str(given)
+
+
+def _check_notify(metadata: Mapping[str, str]) -> None:
+    address = metadata.get("notify_email")
+    if address is None:
+        return
+    name, at, host = address.rpartition("@")
+    if not (name and at and host) or any(
+        c.isspace() or ord(c) < 32 or c in ",;<>" for c in address
+    ):
+        raise InvalidRequest(
+            "'metadata.notify_email' must be one email address.", param="metadata.notify_email"
+        )

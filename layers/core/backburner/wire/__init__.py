@@ -1,0 +1,1 @@
+"""Formats of others: parse and serialise, no I/O."""

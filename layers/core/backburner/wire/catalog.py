@@ -1,0 +1,50 @@
+"""The catalog as a TOML file: `model/catalog.toml`."""
+
+import tomllib
+from typing import Any
+
+from backburner.domain.catalog import Catalog, Model
+from backburner.domain.errors import InvalidRequest
+from backburner.domain.shard import Cut
+
+_REQUIRED = ("backend", "endpoint", "context_window", "routes", "slots")
+
+
+def parse(text: str) -> Catalog:
+    """Read a catalog; raises InvalidRequest that names the model and the setting."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRequest(f"The catalog is not valid TOML: {error}") from error
+    models = {name: _model(name, entry) for name, entry in document.get("models", {}).items()}
+    if not models:
+        raise InvalidRequest("The catalog names no models.")
+    return Catalog(models)
+
+
+def _model(name: str, entry: dict[str, Any]) -> Model:
+    for setting in _REQUIRED:
+        if setting not in entry:
+            raise InvalidRequest(f"Model '{name}' of the catalog lacks '{setting}'.")
+    shard = entry.get("shard", {})
+    slots = int(entry["slots"])
+    return Model(
+        name=name,
+        backend=entry["backend"],
+        endpoint=entry["endpoint"],
+        context_window=int(entry["context_window"]),
+        routes=tuple(entry["routes"]),
+        slots=slots,
+        slots_per_instance=int(entry.get("slots_per_instance", slots)),
+        max_instances=int(entry.get("max_instances", 1)),
+        cut=Cut(
+            lines=int(shard.get("lines", 500)),
+            bytes=int(shard.get("bytes", 4_000_000)),
+            tokens=int(shard.get("tokens", 2_000_000)),
+        ),
+        template_tokens=int(entry.get("template_tokens", 16)),
+        longest_token_bytes=int(entry.get("longest_token_bytes", 16)),
+        tokenizer=entry.get("tokenizer"),
+        owned_by=entry.get("owned_by", "backburner"),
+        created=int(entry.get("created", 0)),
+    )

@@ -1,0 +1,141 @@
+"""OpenAI's objects, made of domain values: files, batches, models, pages, errors."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from backburner.domain.batch import Batch, BatchStatus, StopReason
+from backburner.domain.catalog import Model
+from backburner.domain.file import FilePurpose, StoredFile
+from backburner.domain.finding import Finding
+from backburner.domain.request import Instant
+
+Object = dict[str, Any]
+
+_INSTANTS = (
+    "in_progress_at",
+    "expires_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+)
+
+
+def file_object(file: StoredFile) -> Object:
+    """A file. `processed` from the start: clients wait for that word.
+
+    `sample_type` and `source` are Mistral's; its client insists on them.
+    """
+    is_upload = file.purpose is FilePurpose.BATCH
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.size,
+        "created_at": int(file.created_at),
+        "expires_at": _seconds(file.expires_at),
+        "filename": file.filename,
+        "purpose": str(file.purpose),
+        "status": "processed",
+        "status_details": None,
+        "sample_type": "batch_request" if is_upload else "batch_result",
+        "source": "upload" if is_upload else "mistral",
+        "mimetype": "application/jsonl",
+    }
+
+
+def running_file_object(batch: Batch, file_id: str, name: str) -> Object:
+    """The output or error file of a batch that still writes it."""
+    since = batch.in_progress_at or batch.created_at
+    file = StoredFile(
+        tenant=batch.tenant,
+        id=file_id,
+        filename=f"{batch.id}_{name}.jsonl",
+        purpose=FilePurpose.BATCH_OUTPUT,
+        size=0,
+        created_at=since,
+    )
+    return file_object(file) | {"x_incomplete": True}
+
+
+def deleted_object(file_id: str) -> Object:
+    return {"id": file_id, "object": "file", "deleted": True}
+
+
+def batch_object(batch: Batch, findings: Iterable[Finding] = ()) -> Object:
+    """A batch, with every key that OpenAI knows: clients rely on the nulls."""
+    errors = [
+        {"code": one.code, "message": one.message, "param": one.param, "line": one.line}
+        for one in findings
+    ]
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "endpoint": batch.route,
+        "model": batch.model,
+        "errors": {"object": "list", "data": errors} if errors else None,
+        "input_file_id": batch.input_file_id,
+        "completion_window": batch.completion_window,
+        "status": shown_status(batch),
+        "output_file_id": batch.output_file_id,
+        "error_file_id": batch.error_file_id,
+        "created_at": int(batch.created_at),
+        **{name: _seconds(getattr(batch, name)) for name in _INSTANTS},
+        "request_counts": {
+            "total": batch.total,
+            "completed": batch.completed,
+            "failed": batch.failed,
+        },
+        "usage": {
+            "input_tokens": batch.input_tokens,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": batch.output_tokens,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": batch.input_tokens + batch.output_tokens,
+        },
+        "metadata": batch.metadata or None,
+        "x_on_invalid": batch.on_invalid,
+        "x_priority": batch.priority,
+        "x_skipped": batch.skipped,
+        "x_paused": batch.paused,
+    }
+
+
+def shown_status(batch: Batch) -> str:
+    """OpenAI's word for where the batch stands: a cancelled one is `cancelling` to its end."""
+    if batch.status is BatchStatus.FINALIZING and batch.stopping is StopReason.CANCELLED:
+        return str(BatchStatus.CANCELLING)
+    return str(batch.status)
+
+
+def model_object(model: Model) -> Object:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": model.owned_by,
+        "x_context_window": model.context_window,
+        "x_routes": list(model.routes),
+    }
+
+
+def page_object(data: Sequence[Object], *, has_more: bool) -> Object:
+    """One page of a list. Without `has_more`, clients would ask for ever."""
+    return {
+        "object": "list",
+        "data": list(data),
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": has_more,
+    }
+
+
+def error_object(
+    message: str, kind: str, *, param: str | None = None, code: str | None = None
+) -> Object:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _seconds(instant: Instant | None) -> int | None:
+    return None if instant is None else int(instant)

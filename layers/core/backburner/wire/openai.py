@@ -1,0 +1,178 @@
+"""The lines of OpenAI's batch files: requests in, results out."""
+
+import re
+from typing import NoReturn
+
+import msgspec
+
+from backburner.domain.errors import InvalidLine, InvalidRequest
+from backburner.domain.request import Outcome, Request
+from backburner.wire import bodies
+
+CUSTOM_ID_LENGTH = 512
+
+#: Deepest nesting of lists and objects in a line, which counts as the first level.
+NESTING = 128
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class _Line(msgspec.Struct):
+    """The members of a line that matter; others are ignored."""
+
+    custom_id: str
+    body: msgspec.Raw
+    method: str | None = None
+    url: str | None = None
+
+
+_read_line = msgspec.json.Decoder(_Line).decode
+_read_json = msgspec.json.Decoder().decode
+_write = msgspec.json.Encoder().encode
+
+#: What decoding raises for bytes that are no JSON.
+_NOT_JSON = (msgspec.DecodeError, ValueError, RecursionError)
+
+_ANSWER = (
+    b'{"id":"batch_req_%b-%d","custom_id":%b,"response":{"status_code":%d,'
+    b'"request_id":"req_%b-%d","body":%b},"error":null}'
+)
+_NO_ANSWER = b'{"id":"batch_req_%b-%d","custom_id":%b,"response":null,"error":%b}'
+
+
+class OpenAIDialect:
+    """OpenAI's format of batch files (API reference, "Batch": request input and output)."""
+
+    def __init__(self, *, nesting: int = NESTING) -> None:
+        self._nesting = nesting
+
+    def parse(self, line: int, data: bytes, *, route: str) -> Request:
+        """Read one line of an input file; the body's bytes are kept as they are.
+
+        Args:
+            line: its number, from 1.
+            data: without the newline.
+            route: that the batch is for.
+
+        Raises:
+            InvalidLine: with `custom_id` set, where that is valid.
+        """
+        try:
+            head = _read_line(data)
+            body = _read_json(head.body)
+            if not data.isascii():
+                data.decode()  # the members that are ignored must be text as well
+        except _NOT_JSON:
+            _explain(data, route)
+        custom_id = head.custom_id
+        if not (0 < len(custom_id) <= CUSTOM_ID_LENGTH and custom_id.isprintable()):
+            _check_custom_id(custom_id)
+        if (head.url is not None and head.url != route) or head.method not in (None, "POST"):
+            _check_head(custom_id, head.method, head.url, route)
+        if type(body) is not dict:
+            raise _invalid("'body' must be an object.", "body", custom_id)
+        if data.count(b"{") + data.count(b"[") > self._nesting:
+            self._check_nesting(custom_id, body)
+        try:
+            asked = bodies.measure(route, body)
+        except InvalidRequest as error:
+            raise _invalid(error.message, f"body.{error.param}", custom_id) from None
+        return Request(
+            line=line,
+            custom_id=custom_id,
+            model=body["model"],
+            route=route,
+            body=bytes(head.body),
+            prompt_bytes=asked.prompt_bytes,
+            message_count=asked.message_count,
+            max_tokens=asked.max_tokens,
+        )
+
+    def prompt(self, request: Request) -> str:
+        """The text that the model will read."""
+        return bodies.text(request.route, _read_json(request.body))
+
+    def render(self, outcome: Outcome, *, batch_id: str) -> bytes:
+        """One line of an output or error file; the same outcome gives the same bytes."""
+        suffix = batch_id.partition("_")[2].encode()
+        custom_id = _write(outcome.custom_id)
+        if outcome.status_code:
+            return _ANSWER % (
+                suffix,
+                outcome.line,
+                custom_id,
+                outcome.status_code,
+                suffix,
+                outcome.line,
+                _one_line(outcome.body),
+            )
+        reason = _write({"code": outcome.code, "message": outcome.message})
+        return _NO_ANSWER % (suffix, outcome.line, custom_id, reason)
+
+    def _check_nesting(self, custom_id: str, body: object) -> None:
+        """Counted only where there are enough brackets: most lines never come here."""
+        if bodies.nesting(body) >= self._nesting:
+            raise _invalid(
+                f"This line is nested deeper than {self._nesting} levels.", "body", custom_id
+            )
+
+
+def _explain(data: bytes, route: str) -> NoReturn:
+    """Say what is wrong with a line that could not be read as a request."""
+    try:
+        line = _read_json(data)
+        data.decode()
+    except UnicodeDecodeError:
+        raise InvalidLine("invalid_json_line", "This line is not valid UTF-8.") from None
+    except RecursionError:
+        raise InvalidLine("invalid_json_line", "This line is nested too deeply.") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidLine(
+            "invalid_json_line", f"This line is not parseable as valid JSON: {error}."
+        ) from None
+    if not isinstance(line, dict):
+        raise InvalidLine("invalid_json_line", "This line is not a JSON object.")
+    custom_id = line.get("custom_id")
+    _check_custom_id(custom_id)
+    _check_head(custom_id, line.get("method"), line.get("url"), route)
+    raise _invalid("'body' must be an object.", "body", custom_id)
+
+
+def _check_custom_id(given: object) -> None:
+    if not isinstance(given, str):
+        problem = "must be a string" if given is not None else "is missing"
+    elif not 0 < len(given) <= CUSTOM_ID_LENGTH:
+        problem = f"has {len(given)} characters; it must have 1 to {CUSTOM_ID_LENGTH}"
+    elif _CONTROL.search(given):
+        problem = "must not contain control characters"
+    else:
+        return
+    raise InvalidLine("invalid_request", f"'custom_id' {problem}.", param="custom_id")
+
+
+def _check_head(custom_id: str, method: object, url: object, route: str) -> None:
+    if method is not None and (not isinstance(method, str) or method.upper() != "POST"):
+        raise _invalid("'method' must be 'POST'.", "method", custom_id)
+    if url is not None and url != route:
+        raise InvalidLine(
+            "url_mismatch",
+            f"'url' must be the batch's endpoint, '{route}'.",
+            param="url",
+            custom_id=custom_id,
+        )
+
+
+def _invalid(message: str, param: str, custom_id: str) -> InvalidLine:
+    return InvalidLine("invalid_request", message, param=param, custom_id=custom_id)
+
+
+def _one_line(body: bytes) -> bytes:
+    """A model's answer, fit for one line of a file: clients split on `\\r` as well."""
+    if body[:1] == b"{" and b"\n" not in body and b"\r" not in body:
+        return body
+    if not body:
+        return b"null"
+    try:
+        return msgspec.json.format(body, indent=-1)
+    except _NOT_JSON:
+        return _write(body.decode(errors="replace"))

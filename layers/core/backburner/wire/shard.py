@@ -1,0 +1,139 @@
+"""Shards as they travel to a model's container and back, and outcomes as they are kept.
+
+| object | one line |
+|---|---|
+| input of a shard | `{"line", "custom_id", "url", "body"}`; the container ignores `custom_id` |
+| result of a shard | `{"line", "status_code", "body"}`, as `model/` answers |
+| kept outcomes | `{"line", "custom_id", "status_code", "body", "code", "message", …}`, sorted by line |
+"""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from backburner.domain.request import Outcome, Request, Usage
+
+
+class _Input(msgspec.Struct):
+    line: int
+    custom_id: str
+    url: str
+    body: msgspec.Raw
+
+
+class _Head(msgspec.Struct):
+    line: int
+    custom_id: str
+
+
+class _Result(msgspec.Struct):
+    line: int
+    status_code: int
+    body: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Answer(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class _Kept(msgspec.Struct, omit_defaults=True):
+    line: int
+    custom_id: str
+    status_code: int = 0
+    body: msgspec.Raw = msgspec.Raw(b"")
+    code: str | None = None
+    message: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+_encode = msgspec.json.Encoder().encode
+_head = msgspec.json.Decoder(_Head).decode
+_result = msgspec.json.Decoder(_Result).decode
+_kept = msgspec.json.Decoder(_Kept).decode
+_answer = msgspec.json.Decoder(_Answer).decode
+
+MISSING = ("missing_result", "The model's server returned no result for this request.")
+
+
+class JsonlShards:
+    """The one format in which shards travel: JSON lines."""
+
+    def encode(self, request: Request) -> bytes:
+        return _encode(
+            _Input(request.line, request.custom_id, request.route, msgspec.Raw(request.body))
+        )
+
+    def head(self, line: bytes) -> tuple[int, str]:
+        head = _head(line)
+        return head.line, head.custom_id
+
+    def outcomes(
+        self, requests: Mapping[int, str], result: Iterator[bytes]
+    ) -> Iterator[Outcome]:
+        found: dict[int, Outcome] = {}
+        for data in result:
+            outcome = _outcome(data, requests)
+            if outcome is not None:
+                found.setdefault(outcome.line, outcome)
+        code, message = MISSING
+        for line, custom_id in requests.items():
+            yield found.get(line) or Outcome(
+                line=line, custom_id=custom_id, code=code, message=message
+            )
+
+    def keep(self, outcome: Outcome) -> bytes:
+        return _encode(
+            _Kept(
+                outcome.line,
+                outcome.custom_id,
+                outcome.status_code,
+                msgspec.Raw(outcome.body or b"null"),
+                outcome.code,
+                outcome.message,
+                outcome.usage.input_tokens,
+                outcome.usage.output_tokens,
+            )
+        )
+
+    def kept(self, line: bytes) -> Outcome:
+        kept = _kept(line)
+        return Outcome(
+            line=kept.line,
+            custom_id=kept.custom_id,
+            status_code=kept.status_code,
+            body=bytes(kept.body) if kept.status_code else b"",
+            code=kept.code,
+            message=kept.message,
+            usage=Usage(input_tokens=kept.input_tokens, output_tokens=kept.output_tokens),
+        )
+
+
+def _outcome(data: bytes, requests: Mapping[int, str]) -> Outcome | None:
+    """The outcome in one line of a result; None if it is garbage or of none of the requests."""
+    try:
+        result = _result(data)
+        custom_id = requests.get(result.line)
+        if custom_id is None or not 100 <= result.status_code <= 599:  # noqa: PLR2004
+            return None
+        body = bytes(result.body)
+        if not body.startswith(b"{"):
+            return None
+        body.decode()  # what msgspec hands through raw may still be broken UTF-8
+        usage = _answer(body).usage if result.status_code < 300 else None  # noqa: PLR2004
+        return Outcome(
+            line=result.line,
+            custom_id=custom_id,
+            status_code=result.status_code,
+            body=body,
+            usage=Usage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
+            if usage
+            else Usage(),
+        )
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,1 @@
+"""The ports on one machine: SQLite, a directory, and this process."""

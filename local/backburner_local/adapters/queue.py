@@ -1,0 +1,236 @@
+"""The queues in SQLite: messages that are hidden while someone works on them."""
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec.json
+
+from backburner.domain.request import Instant
+from backburner.ports import Clock
+from backburner_local.adapters.sqlite import Database
+
+#: Longest delay of a message: SQS's limit (API reference, SendMessage).
+MAX_DELAY_SECONDS = 900
+#: Receives after which a message is a dead letter, where a queue names no number.
+MAX_RECEIVES = 5
+
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS messages (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        queue TEXT NOT NULL,
+        body TEXT NOT NULL,
+        sent_at REAL NOT NULL,
+        visible_at REAL NOT NULL,
+        receives INTEGER NOT NULL DEFAULT 0,
+        receipt INTEGER NOT NULL DEFAULT 0,
+        dead_at REAL
+    )""",
+    """CREATE INDEX IF NOT EXISTS messages_live ON messages (queue, visible_at, id)
+        WHERE dead_at IS NULL""",
+    """CREATE INDEX IF NOT EXISTS messages_dead ON messages (queue, id)
+        WHERE dead_at IS NOT NULL""",
+)
+_SEND = "INSERT INTO messages (queue, body, sent_at, visible_at) VALUES (?, ?, ?, ?)"
+#: Those received too often become dead letters and are not received again.
+_RECEIVE = """UPDATE messages SET
+        dead_at = CASE WHEN receives >= :max_receives THEN :now END,
+        receives = receives + (receives < :max_receives),
+        receipt = receipt + 1,
+        visible_at = :hidden_until
+    WHERE id IN (
+        SELECT id FROM messages WHERE queue = :queue AND visible_at <= :now AND dead_at IS NULL
+        ORDER BY visible_at, id LIMIT :limit
+    )
+    RETURNING id, queue, body, receives, receipt, sent_at, dead_at"""
+_DELETE = "DELETE FROM messages WHERE id = ? AND receipt = ? AND dead_at IS NULL"
+_RELEASE = "UPDATE messages SET visible_at = ? WHERE id = ? AND receipt = ? AND dead_at IS NULL"
+_DEAD = """SELECT id, queue, body, receives, receipt, sent_at FROM messages
+    WHERE queue = ? AND dead_at IS NOT NULL ORDER BY id"""
+_REDRIVE = """UPDATE messages SET dead_at = NULL, receives = 0, visible_at = ?
+    WHERE queue = ? AND dead_at IS NOT NULL"""
+_NEXT = "SELECT min(visible_at) FROM messages WHERE queue = ? AND dead_at IS NULL"
+_COUNTS = """SELECT
+    (SELECT count(*) FROM messages WHERE queue = :queue AND dead_at IS NULL),
+    (SELECT count(*) FROM messages WHERE queue = :queue AND dead_at IS NULL
+        AND visible_at > :now AND receives > 0),
+    (SELECT count(*) FROM messages WHERE queue = :queue AND dead_at IS NOT NULL)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message, as one receive saw it."""
+
+    id: str
+    queue: str
+    #: The body as JSON.
+    body: str
+    #: How often it was received, this time included.
+    receives: int
+    #: Proof of this receive; worth nothing once the message is received again.
+    receipt: str
+    sent_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Messages of one queue, by where they stand."""
+
+    #: To be received, now or once their delay is over.
+    waiting: int
+    #: Received, and hidden until they are deleted or their visibility timeout ends.
+    in_flight: int
+    #: Given up; kept for a redrive.
+    dead: int
+
+
+class SqliteQueue:
+    """All queues of one database; sends share its commits with everyone else's writes."""
+
+    def __init__(
+        self, database: Database, clock: Clock, *, max_receives: Mapping[str, int] | None = None
+    ) -> None:
+        """Use the database's messages.
+
+        Args:
+            database: that others may share.
+            clock: tells when messages are visible.
+            max_receives: by queue, how often a message is received before it is a dead letter.
+        """
+        self._database = database
+        self._clock = clock
+        self._max_receives = dict(max_receives or {})
+        self._is_open = True
+        #: By queue: rung when a message may have become visible.
+        self._bells: dict[str, threading.Condition] = {}
+        database.run(*_SCHEMA)
+
+    def send(self, queue: str, body: Mapping[str, Any], *, delay_seconds: float = 0) -> None:
+        if not 0 <= delay_seconds <= MAX_DELAY_SECONDS:
+            raise ValueError(f"A delay of {delay_seconds} s; it is 0 to {MAX_DELAY_SECONDS} s.")
+        text = msgspec.json.encode(body).decode()
+        now = self._clock.now()
+        self._execute(_SEND, (str(queue), text, now, now + delay_seconds))
+        self._ring(queue)
+
+    def receive(self, queue: str, max_messages: int, visibility_seconds: float) -> list[Message]:
+        """Take visible messages, oldest first, and hide them for a while.
+
+        Those that were received as often as the queue allows become dead letters instead, so that
+        none may be returned although others are visible still.
+        """
+        now = self._clock.now()
+        values = {
+            "queue": str(queue),
+            "now": now,
+            "limit": max_messages,
+            "hidden_until": now + visibility_seconds,
+            "max_receives": self._max_receives.get(queue, MAX_RECEIVES),
+        }
+        rows = self._database.write(
+            lambda connection: connection.execute(_RECEIVE, values).fetchall()
+        )
+        return [_message(row) for (*row, dead_at) in sorted(rows) if dead_at is None]
+
+    def delete(self, messages: Iterable[Message]) -> None:
+        """Remove messages that are done; one received again since then stays."""
+        proofs = [(message.id, message.receipt) for message in messages]
+        if proofs:
+            self._database.write(
+                lambda connection: connection.executemany(_DELETE, proofs) and None
+            )
+
+    def release(self, message: Message, delay_seconds: float = 0) -> None:
+        """Let a message be seen again sooner, or later, than its visibility timeout says."""
+        visible_at = self._clock.now() + delay_seconds
+        self._execute(_RELEASE, (visible_at, message.id, message.receipt))
+        self._ring(message.queue)
+
+    def recover(self) -> None:
+        """Show every message that was received and neither deleted nor released.
+
+        For a stack that starts: whoever received them is gone.
+        """
+        statement = (
+            "UPDATE messages SET visible_at = ? WHERE receives > 0 AND dead_at IS NULL"
+            " AND visible_at > ?"
+        )
+        now = self._clock.now()
+        self._execute(statement, (now, now))
+
+    def dead_letters(self, queue: str) -> list[Message]:
+        """Messages that were given up, oldest first."""
+        return self._database.read(
+            lambda connection: [_message(row) for row in connection.execute(_DEAD, (str(queue),))]
+        )
+
+    def redrive(self, queue: str) -> int:
+        """Let all dead letters be received afresh; returns how many there were."""
+        number = self._execute(_REDRIVE, (self._clock.now(), str(queue)))
+        self._ring(queue)
+        return number
+
+    def counts(self, queue: str) -> Counts:
+        values = {"queue": str(queue), "now": self._clock.now()}
+        live, in_flight, dead = self._database.read(
+            lambda connection: connection.execute(_COUNTS, values).fetchone()
+        )
+        return Counts(waiting=live - in_flight, in_flight=in_flight, dead=dead)
+
+    def wait(self, queue: str, timeout_seconds: float) -> bool:
+        """Block until a message is visible; False: none was before the timeout or close.
+
+        Messages that this process sends, releases or redrives are noticed at once.
+        """
+        ends_at = time.monotonic() + timeout_seconds
+        bell = self._bell(queue)
+        with bell:
+            while self._is_open:
+                visible_in = self._visible_in(queue)
+                if visible_in <= 0:
+                    return True
+                left = ends_at - time.monotonic()
+                if left <= 0:
+                    return False
+                bell.wait(min(left, visible_in))
+        return False
+
+    def close(self) -> None:
+        """End all waits, and those to come; the database stays open."""
+        self._is_open = False
+        for queue in list(self._bells):
+            self._ring(queue)
+
+    def _visible_in(self, queue: str) -> float:
+        """Seconds until a message is visible; infinite if there is none."""
+        (visible_at,) = self._database.read(
+            lambda connection: connection.execute(_NEXT, (str(queue),)).fetchone()
+        )
+        return float("inf") if visible_at is None else visible_at - self._clock.now()
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> int:
+        return self._database.write(
+            lambda connection: connection.execute(statement, values).rowcount
+        )
+
+    def _bell(self, queue: str) -> threading.Condition:
+        return self._bells.setdefault(str(queue), threading.Condition())
+
+    def _ring(self, queue: str) -> None:
+        bell = self._bell(queue)
+        with bell:
+            bell.notify_all()
+
+
+def _message(row: Sequence[Any]) -> Message:
+    number, queue, body, receives, receipt, sent_at = row
+    return Message(
+        id=str(number),
+        queue=queue,
+        body=body,
+        receives=receives,
+        receipt=str(receipt),
+        sent_at=float(sent_at),  # RETURNING forgets that whole numbers of a REAL column are floats
+    )

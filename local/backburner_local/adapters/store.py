@@ -1,0 +1,254 @@
+"""The store in SQLite: one table of items, with a sparse index for each Index."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec.msgpack
+
+from backburner.domain.errors import Conflict
+from backburner.ports import (
+    MAX_WRITES,
+    Absent,
+    Below,
+    Condition,
+    Delete,
+    Index,
+    Is,
+    IsIn,
+    Item,
+    Key,
+    Missing,
+    Put,
+    Update,
+    Write,
+)
+from backburner_local.adapters.sqlite import Database
+
+#: Most bytes of one item: DynamoDB's limit (developer guide, "Item size").
+MAX_ITEM_BYTES = 400 * 1024
+
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS items (
+        partition TEXT NOT NULL,
+        sort TEXT NOT NULL,
+        body BLOB NOT NULL,
+        queue_key TEXT,
+        queue_sort TEXT,
+        due_key TEXT,
+        due_sort TEXT,
+        PRIMARY KEY (partition, sort)
+    ) WITHOUT ROWID""",
+    """CREATE INDEX IF NOT EXISTS items_queue ON items (queue_key, queue_sort, partition, sort)
+        WHERE queue_key IS NOT NULL""",
+    """CREATE INDEX IF NOT EXISTS items_due ON items (due_key, due_sort, partition, sort)
+        WHERE due_key IS NOT NULL""",
+)
+_GET = "SELECT body FROM items WHERE partition = ? AND sort = ?"
+_DELETE = "DELETE FROM items WHERE partition = ? AND sort = ?"
+_PUT_ROWS = "REPLACE INTO items VALUES "
+_ROW = "(?, ?, ?, ?, ?, ?, ?)"
+#: Statements that write one item, two items, and so on: one call is cheaper than many.
+_PUT = ["", *(_PUT_ROWS + ", ".join([_ROW] * n) for n in range(1, MAX_WRITES + 1))]
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode: Callable[[bytes], dict[str, Any]] = msgspec.msgpack.Decoder().decode
+
+
+class SqliteStore:
+    """Items in a database that others may share."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.run(*_SCHEMA)
+
+    def get(self, *keys: Key) -> list[Item | None]:
+        return self._database.read(lambda connection: [_load(connection, key) for key in keys])
+
+    def query(
+        self,
+        partition: str,
+        *,
+        index: Index | None = None,
+        prefix: str = "",
+        after: str | None = None,
+        up_to: str | None = None,
+        limit: int = 100,
+        newest_first: bool = False,
+    ) -> list[Item]:
+        span = _Span.of(prefix, after, up_to, newest_first=newest_first)
+        statement = _query(index, span, newest_first=newest_first)
+        values = (partition, *span.values, max(0, limit))
+        return self._database.read(
+            lambda connection: [_decode(body) for (body,) in connection.execute(statement, values)]
+        )
+
+    def transact(self, *writes: Write) -> None:
+        if len(writes) > MAX_WRITES:
+            raise ValueError(f"{len(writes)} writes in one transaction; at most {MAX_WRITES}.")
+        if len({write.key for write in writes}) < len(writes):
+            raise ValueError("A transaction may write each key only once.")
+        if writes:
+            self._database.write(lambda connection: _transact(connection, writes))
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _transact(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+    """Read what is there, judge all conditions, and only then write."""
+    rows: list[tuple[Any, ...]] = []
+    removed: list[Key] = []
+    for write, before in [(write, _before(connection, write)) for write in writes]:
+        for condition in write.when:
+            if not holds(condition, before):
+                raise Conflict(f"{condition} does not hold for {write.key}.")
+        match write:
+            case Put():
+                rows.append(_row(write.key, write.item))
+            case Update():
+                rows.append(_row(write.key, _updated(write, before or {})))
+            case Delete():
+                removed.append(write.key)
+    if rows:
+        connection.execute(_PUT[len(rows)], [value for row in rows for value in row])
+    for gone in removed:
+        connection.execute(_DELETE, (gone.partition, gone.sort))
+
+
+def _before(connection: sqlite3.Connection, write: Write) -> dict[str, Any] | None:
+    """The item as it was, where the write depends on it."""
+    if write.when or isinstance(write, Update):
+        return _load(connection, write.key)
+    return None
+
+
+def _load(connection: sqlite3.Connection, key: Key) -> dict[str, Any] | None:
+    row = connection.execute(_GET, (key.partition, key.sort)).fetchone()
+    return None if row is None else _decode(row[0])
+
+
+def _updated(update: Update, item: dict[str, Any]) -> dict[str, Any]:
+    for name, value in update.set.items():
+        if name in update.add:
+            raise ValueError(f"'{name}' is both set and added to.")
+        item[name] = value
+    for name, step in update.add.items():
+        number = item.get(name, 0)
+        if not _is_number(number):
+            raise ValueError(f"'{name}' is not a number, so nothing can be added to it.")
+        item[name] = number + step
+    return item
+
+
+def _row(key: Key, item: Item) -> tuple[Any, ...]:
+    if not (key.partition and key.sort):
+        raise ValueError("A key needs a partition and a sort key.")
+    body = _encode({name: value for name, value in item.items() if value is not None})
+    if len(body) > MAX_ITEM_BYTES:
+        raise ValueError(f"An item of {len(body)} bytes; at most {MAX_ITEM_BYTES}.")
+    return (
+        key.partition,
+        key.sort,
+        body,
+        *_entry(item.get("queue_key"), item.get("queue_sort")),
+        *_entry(item.get("due_key"), item.get("due_sort")),
+    )
+
+
+def _entry(key: object, sort: object) -> tuple[str | None, str | None]:
+    """Columns of an item in a sparse index, or none unless it has both attributes."""
+    for value in (key, sort):
+        if value is not None and not (isinstance(value, str) and value):
+            raise ValueError("The attributes of an index are texts, and not empty.")
+    if key is None or sort is None:
+        return None, None
+    return str(key), str(sort)
+
+
+# ---------------------------------------------------------------- conditions
+
+
+def holds(condition: Condition, item: Item | None) -> bool:
+    """Whether the condition holds for the item, or for there being none."""
+    match condition:
+        case Absent():
+            return item is None
+        case Missing(name):
+            return item is None or name not in item
+        case Below(name, limit):
+            number = 0 if item is None else item.get(name, 0)
+            return _is_number(number) and number < limit
+        case Is(name, value):
+            return item is not None and name in item and _equal(item[name], value)
+        case IsIn(name, values):
+            return (
+                item is not None
+                and name in item
+                and any(_equal(item[name], value) for value in values)
+            )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _equal(stored: object, value: object) -> bool:
+    """Whether two values are equal; numbers by value, and True is not a number."""
+    return stored == value and isinstance(stored, bool) == isinstance(value, bool)
+
+
+# ---------------------------------------------------------------- querying
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A run of sort keys, bytewise."""
+
+    low: str
+    high: str | None
+    has_low: bool
+    has_high: bool
+
+    @classmethod
+    def of(
+        cls, prefix: str, after: str | None, up_to: str | None, *, newest_first: bool
+    ) -> "_Span":
+        """The span that all three allow."""
+        lows = [(prefix, True)]
+        highs = [(_beyond(prefix), False)]
+        if after is not None:
+            (highs if newest_first else lows).append((after, False))
+        if up_to is not None:
+            (lows if newest_first else highs).append((up_to, True))
+        # Of two bounds at one key, the one without the key is the narrower.
+        low, has_low = max(lows, key=lambda bound: (bound[0], not bound[1]))
+        bounds = [(key, has) for key, has in highs if key is not None]
+        high, has_high = min(bounds, default=(None, False))
+        return cls(low, high, has_low, has_high)
+
+    @property
+    def values(self) -> Iterable[str]:
+        return (self.low,) if self.high is None else (self.low, self.high)
+
+
+def _beyond(prefix: str) -> str | None:
+    """The least text greater than all that start with the prefix; None: there is none."""
+    for end in range(len(prefix), 0, -1):
+        code = ord(prefix[end - 1]) + 1
+        if code <= 0x10FFFF:
+            # Surrogates are no characters: in UTF-8, U+E000 comes right after U+D7FF.
+            return prefix[: end - 1] + chr(0xE000 if code == 0xD800 else code)
+    return None
+
+
+def _query(index: Index | None, span: _Span, *, newest_first: bool) -> str:
+    """A statement of constant pieces: what a caller gave is bound, never pasted."""
+    key, sort = (f"{index}_key", f"{index}_sort") if index else ("partition", "sort")
+    where = f"{key} = ? AND {sort} {'>=' if span.has_low else '>'} ?"
+    if span.high is not None:
+        where += f" AND {sort} {'<=' if span.has_high else '<'} ?"
+    down = " DESC" if newest_first else ""
+    order = [f"{column}{down}" for column in ([sort, "partition", "sort"] if index else [sort])]
+    return f"SELECT body FROM items WHERE {where} ORDER BY {', '.join(order)} LIMIT ?"  # noqa: S608

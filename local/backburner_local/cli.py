@@ -1,0 +1,290 @@
+"""The `backburner` command."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from backburner_local import progress
+from backburner_local.client import ApiError, Client, Unreachable
+from backburner_local.options import DATA_DIR, DEFAULT_PORT, Options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Exit codes; documented in docs/reference/cli.md.
+OK, NOT_COMPLETED, USAGE, SOME_FAILED, UNREACHABLE, REFUSED = 0, 1, 2, 3, 4, 5
+
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DATA_DIR,
+    show_default=True,
+    envvar="BACKBURNER_DATA_DIR",
+    help="Folder that holds everything.",
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def _connects(command: F) -> F:
+    """Give a command a client, and turn what can go wrong into exit codes."""
+
+    @click.option(
+        "--url",
+        envvar="BACKBURNER_URL",
+        default=f"http://127.0.0.1:{DEFAULT_PORT}",
+        show_default=True,
+        help="Where the gateway is.",
+    )
+    @click.option(
+        "--key", envvar="BACKBURNER_API_KEY", help="API key; else the data folder's dev.key."
+    )
+    @_data_dir
+    @wraps(command)
+    def with_client(url: str, key: str | None, data_dir: Path, **arguments: Any) -> Any:
+        try:
+            return command(Client.connect(url, key or _dev_key(data_dir)), **arguments)
+        except Unreachable as error:
+            _fail(str(error), UNREACHABLE)
+        except ApiError as error:
+            _fail(str(error), REFUSED)
+
+    return with_client  # type: ignore[return-value]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="backburner")
+def main() -> None:
+    """Asynchronous LLM inference, on this machine or on AWS.
+
+    Hand in a file of requests, go on working, and fetch the results when they are ready.
+    """
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port", default=DEFAULT_PORT, show_default=True, help="Port to listen at; 0 takes a free one."
+)
+@_data_dir
+@click.option(
+    "--engine",
+    type=click.Choice(["openvino", "openai", "null"]),
+    default="openvino",
+    show_default=True,
+    help="What answers: the model shipped with us, another server, or an echo for benchmarks.",
+)
+@click.option("--base-url", help="OpenAI-compatible server that answers (with --engine openai).")
+@click.option("--max-instances", default=2, show_default=True, help="Most instances at once.")
+@click.option(
+    "--idle-minutes", default=5, show_default=True, help="Minutes without work until none is left."
+)
+@click.option(
+    "--minute-seconds", default=60.0, show_default=True, help="Length of a minute, for demos."
+)
+@click.option(
+    "--provisioning-seconds",
+    default=0.0,
+    show_default=True,
+    help="Time until an instance is there, for demos.",
+)
+@_as_json
+def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
+    """Run the whole stack until Ctrl-C: gateway, functions, and the model's endpoint."""
+    from backburner_local.stack import Stack, describe
+
+    _log_to(choices["data_dir"])
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        stack = Stack(Options(**choices)).start()
+    except (OSError, RuntimeError) as error:
+        _fail(f"The stack can't start: {error}", NOT_COMPLETED)
+    except Exception as error:
+        logging.getLogger(__name__).exception("stack.start_failed")
+        _fail(f"The stack can't start: {error}", NOT_COMPLETED)
+    with stack:
+        if as_json:
+            click.echo(describe(stack))
+        else:
+            click.echo(
+                f"Backburner is ready at {stack.url}/v1"
+                f" (key in {stack.options.data_dir / 'dev.key'},"
+                f" drop folder {stack.options.data_dir / 'drop'})"
+            )
+        stopping.wait()
+        click.echo("Stopping: finishing what runs.", err=True)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--watch", is_flag=True, help="Stay, and show the progress.")
+@click.option(
+    "--endpoint", default="/v1/chat/completions", show_default=True, help="Route of the requests."
+)
+@click.option("--window", default="24h", show_default=True, help="Time it may take: 15m to 7d.")
+@click.option("--skip-invalid", is_flag=True, help="Run the good lines of a file with bad ones.")
+@click.option("--priority", type=click.IntRange(0, 9), default=0, help="Higher runs first.")
+@click.option("--notify", metavar="EMAIL", help="Address that is told when the batch ends.")
+@_as_json
+@_connects
+def submit(
+    client: Client,
+    file: Path,
+    watch: bool,  # noqa: FBT001
+    endpoint: str,
+    window: str,
+    skip_invalid: bool,  # noqa: FBT001
+    priority: int,
+    notify: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Upload FILE (JSON lines) and run it as a batch."""
+    uploaded = client.upload(file)
+    fields: dict[str, Any] = {
+        "input_file_id": uploaded["id"],
+        "endpoint": endpoint,
+        "completion_window": window,
+        "metadata": {"filename": file.name[:512]} | ({"notify_email": notify} if notify else {}),
+    }
+    if skip_invalid:
+        fields["x_on_invalid"] = "skip"
+    if priority:
+        fields["priority"] = priority
+    batch = client.create_batch(**fields)
+    if watch:
+        console = Console(stderr=True)
+        if not as_json:
+            console.print(f"{batch['id']}  {file.name}")
+        batch = progress.show(client.watch(batch["id"]), console)
+    _print_batch(batch, as_json=as_json)
+    sys.exit(_exit_code(batch) if watch else OK)
+
+
+@main.command()
+@click.argument("batch_id", required=False)
+@click.option("--watch", is_flag=True, help="Stay until the batch has ended.")
+@_as_json
+@_connects
+def status(client: Client, batch_id: str | None, watch: bool, as_json: bool) -> None:  # noqa: FBT001
+    """Show one batch, or the latest batches."""
+    if batch_id is None:
+        _print_batches(client.batches(), as_json=as_json)
+        return
+    batch = client.batch(batch_id)
+    if watch:
+        batch = progress.show(client.watch(batch_id), Console(stderr=True))
+    _print_batch(batch, as_json=as_json)
+    sys.exit(_exit_code(batch))
+
+
+@main.command()
+@click.argument("batch_id")
+@click.option("--errors", is_flag=True, help="The requests that failed, instead of the answers.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="File to write to."
+)
+@_connects
+def results(client: Client, batch_id: str, errors: bool, output: Path | None) -> None:  # noqa: FBT001
+    """Write a batch's results, in input order; of a running batch, those that are in."""
+    batch = client.batch(batch_id)
+    file_id = batch["error_file_id" if errors else "output_file_id"]
+    if file_id is None:
+        _fail(f"{batch_id} is {batch['status']} and has no such results.", NOT_COMPLETED)
+    if output is None:
+        for chunk in client.content(file_id):
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.flush()
+        return
+    part = output.with_name(output.name + ".part")
+    with part.open("wb") as stream:
+        for chunk in client.content(file_id):
+            stream.write(chunk)
+    part.replace(output)
+
+
+@main.command()
+@click.argument("batch_id")
+@_as_json
+@_connects
+def cancel(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT001
+    """Stop a batch; what has finished is kept."""
+    _print_batch(client.cancel(batch_id), as_json=as_json)
+
+
+@main.group()
+def emulate() -> None:
+    """Run an emulator of an AWS service alone, for anyone's boto3 tests."""
+
+
+def _print_batch(batch: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(batch))
+        return
+    counts = batch["request_counts"]
+    click.echo(
+        f"{batch['id']}  {batch['status']}  {counts['completed']} completed,"
+        f" {counts['failed']} failed, {counts['total']} in all"
+    )
+    errors = (batch.get("errors") or {}).get("data", [])
+    for error in errors[:20]:
+        where = f"line {error['line']}: " if error.get("line") else ""
+        click.echo(f"  {where}{error['message']} ({error['code']})", err=True)
+    if len(errors) > 20:
+        click.echo(f"  … and {len(errors) - 20} more", err=True)
+
+
+def _print_batches(batches: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(batches))
+        return
+    table = Table("batch", "status", "done", "failed", "all", box=None, header_style="bold")
+    for batch in batches:
+        counts = batch["request_counts"]
+        values = (counts["completed"], counts["failed"], counts["total"])
+        table.add_row(batch["id"], batch["status"], *map(str, values))
+    Console().print(table)
+
+
+def _exit_code(batch: dict[str, Any]) -> int:
+    if batch["status"] in ("failed", "expired", "cancelled"):
+        return NOT_COMPLETED
+    is_partial = batch["status"] == "completed" and batch["request_counts"]["failed"]
+    return SOME_FAILED if is_partial else OK
+
+
+def _dev_key(data_dir: Path) -> str:
+    path = data_dir / "dev.key"
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        _fail(f"No API key: give --key, or start a stack that makes {path}.", USAGE)
+
+
+def _log_to(data_dir: Path) -> None:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=data_dir / "backburner.log",
+        level=os.environ.get("BACKBURNER_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

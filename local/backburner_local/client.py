@@ -1,0 +1,116 @@
+"""A small client of the HTTP API, for the command line."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+#: Statuses after which a batch changes no more.
+ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+
+
+class ApiError(Exception):
+    """The gateway refused a request."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Unreachable(Exception):  # noqa: N818 - an outcome, told by its own exit code
+    """No gateway answers at the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Files and batches of one gateway, as one tenant."""
+
+    http: httpx.Client
+
+    @classmethod
+    def connect(cls, url: str, key: str) -> Self:
+        """A client of the gateway at the URL, such as `http://127.0.0.1:8787`."""
+        headers = {"Authorization": f"Bearer {key}"}
+        base = url.rstrip("/").removesuffix("/v1")
+        timeout = httpx.Timeout(30.0, read=300.0, write=300.0)
+        return cls(
+            httpx.Client(base_url=base, headers=headers, timeout=timeout, follow_redirects=True)
+        )
+
+    def upload(self, path: Path) -> dict[str, Any]:
+        """Upload a file of requests."""
+        with path.open("rb") as stream:
+            return self._call(
+                "POST",
+                "/v1/files",
+                data={"purpose": "batch"},
+                files={"file": (path.name, stream, "application/jsonl")},
+            )
+
+    def create_batch(self, **fields: Any) -> dict[str, Any]:
+        return self._call("POST", "/v1/batches", json=fields)
+
+    def batch(self, batch_id: str) -> dict[str, Any]:
+        return self._call("GET", f"/v1/batches/{batch_id}")
+
+    def batches(self, limit: int = 20) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("GET", f"/v1/batches?limit={limit}")["data"]
+        return found
+
+    def cancel(self, batch_id: str) -> dict[str, Any]:
+        return self._call("POST", f"/v1/batches/{batch_id}/cancel")
+
+    def content(self, file_id: str) -> Iterator[bytes]:
+        """Stream a file's content."""
+        with self._reaching(), self.http.stream("GET", f"/v1/files/{file_id}/content") as answer:
+            if answer.is_error:
+                answer.read()
+                raise _error(answer)
+            yield from answer.iter_bytes()
+
+    def watch(self, batch_id: str, every_seconds: float = 0.5) -> Iterator[dict[str, Any]]:
+        """The batch, again and again until it has ended; the last one has."""
+        while True:
+            batch = self.batch(batch_id)
+            yield batch
+            if batch["status"] in ENDED:
+                return
+            time.sleep(every_seconds)
+
+    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        with self._reaching():
+            answer = self.http.request(method, path, **arguments)
+        if answer.is_error:
+            raise _error(answer)
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def _reaching(self) -> "_Reaching":
+        return _Reaching(str(self.http.base_url))
+
+
+class _Reaching:
+    """Turns the HTTP library's failures into ours."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, httpx.TransportError):
+            raise Unreachable(
+                f"No gateway answers at {self._url}: {error}. Start one with `backburner up`."
+            ) from error
+
+
+def _error(answer: httpx.Response) -> ApiError:
+    try:
+        message = str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        message = answer.text[:200] or answer.reason_phrase
+    return ApiError(answer.status_code, message)

@@ -1,0 +1,1 @@
+"""Wire-level emulations of AWS services that nobody else emulates, usable alone."""

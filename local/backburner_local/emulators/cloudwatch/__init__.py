@@ -1,0 +1,1 @@
+"""CloudWatch metrics and alarms, as far as scaling an endpoint needs them."""

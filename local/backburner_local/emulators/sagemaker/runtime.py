@@ -1,0 +1,124 @@
+"""InvokeEndpointAsync over HTTP: validate, commit, answer 202.
+
+Signatures (SigV4) are not verified: whoever reaches the loopback port may invoke.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sqlite3
+import time
+import uuid
+
+import msgspec
+from aiohttp import web
+
+from backburner_local.emulators.sagemaker.control import ControlPlane
+from backburner_local.emulators.sagemaker.hosting import HostedEndpoint
+from backburner_local.emulators.sagemaker.invocation import Invocation, accept, check
+from backburner_local.emulators.sagemaker.knobs import Every, Knobs
+from backburner_local.emulators.sagemaker.queue import InvocationQueue
+from backburner_local.emulators.wire import ApiError
+
+logger = logging.getLogger(__name__)
+
+_ERROR_TYPE = "{code}:http://internal.amazon.com/coral/com.amazon.coral.validate/"
+
+
+class Runtime:
+    """The data plane: ``POST /endpoints/{name}/async-invocations``."""
+
+    def __init__(self, control: ControlPlane, queue: InvocationQueue, knobs: Knobs) -> None:
+        self._control = control
+        self._queue = queue
+        self._knobs = knobs
+        self._throttle = Every(knobs.throttle_every_nth)
+        self._refuse = Every(knobs.unavailable_every_nth)
+        self._refuse_late = Every(knobs.unavailable_after_enqueue_every_nth)
+        self._duplicate = Every(knobs.duplicate_enqueue_every_nth)
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/endpoints/{name}/async-invocations", self.invoke_async),
+            web.post("/endpoints/{name}/invocations", self.invoke),
+            web.post("/endpoints/{name}/invocations-response-stream", self.invoke),
+        ]
+
+    async def invoke_async(self, request: web.Request) -> web.Response:
+        try:
+            invocation = await self._accept(request)
+        except ApiError as error:
+            return _error_response(error)
+        headers = {"x-amzn-RequestId": str(uuid.uuid4()), "Content-Type": "application/json"}
+        if invocation.output_location:
+            headers["X-Amzn-SageMaker-OutputLocation"] = invocation.output_location
+        if invocation.failure_location:
+            headers["X-Amzn-SageMaker-FailureLocation"] = invocation.failure_location
+        body = msgspec.json.encode({"InferenceId": invocation.inference_id})
+        return web.Response(status=202, body=body, headers=headers)
+
+    async def invoke(self, request: web.Request) -> web.Response:
+        """The synchronous call, which an asynchronous endpoint refuses."""
+        await request.read()
+        try:
+            hosted = self._find(request.match_info["name"])
+        except ApiError as error:
+            return _error_response(error)
+        what = "asynchronous" if hosted.endpoint.is_async else "emulated, hence asynchronous"
+        message = f"Endpoint {hosted.endpoint.name} can only receive {what} invocations."
+        return _error_response(ApiError("ValidationError", message))
+
+    async def _accept(self, request: web.Request) -> Invocation:
+        self._inject_faults()
+        body = await request.read()
+        name = request.match_info["name"]
+        values = check(name, request.headers, body)
+        hosted = self._find(name)
+        if not hosted.endpoint.is_async:
+            raise ApiError("ValidationError", f"Endpoint {name} has no AsyncInferenceConfig.")
+        invocation = accept(
+            values, hosted.endpoint, self._knobs, number=self._queue.next_id(), now=time.time()
+        )
+        await self._enqueue(hosted, invocation, body or None)
+        if self._duplicate.hit():
+            twin = dataclasses.replace(invocation, id=self._queue.next_id())
+            await self._enqueue(hosted, twin, body or None)
+        if self._refuse_late.hit():
+            raise ApiError("ServiceUnavailable", "The answer was lost.", status=503)
+        return invocation
+
+    async def _enqueue(
+        self, hosted: HostedEndpoint, invocation: Invocation, body: bytes | None
+    ) -> None:
+        try:
+            await self._queue.accept(invocation, body)
+        except sqlite3.Error as error:
+            logger.exception("invocation.not_stored")
+            raise ApiError("InternalFailure", str(error), status=500) from error
+        hosted.enqueue(invocation)
+
+    def _inject_faults(self) -> None:
+        if self._throttle.hit():
+            raise ApiError("ThrottlingException", "Rate exceeded", status=429)
+        if self._refuse.hit():
+            raise ApiError("ServiceUnavailable", "The service is unavailable.", status=503)
+
+    def _find(self, name: str) -> HostedEndpoint:
+        hosted = self._control.endpoints.get(name)
+        if hosted is None or hosted.status == "Deleting":
+            raise ApiError(
+                "ValidationError",
+                f"Endpoint {name} of account {self._knobs.account_id} not found.",
+            )
+        return hosted
+
+
+def _error_response(error: ApiError) -> web.Response:
+    headers = {
+        "x-amzn-RequestId": str(uuid.uuid4()),
+        "x-amzn-ErrorType": _ERROR_TYPE.format(code=error.code),
+        "Content-Type": "application/json",
+    }
+    body = msgspec.json.encode({"Message": error.message})
+    return web.Response(status=error.status, body=body, headers=headers)

@@ -1,0 +1,201 @@
+"""The emulator as one object: a loopback server in a thread of its own.
+
+It speaks what boto3 speaks to sagemaker, sagemaker-runtime, application-autoscaling and
+cloudwatch, all at one URL. Signatures are not verified; it listens on loopback only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, TypeVar
+
+from aiohttp import web
+
+from backburner_local.emulators.objects import Objects
+from backburner_local.emulators.sagemaker.endpoint import Endpoint
+from backburner_local.emulators.sagemaker.knobs import Knobs
+from backburner_local.emulators.sagemaker.publisher import Publish
+from backburner_local.emulators.sagemaker.world import Settings, World
+from backburner_local.emulators.wire import Message
+
+T = TypeVar("T")
+
+
+class SageMakerEmulator:
+    """Asynchronous endpoints on this machine, from `start` to `stop`.
+
+    Its methods may be called from any thread but its own; `publish` is called in others.
+    """
+
+    def __init__(
+        self,
+        *,
+        objects: Objects,
+        publish: Publish,
+        data_dir: Path | str,
+        knobs: Knobs | None = None,
+        instance_command: Sequence[str] = (),
+        images: Mapping[str, Sequence[str]] | None = None,
+        endpoints: Sequence[Endpoint] = (),
+        port: int = 0,
+    ) -> None:
+        """Prepare; nothing happens before `start`.
+
+        Args:
+            objects: Where inputs are read and outputs written.
+            publish: Called with topic ARN and message, until it returns without an exception.
+            data_dir: Holds the queue and the instances' logs; one emulator at a time.
+            knobs: Choices where AWS is undocumented or slow.
+            instance_command: Starts an instance, with ``{port}``; the default of all endpoints.
+            images: Commands by container image, for endpoints created through the API.
+            endpoints: Created at start.
+            port: 0 takes a free one.
+        """
+        self._settings = Settings(
+            objects=objects,
+            publish=publish,
+            data_dir=Path(data_dir),
+            knobs=knobs or Knobs(),
+            instance_command=tuple(instance_command),
+            images=dict(images or {}),
+            endpoints=tuple(endpoints),
+        )
+        self._port = port
+        self._started: Future[tuple[World, asyncio.AbstractEventLoop, asyncio.Event]]
+        self._thread: threading.Thread | None = None
+        #: Where boto3's ``endpoint_url`` must point; known after `start`.
+        self.url = ""
+
+    def start(self) -> Self:
+        """Return when the server answers; declared endpoints may still be starting."""
+        self._started = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve()), name="sagemaker-emulator"
+        )
+        self._thread.start()
+        try:
+            self._started.result()
+        except BaseException:
+            self._thread.join()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Drain the instances and end; what is not finished goes on after the next start."""
+        if self._thread is None:
+            return
+        _, loop, stopping = self._started.result()
+        loop.call_soon_threadsafe(stopping.set)
+        self._thread.join()
+        self._thread = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # ---- what the stack does in process
+
+    def create_endpoint(self, endpoint: Endpoint) -> None:
+        """Create an endpoint; it takes up what an earlier run left unfinished."""
+        self._on_loop(lambda world: world.control.host(endpoint))
+
+    def call(self, service: str, operation: str, request: Message) -> Message | None:
+        """Any emulated operation without HTTP: ``call("cloudwatch", "PutMetricAlarm", {...})``.
+
+        Raises:
+            ApiError: as the service would answer.
+        """
+        return self._on_loop(lambda world: world.call(service, operation, request))
+
+    def put_metric(
+        self,
+        namespace: str,
+        name: str,
+        dimensions: Mapping[str, str],
+        value: float,
+        unit: str = "None",
+    ) -> None:
+        """Add one value to a metric now; returns at once."""
+        world, loop, _ = self._started.result()
+        now = time.time()
+
+        def put() -> None:
+            series = world.store.series(namespace, name, dimensions)
+            series.unit = unit
+            series.add(value, now)
+
+        loop.call_soon_threadsafe(put)
+
+    def status(self) -> Message:
+        """Per endpoint: status, desired, instances by state, waiting, in_flight, history."""
+        return self._on_loop(lambda world: world.status())
+
+    def instances(self) -> dict[str, dict[str, int]]:
+        """Per endpoint: how many instances are in each state that occurs."""
+        return {name: one["instances"] for name, one in self.status().items()}
+
+    @property
+    def history(self) -> dict[str, list[tuple[float, int]]]:
+        """Per endpoint: when the number of instances in service changed, and to what."""
+        return {name: list(one["history"]) for name, one in self.status().items()}
+
+    def _on_loop(self, act: Callable[[World], T]) -> T:
+        world, loop, _ = self._started.result()
+
+        async def on_loop() -> T:
+            return act(world)
+
+        return asyncio.run_coroutine_threadsafe(on_loop(), loop).result()
+
+    # ---- the thread
+
+    async def _serve(self) -> None:
+        try:
+            with _locked(self._settings.data_dir):
+                await self._run()
+        except BaseException as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)
+
+    async def _run(self) -> None:
+        world = World(self._settings)
+        try:
+            runner = web.AppRunner(world.app(), access_log=None, shutdown_timeout=2)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", self._port, backlog=1024)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            self.url = f"http://{host}:{port}"
+            stopping = asyncio.Event()
+            self._started.set_result((world, asyncio.get_running_loop(), stopping))
+            await stopping.wait()
+            await runner.cleanup()
+        finally:
+            await world.close()
+
+
+def _locked(data_dir: Path) -> IO[bytes]:
+    """A file that is locked while open: two emulators must not share a queue."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    lock = (data_dir / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise RuntimeError(f"another emulator works in {data_dir}") from error
+    return lock

@@ -1,0 +1,135 @@
+"""Events as AWS hands them to functions; shapes: AWS Lambda developer guide, per service."""
+
+import base64
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote_plus
+
+from backburner_local.adapters.queue import Message
+from backburner_local.template import ACCOUNT, REGION
+
+
+def sns(topic_arn: str, message: str) -> dict[str, Any]:
+    """One SNS notification."""
+    return {
+        "Records": [
+            {
+                "EventSource": "aws:sns",
+                "EventVersion": "1.0",
+                "EventSubscriptionArn": f"{topic_arn}:{uuid.uuid4()}",
+                "Sns": {
+                    "Type": "Notification",
+                    "MessageId": str(uuid.uuid4()),
+                    "TopicArn": topic_arn,
+                    "Subject": None,
+                    "Message": message,
+                    "Timestamp": _timestamp(),
+                    "MessageAttributes": {},
+                },
+            }
+        ]
+    }
+
+
+def sqs(queue: str, messages: Iterable[Message]) -> dict[str, Any]:
+    """A batch of SQS messages."""
+    return {
+        "Records": [
+            {
+                "messageId": message.id,
+                "receiptHandle": message.receipt,
+                "body": message.body,
+                "attributes": {"ApproximateReceiveCount": str(message.receives)},
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}",
+                "awsRegion": REGION,
+            }
+            for message in messages
+        ]
+    }
+
+
+def s3(bucket: str, key: str, *, size: int, etag: str) -> dict[str, Any]:
+    """One created object."""
+    return {
+        "Records": [
+            {
+                "eventVersion": "2.1",
+                "eventSource": "aws:s3",
+                "awsRegion": REGION,
+                "eventTime": _timestamp(),
+                "eventName": "ObjectCreated:Put",
+                "s3": {
+                    "s3SchemaVersion": "1.0",
+                    "bucket": {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"},
+                    "object": {"key": quote_plus(key, safe="/"), "size": size, "eTag": etag},
+                },
+            }
+        ]
+    }
+
+
+def schedule() -> dict[str, Any]:
+    """A tick of EventBridge Scheduler."""
+    return {"source": "aws.scheduler", "time": _timestamp(), "detail": {}}
+
+
+def http(
+    *,
+    method: str,
+    path: str,
+    query: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    source_ip: str,
+    body_key: str | None = None,
+) -> dict[str, Any]:
+    """One request to an HTTP API, payload format 2.0.
+
+    Args:
+        method: of the request.
+        path: decoded.
+        query: as it was sent.
+        headers: by lower-case name.
+        body: empty where the body was spooled.
+        source_ip: of the client.
+        body_key: object that a large body was spooled to; only on one machine.
+    """
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": "ANY /{proxy+}",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": dict(headers),
+        "requestContext": {
+            "accountId": ACCOUNT,
+            "apiId": "local",
+            "domainName": headers.get("host", "127.0.0.1"),
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": source_ip,
+                "userAgent": headers.get("user-agent", ""),
+            },
+            "requestId": uuid.uuid4().hex,
+            "routeKey": "ANY /{proxy+}",
+            "stage": "$default",
+            "timeEpoch": int(time.time() * 1000),
+        },
+        "isBase64Encoded": False,
+    }
+    if body_key is not None:
+        event["requestContext"]["backburner"] = {"bodyKey": body_key}
+    if body:
+        event["body"] = base64.b64encode(body).decode()
+        event["isBase64Encoded"] = True
+    return event
+
+
+def _timestamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,211 @@
+"""The front door on one machine: HTTP in, API Gateway events to the function, HTTP out."""
+
+import asyncio
+import base64
+import contextlib
+import logging
+import socket
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+from backburner.ports import Blobs
+from backburner_local import events
+from backburner_local.functions import LoadedFunction
+
+logger = logging.getLogger(__name__)
+
+#: Larger bodies are spooled to an object instead of being held in memory.
+SPOOL_BYTES = 1 << 20
+
+_CHUNK = 1 << 18
+
+
+class Gateway:
+    """Serves the API function, signed links to objects, and metrics."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        *,
+        function: LoadedFunction,
+        blobs: Blobs,
+        find_signed: Callable[[str], Path | None],
+        metrics: Callable[[], str],
+        max_body_bytes: int,
+        threads: int = 32,
+    ) -> None:
+        """Prepare; nothing is served before `start`.
+
+        Args:
+            listener: bound socket; closed by `stop`.
+            function: the API function.
+            blobs: where large bodies are spooled.
+            find_signed: the file that a signed path and query name, if the signature is good.
+            metrics: text of `/metrics`.
+            max_body_bytes: largest body that is taken at all.
+            threads: requests that the function works on at once.
+        """
+        self._listener = listener
+        self._function = function
+        self._blobs = blobs
+        self._find_signed = find_signed
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="api")
+        self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = threading.Thread(target=self._run, name="gateway")
+
+    def start(self) -> Self:
+        """Return when requests are answered."""
+        self._thread.start()
+        self._started.result()
+        return self
+
+    def stop(self) -> None:
+        """Take no more requests, finish those that are there, and end."""
+        loop, stopping = self._started.result()
+        loop.call_soon_threadsafe(stopping.set)
+        self._thread.join()
+        self._pool.shutdown()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)
+
+    async def _serve(self) -> None:
+        app = web.Application()
+        app.router.add_get("/blobs/{key:.+}", self._blob)
+        app.router.add_get("/metrics", self._show_metrics)
+        app.router.add_route("*", "/{path:.*}", self._invoke)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=10,
+            keepalive_timeout=75,
+            handler_cancellation=False,
+        )
+        await runner.setup()
+        await web.SockSite(runner, self._listener, backlog=1024).start()
+        stopping = asyncio.Event()
+        self._started.set_result((asyncio.get_running_loop(), stopping))
+        await stopping.wait()
+        await runner.cleanup()
+
+    async def _blob(self, request: web.Request) -> web.StreamResponse:
+        path = self._find_signed(request.raw_path)
+        if path is None:
+            return web.Response(status=403, text="The link is not valid, or not any more.\n")
+        headers = {"Content-Type": "application/octet-stream"}
+        if filename := request.query.get("filename"):
+            headers["Content-Disposition"] = (
+                f'attachment; filename="{filename.encode("ascii", "replace").decode()}"'
+            )
+        return web.FileResponse(path, headers=headers)
+
+    async def _show_metrics(self, _: web.Request) -> web.Response:
+        return web.Response(text=self._metrics(), content_type="text/plain")
+
+    async def _invoke(self, request: web.Request) -> web.Response:
+        async with self._body(request) as (body, body_key):
+            if body is None:
+                return _too_large(self._max_body_bytes)
+            event = events.http(
+                method=request.method,
+                path=request.path,
+                query=request.query_string,
+                headers=_headers(request),
+                body=body,
+                body_key=body_key,
+                source_ip=request.remote or "",
+            )
+            loop = asyncio.get_running_loop()
+            try:
+                answer = await loop.run_in_executor(self._pool, self._function, event)
+            except Exception:
+                logger.exception("function.failed %s", self._function.function.name)
+                return web.json_response({"message": "Internal Server Error"}, status=500)
+        return _response(answer)
+
+    @contextlib.asynccontextmanager
+    async def _body(self, request: web.Request) -> AsyncIterator[tuple[bytes | None, str | None]]:
+        """The body, or the object that it was spooled to; None where it is too large."""
+        head = bytearray()
+        async for chunk in request.content.iter_chunked(_CHUNK):
+            head += chunk
+            if len(head) > SPOOL_BYTES:
+                break
+        else:
+            yield bytes(head), None
+            return
+        key = f"spool/{uuid.uuid4().hex}"
+        try:
+            is_whole = await self._spool(key, bytes(head), request)
+            yield (b"", key) if is_whole else (None, None)
+        finally:
+            await asyncio.to_thread(self._blobs.delete, key)
+
+    async def _spool(self, key: str, head: bytes, request: web.Request) -> bool:
+        size = len(head)
+        writing = self._blobs.write(key)
+        stream = writing.__enter__()
+        try:
+            await asyncio.to_thread(stream.write, head)
+            async for chunk in request.content.iter_chunked(_CHUNK):
+                size += len(chunk)
+                if size > self._max_body_bytes:
+                    break
+                await asyncio.to_thread(stream.write, chunk)
+        except BaseException as error:
+            writing.__exit__(type(error), error, error.__traceback__)
+            raise
+        await asyncio.to_thread(writing.__exit__, None, None, None)
+        return size <= self._max_body_bytes
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one. Raises OSError if the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    """Headers as an HTTP API passes them: lower-case names, repeats joined by commas."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        lower = name.lower()
+        headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
+    return headers
+
+
+def _response(answer: dict[str, Any]) -> web.Response:
+    body = answer.get("body") or ""
+    data = base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
+    headers = {**answer.get("headers", {})}
+    for name, values in (answer.get("multiValueHeaders") or {}).items():
+        headers[name] = ",".join(values)
+    return web.Response(status=int(answer["statusCode"]), body=data, headers=headers)
+
+
+def _too_large(limit: int) -> web.Response:
+    message = f"The body is larger than {limit} bytes."
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    response = web.json_response({"error": error}, status=413)
+    response.force_close()
+    return response

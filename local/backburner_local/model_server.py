@@ -1,0 +1,22 @@
+"""The command that starts one instance of the model's server."""
+
+import sys
+
+from backburner_local.options import Options
+
+
+def command(options: Options, *, model_name: str) -> list[str]:
+    """Arguments of one instance; `{port}` stands for the port that it must listen at."""
+    parts = [
+        sys.executable, "-m", "backburner_model.server",
+        "--host", "127.0.0.1",
+        "--port", "{port}",
+        "--engine", options.engine,
+        "--served-model-name", model_name,
+        "--die-with-parent",
+    ]  # fmt: skip
+    if options.engine == "openvino":
+        parts += ["--model-dir", str(options.root / "model" / model_name)]
+    if options.base_url is not None:
+        parts += ["--base-url", options.base_url]
+    return parts

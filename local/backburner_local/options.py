@@ -1,0 +1,54 @@
+"""What the operator of a one-machine stack may choose."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backburner.domain.retry import RetryPolicy
+from backburner.ports import Limits
+
+#: Where a stack keeps everything, unless it is told otherwise.
+DATA_DIR = Path(".backburner")
+
+DEFAULT_PORT = 8787
+
+
+def stack_root() -> Path:
+    """Folder with template.yaml, functions/ and model/: the checkout, or the installed copy."""
+    installed = Path(__file__).parent / "_stack"
+    return installed if installed.is_dir() else Path(__file__).parents[2]
+
+
+#: Spans that suit one machine, where looking costs nothing and nothing is far away.
+LOCAL_LIMITS = Limits(
+    look_seconds=30.0,
+    batch_check_seconds=15.0,
+    wake_cooldown_seconds=10.0,
+    retry=RetryPolicy(base_seconds=1.0, max_seconds=60.0),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run the stack."""
+
+    data_dir: Path = DATA_DIR
+    host: str = "127.0.0.1"
+    #: 0 takes a free one.
+    port: int = DEFAULT_PORT
+    #: Folder with template.yaml, functions/ and model/.
+    root: Path = field(default_factory=stack_root)
+    #: Engine of the model's server: `openvino`, `null` or `openai`.
+    engine: str = "openvino"
+    #: OpenAI-compatible server that answers instead of a model of ours (engine `openai`).
+    base_url: str | None = None
+    #: Length of a minute: of schedules, alarm periods and cool-downs.
+    minute_seconds: float = 60.0
+    #: Time that an instance takes before its server is even started; on AWS, minutes.
+    provisioning_seconds: float = 0.0
+    #: Most instances at once.
+    max_instances: int = 2
+    #: Minutes without work after which the last instance is stopped.
+    idle_minutes: int = 5
+    limits: Limits = LOCAL_LIMITS
+    #: Whether commits wait for the disk; tests need not.
+    durable: bool = True

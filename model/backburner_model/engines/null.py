@@ -1,0 +1,149 @@
+"""An engine that echoes the last message: for tests and for measuring everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+
+import msgspec
+
+from backburner_model.engine import Engine
+from backburner_model.settings import Settings
+from backburner_model.wire import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    Answer,
+    bad_request,
+    invalid_body,
+    server_error,
+    write_json,
+)
+
+#: A prompt that tells this engine how to behave, such as `null:status=429`.
+_MARKER = re.compile(r"null:(status=(?P<status>\d{3})|delay=(?P<delay>[\d.]+)|(?P<exit>exit))")
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[msgspec.Raw] | None = None
+
+
+class _Body(msgspec.Struct):
+    model: str | None = None
+    messages: list[_Message] | None = None
+    prompt: str | None = None
+    input: str | list[str] | None = None
+
+
+_read = msgspec.json.Decoder(_Body).decode
+
+
+class NullEngine(Engine):
+    """Answers at once, or after a delay, with what it was asked."""
+
+    routes = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
+
+    def __init__(self, settings: Settings) -> None:
+        self._model_name = settings.model_name
+        self._delay_seconds = settings.null_delay_seconds
+
+    async def model_names(self) -> list[str]:
+        return [self._model_name]
+
+    def answer_now(self, route: str, body: bytes) -> Answer | None:
+        if self._delay_seconds:
+            return None
+        try:
+            asked = _read(body)
+        except msgspec.DecodeError as error:
+            return invalid_body(error)
+        text = _text(asked)
+        if text is not None and text.startswith("null:"):
+            return None
+        return self._echo(route, asked, text)
+
+    async def start(self) -> None:
+        """There is nothing to load."""
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
+
+    async def answer(self, route: str, body: bytes) -> Answer:
+        try:
+            asked = _read(body)
+        except msgspec.DecodeError as error:
+            return invalid_body(error)
+        text = _text(asked)
+        marker = _MARKER.match(text or "")
+        if marker and marker["status"]:
+            return _status(int(marker["status"]))
+        if marker and marker["exit"]:
+            os._exit(1)
+        delay = marker["delay"] if marker else None
+        await asyncio.sleep(float(delay) if delay else self._delay_seconds)
+        return self._echo(route, asked, text)
+
+    def _echo(self, route: str, asked: _Body, text: str | None) -> Answer:
+        model = asked.model or self._model_name
+        if route == EMBEDDINGS:
+            return _embed(model, asked.input)
+        if text is None:
+            member = "messages" if route == CHAT else "prompt"
+            return bad_request(f"Object missing required field `{member}`", param=member)
+        tokens = len(text) // 4 + 1
+        choice: dict[str, object] = {"index": 0, "logprobs": None, "finish_reason": "stop"}
+        if route == CHAT:
+            choice["message"] = {"role": "assistant", "content": text}
+        else:
+            choice["text"] = text
+        completion = {
+            "id": "chatcmpl-null" if route == CHAT else "cmpl-null",
+            "object": "chat.completion" if route == CHAT else "text_completion",
+            "created": 0,
+            "model": model,
+            "choices": [choice],
+            "usage": {
+                "prompt_tokens": tokens,
+                "completion_tokens": tokens,
+                "total_tokens": tokens * 2,
+            },
+        }
+        return Answer(200, write_json(completion))
+
+
+def _text(asked: _Body) -> str | None:
+    if asked.messages:
+        content = asked.messages[-1].content
+        return content if isinstance(content, str) else ""
+    return asked.prompt
+
+
+def _status(status_code: int) -> Answer:
+    message = f"The request asked for status {status_code}."
+    if status_code >= 500 or status_code == 429:
+        return server_error(message, code="asked_for", status_code=status_code)
+    return bad_request(message, code="asked_for", status_code=status_code)
+
+
+def _embed(model: str, texts: str | list[str] | None) -> Answer:
+    if texts is None:
+        return bad_request("Object missing required field `input`", param="input")
+    texts = [texts] if isinstance(texts, str) else texts
+    tokens = sum(len(text) // 4 + 1 for text in texts)
+    embeddings = [
+        {"object": "embedding", "index": index, "embedding": _vector(text)}
+        for index, text in enumerate(texts)
+    ]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    reply = {"object": "list", "data": embeddings, "model": model, "usage": usage}
+    return Answer(200, write_json(reply))
+
+
+def _vector(text: str) -> list[float]:
+    """Eight numbers of length 1 that depend on nothing but the text."""
+    numbers = [byte - 127.5 for byte in hashlib.sha256(text.encode()).digest()[:8]]
+    length = sum(number * number for number in numbers) ** 0.5
+    return [number / length for number in numbers]

@@ -1,0 +1,143 @@
+"""The container's wire format: shard lines, their outcomes, and OpenAI's error objects."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+CHAT: Final = "/v1/chat/completions"
+COMPLETIONS: Final = "/v1/completions"
+EMBEDDINGS: Final = "/v1/embeddings"
+
+#: Content type of a shard and of its outcomes.
+SHARD_TYPE: Final = "application/jsonl"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an engine says to one request: an HTTP status and a JSON object in one line."""
+
+    status_code: int
+    body: bytes
+
+
+class ShardLine(msgspec.Struct):
+    """One request of a shard; members that are not named here are ignored."""
+
+    line: int
+    url: str
+    body: msgspec.Raw
+
+
+class LineNumber(msgspec.Struct):
+    """What can still be read of a line that is no request."""
+
+    line: int
+
+
+class BodyShape(msgspec.Struct):
+    """The members of an OpenAI body that the container itself looks at."""
+
+    stream: bool | None = None
+    messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class Problem(msgspec.Struct, omit_defaults=False):
+    """The inside of an OpenAI error object."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(msgspec.Struct):
+    """An OpenAI error object."""
+
+    error: Problem
+
+
+read_shard_line: Final = msgspec.json.Decoder(ShardLine).decode
+read_line_number: Final = msgspec.json.Decoder(LineNumber).decode
+read_body_shape: Final = msgspec.json.Decoder(BodyShape).decode
+read_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
+write_json: Final = msgspec.json.Encoder().encode
+
+_ROUTE = re.compile(r"route=(/[^\s,]+)")
+_FIELD = re.compile(r"`\$\.?([^`]*)`$|field `([^`]+)`")
+
+
+def bad_request(
+    message: str, *, param: str | None = None, code: str | None = None, status_code: int = 400
+) -> Answer:
+    """The client must change the request: never retried."""
+    problem = Problem(message=message, type="invalid_request_error", param=param, code=code)
+    return Answer(status_code, write_json(ErrorBody(problem)))
+
+
+def server_error(message: str, *, code: str, status_code: int = 500) -> Answer:
+    """The request may be sent again as it is."""
+    problem = Problem(message=message, type="server_error", code=code)
+    return Answer(status_code, write_json(ErrorBody(problem)))
+
+
+def invalid_body(error: msgspec.DecodeError) -> Answer:
+    """Say which member of a body is wrong, or that it is no JSON at all."""
+    if not isinstance(error, msgspec.ValidationError):
+        return bad_request(f"The body is not valid JSON: {error}", code="invalid_json")
+    found = _FIELD.search(str(error))
+    param = (found[1] or found[2] or None) if found else None
+    return bad_request(str(error), param=param)
+
+
+def unknown_route(route: str, offered: frozenset[str], status_code: int) -> Answer:
+    return bad_request(
+        f"Unknown URL {route[:200]!r}; this model answers {', '.join(sorted(offered))}.",
+        param="url",
+        code="unknown_url",
+        status_code=status_code,
+    )
+
+
+def route_from_attributes(custom_attributes: str) -> str | None:
+    """The route that `X-Amzn-SageMaker-Custom-Attributes` picks, if it picks one."""
+    found = _ROUTE.search(custom_attributes)
+    return found[1] if found else None
+
+
+def route_from_shape(shape: BodyShape) -> str | None:
+    """The route that a body without one is meant for."""
+    if shape.messages is not msgspec.UNSET:
+        return CHAT
+    if shape.prompt is not msgspec.UNSET:
+        return COMPLETIONS
+    if shape.input is not msgspec.UNSET:
+        return EMBEDDINGS
+    return None
+
+
+def outcome(line: int | None, answer: Answer) -> bytes:
+    """One line of a shard's result."""
+    number = b"null" if line is None else b"%d" % line
+    return b'{"line":%b,"status_code":%d,"body":%b}\n' % (number, answer.status_code, answer.body)
+
+
+def foreign_answer(status_code: int, body: bytes) -> Answer:
+    """An answer of another server, made fit for a line: a JSON object without line breaks."""
+    body = body.strip()
+    try:
+        read_json(body)
+    except msgspec.DecodeError:
+        body = b""
+    if not body.startswith(b"{"):
+        return server_error(
+            f"The model server answered {status_code} without a JSON object.",
+            code="bad_gateway",
+            status_code=status_code if status_code >= 400 else 502,
+        )
+    if b"\n" in body or b"\r" in body:
+        body = body.replace(b"\r", b" ").replace(b"\n", b" ")
+    return Answer(status_code, body)

@@ -1,0 +1,1 @@
+"""Everything that made `mistral-tiny`: data generator, tokenizer, trainer, export and scores."""

@@ -1,0 +1,265 @@
+"""The worlds that each port's suite runs over; another adapter is another entry of a table."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from backburner.domain.request import Instant
+from backburner.ports import Blobs, Clock, Events, Ids, Mail, Mailer, Metrics, Queue, Store
+from backburner_local.adapters.clock import FixedClock, SequentialIds, SystemClock, SystemIds
+from backburner_local.adapters.events import LocalEvents
+from backburner_local.adapters.files import DirectoryBlobs
+from backburner_local.adapters.metrics import LocalMetrics
+from backburner_local.adapters.outbox import OutboxMailer
+from backburner_local.adapters.queue import Message, SqliteQueue
+from backburner_local.adapters.sqlite import Database
+from backburner_local.adapters.store import SqliteStore
+
+# ---------------------------------------------------------------- Store
+
+
+@contextmanager
+def sqlite_store(folder: Path) -> Iterator[Store]:
+    database = Database(folder / "store.db", durable=False)
+    yield SqliteStore(database)
+    database.close()
+
+
+STORES: dict[str, Callable[[Path], AbstractContextManager[Store]]] = {"sqlite": sqlite_store}
+
+
+@pytest.fixture(params=STORES)
+def store(request, tmp_path):
+    with STORES[request.param](tmp_path) as store:
+        yield store
+
+
+# ---------------------------------------------------------------- Blobs
+
+
+@dataclass
+class BlobsWorld:
+    """A bucket, and a stranger who only has a URL."""
+
+    blobs: Blobs
+    #: Bytes that a URL opens, or None: it opens nothing.
+    open: Callable[[str], bytes | None]
+
+
+@contextmanager
+def directory_blobs(folder: Path) -> Iterator[BlobsWorld]:
+    url = "http://127.0.0.1:8088"
+    blobs = DirectoryBlobs(folder, "bucket", FixedClock(), b"key", url, durable=False)
+
+    def open_url(address: str) -> bytes | None:
+        key = blobs.verify(address.removeprefix(url))
+        return None if key is None else blobs.get(key)
+
+    yield BlobsWorld(blobs, open_url)
+    assert not list((folder / ".staging").iterdir()), "something was left behind"
+
+
+BLOBS: dict[str, Callable[[Path], AbstractContextManager[BlobsWorld]]] = {
+    "directory": directory_blobs
+}
+
+
+@pytest.fixture(params=BLOBS)
+def blobs_world(request, tmp_path):
+    with BLOBS[request.param](tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def blobs(blobs_world):
+    return blobs_world.blobs
+
+
+# ---------------------------------------------------------------- Queue
+
+
+class QueueWorld(Protocol):
+    """A queue and the event source that reads it; a message is a dead letter after 3 receives."""
+
+    queue: Queue
+
+    def receive(self, queue: str, *, visibility_seconds: float = 30) -> Sequence[Any]: ...
+
+    def body(self, message: Any) -> str: ...
+
+    def receives(self, message: Any) -> int: ...
+
+    def delete(self, message: Any) -> None: ...
+
+    def release(self, message: Any, delay_seconds: float) -> None: ...
+
+    def advance(self, seconds: float) -> None: ...
+
+    def dead_letters(self, queue: str) -> list[str]: ...
+
+    def redrive(self, queue: str) -> int: ...
+
+
+class SqliteQueueWorld:
+    def __init__(self, database: Database) -> None:
+        self.clock = FixedClock()
+        self.queue = SqliteQueue(database, self.clock, max_receives={"plan": 3})
+
+    def receive(self, queue: str, *, visibility_seconds: float = 30) -> Sequence[Message]:
+        return self.queue.receive(queue, 10, visibility_seconds)
+
+    def body(self, message: Message) -> str:
+        return message.body
+
+    def receives(self, message: Message) -> int:
+        return message.receives
+
+    def delete(self, message: Message) -> None:
+        self.queue.delete([message])
+
+    def release(self, message: Message, delay_seconds: float) -> None:
+        self.queue.release(message, delay_seconds)
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    def dead_letters(self, queue: str) -> list[str]:
+        return [message.body for message in self.queue.dead_letters(queue)]
+
+    def redrive(self, queue: str) -> int:
+        return self.queue.redrive(queue)
+
+
+@contextmanager
+def sqlite_queue(folder: Path) -> Iterator[QueueWorld]:
+    database = Database(folder / "queue.db", durable=False)
+    yield SqliteQueueWorld(database)
+    database.close()
+
+
+QUEUES: dict[str, Callable[[Path], AbstractContextManager[QueueWorld]]] = {"sqlite": sqlite_queue}
+
+
+@pytest.fixture(params=QUEUES)
+def queue_world(request, tmp_path):
+    with QUEUES[request.param](tmp_path) as world:
+        yield world
+
+
+# ---------------------------------------------------------------- Telling people
+
+
+@dataclass
+class MailerWorld:
+    """A mailer, and what arrived: RFC 5322 messages."""
+
+    mailer: Mailer
+    arrived: Callable[[], list[bytes]]
+
+
+def outbox_mailer(folder: Path) -> MailerWorld:
+    mailer = OutboxMailer(folder / "outbox", "backburner@example.com", FixedClock())
+    return MailerWorld(
+        mailer, lambda: [path.read_bytes() for path in sorted((folder / "outbox").iterdir())]
+    )
+
+
+MAILERS = {"outbox": outbox_mailer}
+
+
+@pytest.fixture(params=MAILERS)
+def mailer_world(request, tmp_path):
+    return MAILERS[request.param](tmp_path)
+
+
+@dataclass
+class EventsWorld:
+    """Events, one subscriber to all of them, and one to finished batches only."""
+
+    events: Events
+    all: list[Any]
+    finished: list[Any]
+
+
+def local_events() -> EventsWorld:
+    events, every, finished = LocalEvents(), [], []
+    events.subscribe(lambda event, attributes: every.append(event))
+    events.subscribe(
+        lambda event, attributes: finished.append(event),
+        {"type": ("batch.completed", "batch.failed"), "tenant": ("acme",)},
+    )
+    return EventsWorld(events, every, finished)
+
+
+EVENTS = {"local": local_events}
+
+
+@pytest.fixture(params=EVENTS)
+def events_world(request):
+    return EVENTS[request.param]()
+
+
+@dataclass
+class MetricsWorld:
+    """Metrics, and the last value that can be seen of one, by its dimensions."""
+
+    metrics: Metrics
+    seen: Callable[[str, dict[str, str]], float | None]
+
+
+def local_metrics() -> MetricsWorld:
+    metrics = LocalMetrics()
+    seen: dict[Any, float] = {}
+
+    def keep(values, dimensions) -> None:
+        for name, value in values.items():
+            seen[name, *sorted(dimensions.items())] = value
+
+    metrics.add_sink(keep)
+    return MetricsWorld(
+        metrics, lambda name, dimensions: seen.get((name, *sorted(dimensions.items())))
+    )
+
+
+METRICS = {"local": local_metrics}
+
+
+@pytest.fixture(params=METRICS)
+def metrics_world(request):
+    return METRICS[request.param]()
+
+
+# ---------------------------------------------------------------- Clock and Ids
+
+CLOCKS: dict[str, Callable[[], Clock]] = {"system": SystemClock, "fixed": FixedClock}
+
+
+@pytest.fixture(params=CLOCKS)
+def clock(request):
+    return CLOCKS[request.param]()
+
+
+class TickingClock:
+    """A clock on which each look takes a millisecond, for ids that must sort by age."""
+
+    def __init__(self) -> None:
+        self._now = 1_750_000_000.0
+
+    def now(self) -> Instant:
+        self._now += 0.001
+        return self._now
+
+
+IDS: dict[str, Callable[[], Ids]] = {
+    "system": SystemIds,
+    "ticking": lambda: SystemIds(TickingClock()),
+    "sequential": SequentialIds,
+}
+
+
+@pytest.fixture(params=IDS)
+def ids(request):
+    return IDS[request.param]()

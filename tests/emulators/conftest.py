@@ -1,0 +1,184 @@
+"""An emulator per test, and a listener that hears what it publishes."""
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from backburner_local.emulators.objects import DirectoryObjects
+from backburner_local.emulators.sagemaker import Endpoint, Knobs, SageMakerEmulator
+
+MODEL_SERVER = str(Path(__file__).with_name("model_server.py"))
+COMMAND = [sys.executable, "-I", "-S", MODEL_SERVER, "{port}"]
+
+SUCCESS = "arn:aws:sns:us-east-1:123456789012:success"
+ERROR = "arn:aws:sns:us-east-1:123456789012:error"
+TESTS_HURRY = {"ping_interval_seconds": 0.2, "publish_backoff_seconds": 0.2}
+
+
+def endpoint(name="my-ep", **changes):
+    values = {
+        "name": name,
+        "s3_output_path": "s3://bucket/out/",
+        "s3_failure_path": "s3://bucket/failed/",
+        "success_topic": SUCCESS,
+        "error_topic": ERROR,
+        "max_concurrent_invocations_per_instance": 8,
+    }
+    return Endpoint(**{**values, **changes})
+
+
+def client(service, url, **options):
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(max_pool_connections=64, **options),
+    )
+
+
+def wait_until(condition, seconds=10, what="the condition"):
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"
+        time.sleep(0.01)
+    return result
+
+
+class Listener:
+    """Hears notifications; raises as often as it is told to."""
+
+    def __init__(self):
+        self.heard = []
+        self.refusals = 0
+        self._changed = threading.Condition()
+
+    def publish(self, topic, message):
+        with self._changed:
+            if self.refusals:
+                self.refusals -= 1
+                raise ConnectionError("SNS is not there")
+            self.heard.append((topic, message))
+            self._changed.notify_all()
+
+    def results(self):
+        return [
+            (topic, json.loads(message))
+            for topic, message in list(self.heard)
+            if "InferenceResult" in message
+        ]
+
+    def raw_results(self):
+        return [message for _, message in list(self.heard) if "InferenceResult" in message]
+
+    def tests(self):
+        return [topic for topic, message in list(self.heard) if "TestNotification" in message]
+
+    def wait(self, count=1, seconds=10):
+        """Results by inference id, when there are this many."""
+        with self._changed:
+            enough = self._changed.wait_for(lambda: len(self.results()) >= count, seconds)
+        assert enough, f"{len(self.results())} of {count} notifications after {seconds} s"
+        return self.results()
+
+
+class Stage:
+    """One emulator with everything a test looks at."""
+
+    def __init__(self, root):
+        self.root = root
+        self.objects = DirectoryObjects(root / "objects")
+        self.listener = Listener()
+        self.emulator = None
+
+    def start(self, *endpoints, command=COMMAND, **knobs):
+        self.emulator = SageMakerEmulator(
+            objects=self.objects,
+            publish=self.listener.publish,
+            data_dir=self.root / "data",
+            knobs=Knobs(**{**TESTS_HURRY, **knobs}),
+            instance_command=command,
+            endpoints=endpoints,
+        ).start()
+        self.runtime = client("sagemaker-runtime", self.emulator.url)
+        self.control = client("sagemaker", self.emulator.url)
+        self.cloudwatch = client("cloudwatch", self.emulator.url)
+        self.scaling = client("application-autoscaling", self.emulator.url)
+        return self
+
+    def stop(self):
+        if self.emulator is not None:
+            for one in (self.runtime, self.control, self.cloudwatch, self.scaling):
+                one.close()
+            self.emulator.stop()
+            self.emulator = None
+
+    def invoke(self, behaviour=None, **members):
+        if "InputLocation" not in members:
+            members.setdefault("Body", b"hello")
+        if behaviour:
+            members["CustomAttributes"] = behaviour
+        return self.runtime.invoke_endpoint_async(EndpointName="my-ep", **members)
+
+    def result(self, behaviour=None, **members):
+        """Invoke once and return topic and message of what becomes of it."""
+        before = len(self.listener.results())
+        self.invoke(behaviour, **members)
+        return self.listener.wait(before + 1)[-1]
+
+    def read(self, location):
+        bucket, _, key = location.removeprefix("s3://").partition("/")
+        return self.objects.get(bucket, key)
+
+    def describe(self, name="my-ep"):
+        return self.control.describe_endpoint(EndpointName=name)
+
+    def in_service(self, count=None, name="my-ep"):
+        def is_so():
+            told = self.describe(name)
+            current = told["ProductionVariants"][0]["CurrentInstanceCount"]
+            return told["EndpointStatus"] == "InService" and count in (None, current)
+
+        wait_until(is_so, what=f"{count} instances in service")
+
+    def metric(self, name, statistic="Sum", variant="AllTraffic", namespace="AWS/SageMaker"):
+        """All values of a metric of my-ep, oldest first."""
+        dimensions = [{"Name": "EndpointName", "Value": "my-ep"}]
+        if variant:
+            dimensions.append({"Name": "VariantName", "Value": variant})
+        now = time.time()
+        points = self.cloudwatch.get_metric_statistics(
+            Namespace=namespace,
+            MetricName=name,
+            Dimensions=dimensions,
+            StartTime=now - 60,
+            EndTime=now + 1,
+            Period=60,
+            Statistics=[statistic],
+        )["Datapoints"]
+        return [point[statistic] for point in sorted(points, key=lambda one: one["Timestamp"])]
+
+
+@pytest.fixture
+def stage(tmp_path):
+    stage = Stage(tmp_path)
+    yield stage
+    stage.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One emulator for all tests of a module that only read what they caused themselves."""
+    stage = Stage(tmp_path_factory.mktemp("shared"))
+    sync_only = endpoint("sync-ep", is_async=False, initial_instance_count=0)
+    without_failures = endpoint("no-failure-path", s3_failure_path=None)
+    stage.start(endpoint(), sync_only, without_failures, minute_seconds=1.0)
+    yield stage
+    stage.stop()

@@ -1,0 +1,178 @@
+"""CloudWatch through boto3, in both protocols it speaks."""
+
+import gzip
+import json
+import time
+import urllib.request
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.emulators.conftest import ERROR, wait_until
+
+ENDPOINT = [{"Name": "EndpointName", "Value": "x"}]
+
+
+def alarm(name, **changes):
+    values = {
+        "AlarmName": name,
+        "Namespace": "Test",
+        "MetricName": name,
+        "Dimensions": ENDPOINT,
+        "Statistic": "Maximum",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Threshold": 5.0,
+        "ComparisonOperator": "GreaterThanThreshold",
+    }
+    return {**values, **changes}
+
+
+def state(stage, name):
+    (found,) = stage.cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    return found["StateValue"]
+
+
+def test_metrics_come_back_as_they_were_put(shared):
+    now = datetime.now(UTC)
+    shared.cloudwatch.put_metric_data(
+        Namespace="Test",
+        MetricData=[
+            {"MetricName": "m", "Dimensions": ENDPOINT, "Value": 2.0, "Unit": "Count"},
+            {"MetricName": "m", "Dimensions": ENDPOINT, "Values": [1.0, 4.0], "Counts": [2, 1]},
+            {
+                "MetricName": "m",
+                "Dimensions": ENDPOINT,
+                "Timestamp": now,
+                "StatisticValues": {
+                    "SampleCount": 2,
+                    "Sum": 12.0,
+                    "Minimum": 5.0,
+                    "Maximum": 7.0,
+                },
+            },
+        ],
+    )
+    (told,) = shared.cloudwatch.list_metrics(Namespace="Test", MetricName="m")["Metrics"]
+    assert told["Dimensions"] == ENDPOINT
+    points = shared.cloudwatch.get_metric_statistics(
+        Namespace="Test",
+        MetricName="m",
+        Dimensions=ENDPOINT,
+        StartTime=now - timedelta(seconds=5),
+        EndTime=now + timedelta(seconds=5),
+        Period=600,
+        Statistics=["SampleCount", "Sum", "Minimum", "Maximum"],
+    )["Datapoints"]
+    assert sum(one["Sum"] for one in points) == 20
+    assert sum(one["SampleCount"] for one in points) == 6
+    assert min(one["Minimum"] for one in points) == 1
+    assert max(one["Maximum"] for one in points) == 7
+
+
+def test_large_requests_are_packed_by_the_client_and_understood(shared):
+    data = [{"MetricName": f"packed{number}", "Value": 1.0} for number in range(900)]
+    shared.cloudwatch.put_metric_data(Namespace="Packed", MetricData=data)
+    found = shared.cloudwatch.get_paginator("list_metrics").paginate(Namespace="Packed")
+    assert sum(len(one["Metrics"]) for one in found) == 900
+
+
+def test_metric_data_queries_take_metrics_and_expressions(shared):
+    now = time.time()
+    shared.emulator.put_metric("Test", "queried", {"EndpointName": "x"}, 7, "Count")
+    metric = {"Namespace": "Test", "MetricName": "queried", "Dimensions": ENDPOINT}
+    (result,) = shared.cloudwatch.get_metric_data(
+        StartTime=now - 5,
+        EndTime=now + 5,
+        MetricDataQueries=[
+            {
+                "Id": "m1",
+                "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"},
+                "ReturnData": False,
+            },
+            {"Id": "e1", "Expression": "m1 * 2", "Label": "twice"},
+        ],
+    )["MetricDataResults"]
+    assert (result["Label"], result["Values"]) == ("twice", [14.0])
+
+
+def test_an_alarm_follows_its_metric(shared):
+    shared.cloudwatch.put_metric_alarm(**alarm("follows", TreatMissingData="notBreaching"))
+    wait_until(lambda: state(shared, "follows") == "OK")
+    shared.emulator.put_metric("Test", "follows", {"EndpointName": "x"}, 6)
+    wait_until(lambda: state(shared, "follows") == "ALARM")
+    wait_until(lambda: state(shared, "follows") == "OK")
+
+
+def test_an_alarm_without_its_dimension_never_sees_data(shared):
+    shared.cloudwatch.put_metric_alarm(**alarm("blind", MetricName="seen", Dimensions=[]))
+    shared.cloudwatch.put_metric_alarm(**alarm("sighted", MetricName="seen"))
+    shared.emulator.put_metric("Test", "seen", {"EndpointName": "x"}, 6)
+    wait_until(lambda: state(shared, "sighted") == "ALARM")
+    assert state(shared, "blind") == "INSUFFICIENT_DATA"
+
+
+def test_an_alarm_tells_its_topic_once_when_it_changes(shared):
+    shared.cloudwatch.put_metric_alarm(**alarm("told", AlarmActions=[ERROR], OKActions=[ERROR]))
+    shared.cloudwatch.set_alarm_state(AlarmName="told", StateValue="ALARM", StateReason="a test")
+
+    def told():
+        messages = [json.loads(one) for _, one in list(shared.listener.heard) if '"told"' in one]
+        return [one for one in messages if one["NewStateValue"] == "ALARM"]
+
+    (message,) = wait_until(told)
+    assert message["OldStateValue"] == "INSUFFICIENT_DATA"
+    assert message["Trigger"]["Dimensions"] == [{"value": "x", "name": "EndpointName"}]
+
+
+def test_alarms_can_be_listed_muted_and_deleted(shared):
+    shared.cloudwatch.put_metric_alarm(**alarm("mine-1"))
+    shared.cloudwatch.put_metric_alarm(**alarm("mine-2"))
+    shared.cloudwatch.disable_alarm_actions(AlarmNames=["mine-1"])
+    found = shared.cloudwatch.describe_alarms(AlarmNamePrefix="mine-")["MetricAlarms"]
+    assert [(one["AlarmName"], one["ActionsEnabled"]) for one in found] == [
+        ("mine-1", False),
+        ("mine-2", True),
+    ]
+    shared.cloudwatch.delete_alarms(AlarmNames=["mine-1", "mine-2"])
+    assert not shared.cloudwatch.describe_alarms(AlarmNamePrefix="mine-")["MetricAlarms"]
+
+
+def test_an_unknown_alarm_is_a_resource_not_found(shared):
+    with pytest.raises(ClientError) as caught:
+        shared.cloudwatch.set_alarm_state(AlarmName="no", StateValue="OK", StateReason="x")
+    assert caught.value.response["Error"]["Code"] == "ResourceNotFound"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+
+
+def test_a_bad_alarm_is_a_validation_error(shared):
+    with pytest.raises(ClientError, match="Statistic"):
+        shared.cloudwatch.put_metric_alarm(
+            AlarmName="bad",
+            ComparisonOperator="GreaterThanThreshold",
+            EvaluationPeriods=1,
+            Threshold=1,
+            MetricName="m",
+            Namespace="n",
+            Period=60,
+        )
+
+
+def test_what_is_not_emulated_says_so(shared):
+    with pytest.raises(ClientError, match="PutDashboard is not emulated"):
+        shared.cloudwatch.put_dashboard(DashboardName="d", DashboardBody="{}")
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_the_json_protocol_is_spoken_too(shared, is_packed):
+    body = json.dumps({"Namespace": "Json", "MetricData": [{"MetricName": "j", "Value": 1}]})
+    packed = gzip.compress(body.encode()) if is_packed else body.encode()
+    request = urllib.request.Request(
+        shared.emulator.url,
+        packed,
+        {"X-Amz-Target": "GraniteServiceVersion20100801.PutMetricData"},
+    )
+    with urllib.request.urlopen(request) as response:
+        assert response.status == 200
+    assert shared.cloudwatch.list_metrics(Namespace="Json")["Metrics"]

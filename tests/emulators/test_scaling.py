@@ -1,0 +1,320 @@
+"""Checklist 10 and 11: metrics of each simulated minute, and the way from zero and back."""
+
+import time
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.emulators.conftest import endpoint, wait_until
+
+MINUTE = 0.2
+RESOURCE = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": "endpoint/my-ep/variant/AllTraffic",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+ENDPOINT = [{"Name": "EndpointName", "Value": "my-ep"}]
+
+
+def register(stage, least=0, most=3):
+    return stage.scaling.register_scalable_target(**RESOURCE, MinCapacity=least, MaxCapacity=most)
+
+
+def step_policy(stage, name, steps, kind="ChangeInCapacity", cooldown=60):
+    return stage.scaling.put_scaling_policy(
+        **RESOURCE,
+        PolicyName=name,
+        PolicyType="StepScaling",
+        StepScalingPolicyConfiguration={
+            "AdjustmentType": kind,
+            "Cooldown": cooldown,
+            "StepAdjustments": steps,
+        },
+    )["PolicyARN"]
+
+
+def alarm(stage, name, metric, policy, **changes):
+    values = {
+        "AlarmName": name,
+        "Namespace": "AWS/SageMaker",
+        "MetricName": metric,
+        "Dimensions": ENDPOINT,
+        "Statistic": "Average",
+        "Period": 60,
+        "EvaluationPeriods": 2,
+        "DatapointsToAlarm": 2,
+        "Threshold": 1,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "missing",
+        "AlarmActions": [policy],
+    }
+    stage.cloudwatch.put_metric_alarm(**{**values, **changes})
+
+
+def from_zero(stage):
+    policy = step_policy(
+        stage, "from-zero", [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}]
+    )
+    alarm(stage, "from-zero", "HasBacklogWithoutCapacity", policy)
+
+
+def tracking(stage, target=2.0):
+    return stage.scaling.put_scaling_policy(
+        **RESOURCE,
+        PolicyName="backlog",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": target,
+            "ScaleInCooldown": 0,
+            "ScaleOutCooldown": 0,
+            "CustomizedMetricSpecification": {
+                "Namespace": "AWS/SageMaker",
+                "MetricName": "ApproximateBacklogSizePerInstance",
+                "Dimensions": ENDPOINT,
+                "Statistic": "Average",
+            },
+        },
+    )
+
+
+def desired(stage):
+    return stage.emulator.status()["my-ep"]["desired"]
+
+
+def test_every_minute_the_gauges_are_published_with_their_names_and_dimensions(stage):
+    stage.start(endpoint(), minute_seconds=MINUTE)
+    stage.in_service(1)
+    stage.result()
+    time.sleep(2 * MINUTE)
+    listed = stage.cloudwatch.list_metrics()["Metrics"]
+    found = {
+        (one["Namespace"], one["MetricName"], tuple(d["Name"] for d in one["Dimensions"]))
+        for one in listed
+    }
+    both = ("EndpointName", "VariantName")
+    sagemaker = {(name, dimensions) for space, name, dimensions in found if "AWS" in space}
+    assert sagemaker == {
+        ("ApproximateBacklogSize", ("EndpointName",)),
+        ("ApproximateBacklogSizePerInstance", ("EndpointName",)),
+        ("ApproximateAgeOfOldestRequest", ("EndpointName",)),
+        ("HasBacklogWithoutCapacity", ("EndpointName",)),
+        ("InvocationsProcesssed", both),
+        ("RequestDownloadLatency", both),
+        ("ResponseUploadLatency", both),
+        ("TimeInBacklog", both),
+        ("TotalProcessingTime", both),
+        ("ModelLatency", both),
+    }
+    assert ("/aws/sagemaker/Endpoints", "CPUUtilization", both) in found
+
+
+@pytest.mark.parametrize(("includes_inflight", "backlog"), [(True, 3), (False, 1)])
+def test_whether_the_backlog_counts_work_in_flight_is_a_knob(stage, includes_inflight, backlog):
+    stage.start(
+        endpoint(max_concurrent_invocations_per_instance=2),
+        minute_seconds=MINUTE,
+        backlog_includes_inflight=includes_inflight,
+    )
+    stage.in_service(1)
+    for _ in range(3):
+        stage.invoke("sleep=0.8")
+    time.sleep(2 * MINUTE)
+    assert stage.metric("ApproximateBacklogSize", "Maximum", None)[-1] == backlog
+    stage.listener.wait(3)
+    time.sleep(2 * MINUTE)
+    assert stage.metric("ApproximateBacklogSize", "Maximum", None)[-1] == 0
+
+
+def test_at_zero_instances_there_is_a_backlog_without_capacity_and_none_per_instance(stage):
+    stage.start(endpoint(initial_instance_count=0), minute_seconds=MINUTE)
+    stage.invoke()
+    time.sleep(3 * MINUTE)
+    assert stage.metric("HasBacklogWithoutCapacity", "Average", None)[-1] == 1
+    assert stage.metric("ApproximateBacklogSizePerInstance", "Average", None) == []
+    assert stage.metric("ApproximateAgeOfOldestRequest", "Maximum", None)[-1] > MINUTE
+    assert stage.metric("CPUUtilization", "SampleCount", "AllTraffic", "/aws/sagemaker/Endpoints") == []
+
+
+def test_the_samples_of_cpu_utilization_count_the_instances(stage):
+    stage.start(endpoint(initial_instance_count=2), minute_seconds=MINUTE)
+    stage.in_service(2)
+    time.sleep(2.5 * MINUTE)
+    host = "/aws/sagemaker/Endpoints"
+    assert stage.metric("CPUUtilization", "SampleCount", "AllTraffic", host)[-1] == 2
+
+
+def test_from_zero_to_many_and_back_to_zero(stage):
+    stage.start(
+        endpoint(initial_instance_count=0, max_concurrent_invocations_per_instance=1),
+        minute_seconds=0.1,
+    )
+    stage.in_service(0)
+    register(stage, 0, 3)
+    from_zero(stage)
+    made = tracking(stage, 2.0)["Alarms"]
+    assert len(made) == 2
+    assert all("TargetTracking-endpoint/my-ep" in one["AlarmName"] for one in made)
+    for _ in range(12):
+        stage.invoke("sleep=0.4")
+    stage.listener.wait(12, seconds=20)
+    wait_until(lambda: desired(stage) == 0, what="scaling back to zero")
+    stage.in_service(0)
+    counts = [count for _, count in stage.emulator.history["my-ep"]]
+    assert counts[0] == counts[-1] == 0
+    assert max(counts) == 3
+    activities = stage.scaling.describe_scaling_activities(ServiceNamespace="sagemaker")
+    causes = [one["Cause"] for one in activities["ScalingActivities"]]
+    assert causes[-1] == "monitor alarm from-zero in state ALARM triggered policy from-zero"
+    assert "AlarmLow" in causes[0]
+
+
+def test_target_tracking_waits_three_minutes_out_and_fifteen_in(stage):
+    stage.start(endpoint(initial_instance_count=1), minute_seconds=MINUTE)
+    stage.in_service(1)
+    register(stage, 0, 3)
+    names = [one["AlarmName"] for one in tracking(stage, 10.0)["Alarms"]]
+    found = stage.cloudwatch.describe_alarms(AlarmNames=names)["MetricAlarms"]
+    told = {(one["EvaluationPeriods"], one["Period"], one["Threshold"]) for one in found}
+    assert told == {(3, 60, 10.0), (15, 60, 9.0)}
+
+
+def test_exact_capacity_steps_scale_on_a_metric_of_ones_own(stage):
+    stage.start(endpoint(initial_instance_count=0), minute_seconds=0.1)
+    stage.in_service(0)
+    register(stage, 0, 2)
+    out = step_policy(
+        stage,
+        "out",
+        [
+            {"MetricIntervalLowerBound": 0, "MetricIntervalUpperBound": 20, "ScalingAdjustment": 1},
+            {"MetricIntervalLowerBound": 20, "ScalingAdjustment": 2},
+        ],
+        "ExactCapacity",
+    )
+    back = step_policy(
+        stage,
+        "in",
+        [{"MetricIntervalUpperBound": 0, "ScalingAdjustment": 0}],
+        "ExactCapacity",
+    )
+    own = {"Namespace": "Backburner", "EvaluationPeriods": 1, "DatapointsToAlarm": 1}
+    alarm(stage, "out", "Outstanding", out, Statistic="Maximum", **own)
+    low = {"Threshold": 0, "ComparisonOperator": "LessThanOrEqualToThreshold"}
+    alarm(stage, "in", "Outstanding", back, **{**own, **low})
+
+    def publish(value, until):
+        def step():
+            stage.emulator.put_metric("Backburner", "Outstanding", {"EndpointName": "my-ep"}, value)
+            return desired(stage) == until
+
+        wait_until(step, what=f"{until} instances for {value}")
+
+    publish(5, until=1)
+    publish(30, until=2)
+    publish(0, until=0)
+
+
+def test_a_raised_minimum_scales_at_once_without_any_alarm(stage):
+    stage.start(endpoint(initial_instance_count=0))
+    stage.in_service(0)
+    register(stage, 0, 2)
+    assert desired(stage) == 0
+    stage.scaling.register_scalable_target(**RESOURCE, MinCapacity=1)
+    assert desired(stage) == 1
+    (target,) = stage.scaling.describe_scalable_targets(ServiceNamespace="sagemaker")[
+        "ScalableTargets"
+    ]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 2)
+
+
+def test_a_minimum_raised_during_an_update_is_met_after_it(stage):
+    stage.start(
+        endpoint(initial_instance_count=1), minute_seconds=MINUTE, provisioning_delay_seconds=0.4
+    )
+    register(stage, 0, 3)
+    stage.scaling.register_scalable_target(**RESOURCE, MinCapacity=2)
+    assert desired(stage) == 1
+    failed = stage.scaling.describe_scaling_activities(ServiceNamespace="sagemaker")
+    assert failed["ScalingActivities"][0]["StatusCode"] == "Failed"
+    wait_until(lambda: desired(stage) == 2)
+
+
+def test_scaling_in_waits_for_the_cooldown(stage):
+    stage.start(endpoint(initial_instance_count=0), minute_seconds=0.1)
+    stage.in_service(0)
+    register(stage, 0, 2)
+    up = step_policy(
+        stage, "up", [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}], cooldown=600
+    )
+    down = step_policy(
+        stage, "down", [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": -1}], cooldown=0
+    )
+    alarm(stage, "up", "None", up)
+    alarm(stage, "down", "None", down)
+    stage.cloudwatch.set_alarm_state(AlarmName="up", StateValue="ALARM", StateReason="test")
+    wait_until(lambda: desired(stage) == 1)
+    risen = time.monotonic()
+    stage.in_service(1)
+    while desired(stage) == 1:
+        if time.monotonic() - risen < 0.8:
+            stage.cloudwatch.set_alarm_state(
+                AlarmName="down", StateValue="OK", StateReason="test"
+            )
+        stage.cloudwatch.set_alarm_state(AlarmName="down", StateValue="ALARM", StateReason="test")
+        assert time.monotonic() - risen < 10
+        time.sleep(0.05)
+    assert time.monotonic() - risen >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (lambda s: register(s, 2, 1), "ValidationException"),
+        (
+            lambda s: s.scaling.register_scalable_target(**RESOURCE, MinCapacity=1),
+            "ValidationException",
+        ),
+        (
+            lambda s: s.scaling.register_scalable_target(
+                **{**RESOURCE, "ResourceId": "endpoint/none/variant/AllTraffic"},
+                MinCapacity=0,
+                MaxCapacity=1,
+            ),
+            "ValidationException",
+        ),
+        (
+            lambda s: s.scaling.register_scalable_target(
+                **{**RESOURCE, "ServiceNamespace": "ecs"}, MinCapacity=0, MaxCapacity=1
+            ),
+            "ValidationException",
+        ),
+        (lambda s: s.scaling.deregister_scalable_target(**RESOURCE), "ObjectNotFoundException"),
+        (lambda s: step_policy(s, "p", []), "ObjectNotFoundException"),
+        (
+            lambda s: s.scaling.delete_scaling_policy(**RESOURCE, PolicyName="p"),
+            "ObjectNotFoundException",
+        ),
+    ],
+)
+def test_bad_scaling_calls_are_refused(shared, call, code):
+    with pytest.raises(ClientError) as caught:
+        call(shared)
+    assert caught.value.response["Error"]["Code"] == code
+
+
+def test_deregistering_takes_the_policies_and_their_alarms_along(stage):
+    stage.start(endpoint(initial_instance_count=0))
+    stage.in_service(0)
+    arn = register(stage)["ScalableTargetARN"]
+    assert arn.startswith("arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/")
+    tracking(stage)
+    tracking(stage, 3.0)
+    (policy,) = stage.scaling.describe_scaling_policies(ServiceNamespace="sagemaker")[
+        "ScalingPolicies"
+    ]
+    assert policy["PolicyName"] == "backlog"
+    assert len(stage.cloudwatch.describe_alarms()["MetricAlarms"]) == 2
+    stage.scaling.deregister_scalable_target(**RESOURCE)
+    assert stage.cloudwatch.describe_alarms()["MetricAlarms"] == []
+    listed = stage.scaling.describe_scaling_policies(ServiceNamespace="sagemaker")
+    assert listed["ScalingPolicies"] == []
