@@ -108,12 +108,10 @@ def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
         signal.signal(number, lambda *_: stopping.set())
     try:
         stack = Stack(Options(**choices)).start()
-    except (OSError, RuntimeError) as error:
-        _fail(f"The stack can't start: {error}", NOT_COMPLETED)
     except Exception as error:
         logging.getLogger(__name__).exception("stack.start_failed")
         _fail(f"The stack can't start: {error}", NOT_COMPLETED)
-    with stack:
+    try:
         if as_json:
             click.echo(describe(stack))
         else:
@@ -124,6 +122,8 @@ def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
             )
         stopping.wait()
         click.echo("Stopping: finishing what runs.", err=True)
+    finally:
+        stack.stop()
 
 
 @main.command()

@@ -13,7 +13,7 @@ import msgspec
 from backburner_model.engine import Engine
 from backburner_model.settings import Settings
 from backburner_model.wire import (
-    SHARD_TYPE,
+    SHARD_TYPES,
     Answer,
     bad_request,
     invalid_body,
@@ -67,7 +67,7 @@ class Invocation:
 
     @property
     def is_shard(self) -> bool:
-        return self.content_type.partition(";")[0].strip().lower() == SHARD_TYPE
+        return self.content_type.partition(";")[0].strip().lower() in SHARD_TYPES
 
 
 class Container:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from backburner_model.wire import SHARD_TYPE, Answer
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 #: Nginx's word for a client that did not wait; nobody reads it.
 CLIENT_CLOSED_REQUEST = 499
@@ -38,6 +40,29 @@ async def invoke(request: Request) -> Response:
     answer = await unless_gone(request, asyncio.ensure_future(container.invoke(invocation)))
     is_outcomes = invocation.is_shard and answer is not None and answer.status_code == 200
     return respond(answer, SHARD_TYPE if is_outcomes else "application/json")
+
+
+_HANDLERS: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
+    ("GET", "/ping"): ping,
+    ("POST", "/invocations"): invoke,
+}
+
+
+class ContractMiddleware:
+    """Answers the contract's two routes before the app's own can."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = None
+        if scope["type"] == "http":
+            handler = _HANDLERS.get((scope["method"], scope["path"]))
+        if handler is None:
+            await self._app(scope, receive, send)
+            return
+        response = await handler(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 def respond(answer: Answer | None, media_type: str = "application/json") -> Response:

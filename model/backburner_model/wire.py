@@ -13,6 +13,8 @@ EMBEDDINGS: Final = "/v1/embeddings"
 
 #: Content type of a shard and of its outcomes.
 SHARD_TYPE: Final = "application/jsonl"
+#: What else a shard may be called; batch transform's users say `jsonlines`.
+SHARD_TYPES: Final = frozenset({SHARD_TYPE, "application/jsonlines", "application/x-ndjson"})
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from model.training.generate import sample
+from training.generate import sample
 
 #: Where the shipped model lives.
 FOLDER = Path(__file__).parents[1] / "mistral-tiny"

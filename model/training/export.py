@@ -1,6 +1,6 @@
 """Turns a training run into the shipped folder: a Hugging Face model and its OpenVINO IR.
 
-`python -m model.training.export --run RUN --out FOLDER`. Both hold the same float16 values. The
+`python -m training.export --run RUN --out FOLDER`. Both hold the same float16 values. The
 configuration is written in the words of transformers 4 and of transformers 5, so that any server
 loads it.
 """
@@ -15,11 +15,11 @@ from optimum.exporters.openvino import main_export
 from optimum.intel import OVConfig
 from transformers import MistralForCausalLM, PreTrainedTokenizerFast
 
-from model.training.artifact import CARD, data_hash, read_json, write_json
-from model.training.fills import UNSEEN_NOUNS
-from model.training.grammar import words
-from model.training.tokenizer import CHAT_TEMPLATE, CONTEXT, PAD
-from model.training.train import ROPE_THETA, new_model
+from training.artifact import CARD, data_hash, read_json, write_json
+from training.fills import UNSEEN_NOUNS
+from training.grammar import words
+from training.tokenizer import CHAT_TEMPLATE, CONTEXT, PAD
+from training.train import ROPE_THETA, new_model
 
 
 def write_model(kept: dict[str, Any], vocabulary: int, folder: Path) -> MistralForCausalLM:
@@ -65,7 +65,7 @@ def card(kept: dict[str, Any], model: MistralForCausalLM) -> dict[str, Any]:
     plan, progress = kept["plan"], kept["progress"]
     return {
         "name": "mistral-tiny",
-        "made_by": "python -m model.training.train",
+        "made_by": "python -m training.train",
         "seed": plan["seed"],
         "plan": plan,
         "complete": progress["rounds"] == plan["rounds"],

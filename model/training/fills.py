@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from random import Random
 
-from model.training.grammar import listed, words
+from training.grammar import listed, words
 
 _MONTHS = listed("month")
 _ONSETS = listed("onset")

@@ -1,6 +1,6 @@
 """Contact-centre tasks with known answers, deterministic from a seed.
 
-As a command it writes the demo's input: `python -m model.training.generate` (see README.md).
+As a command it writes the demo's input: `python -m training.generate` (see README.md).
 """
 
 import argparse
@@ -12,8 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, get_args
 
-from model.training.fills import Fill, fill
-from model.training.grammar import Voice, expand, templates
+from training.fills import Fill, fill
+from training.grammar import Voice, expand, templates
 
 Task = Literal["classify", "sentiment", "summarise", "extract", "outside"]
 
@@ -64,6 +64,9 @@ _DEMO_MIX: dict[Task, float] = {
     "extract": 0.2,
     "outside": 0.03,
 }
+
+#: Where the demo's input lies.
+EVENTS = Path(__file__).parents[2] / "events"
 
 _CALL_CAUSE = {
     "late": "the delivery of the {p} is late",
@@ -299,8 +302,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--count", type=int, default=400)
-    parser.add_argument("--lines", type=Path, default=Path("events/sample_batch.jsonl"))
-    parser.add_argument("--answers", type=Path, default=Path("events/sample_answers.jsonl"))
+    parser.add_argument("--lines", type=Path, default=EVENTS / "sample_batch.jsonl")
+    parser.add_argument("--answers", type=Path, default=EVENTS / "sample_answers.jsonl")
     given = parser.parse_args()
     pairs = list(sample_batch(given.seed, given.count))
     for path, column in ((given.lines, 0), (given.answers, 1)):

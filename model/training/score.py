@@ -1,6 +1,6 @@
 """Scores the shipped IR through openvino-genai's continuous batching and completes the card.
 
-`python -m model.training.score --folder FOLDER`: exact match of whole answers, per task, on
+`python -m training.score --folder FOLDER`: exact match of whole answers, per task, on
 samples drawn afresh. Writes `golden.json` too, whose answers transformers must give as well.
 """
 
@@ -15,8 +15,8 @@ import openvino_genai
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from model.training.artifact import CARD, FOLDER, GOLDEN, file_hashes, read_json, write_json
-from model.training.generate import MAX_TOKENS, TASKS, Sample, Split, sample
+from training.artifact import CARD, FOLDER, GOLDEN, file_hashes, read_json, write_json
+from training.generate import MAX_TOKENS, TASKS, Sample, Split, sample
 
 GOLDEN_A_TASK = 3
 #: Full precision: greedy answers then equal those of transformers, token for token.

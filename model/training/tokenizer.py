@@ -1,6 +1,6 @@
 """Trains the tokenizer: byte-level BPE, single digits, a tekken-like chat template.
 
-`python -m model.training.tokenizer --out RUN/tokenizer`
+`python -m training.tokenizer --out RUN/tokenizer`
 """
 
 import argparse
@@ -11,7 +11,7 @@ from random import Random
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from model.training.generate import sample
+from training.generate import sample
 
 VOCABULARY = 1536
 CONTEXT = 1024

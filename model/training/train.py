@@ -1,6 +1,6 @@
 """Trains `mistral-tiny` from scratch on generated data; every sample follows from the seed.
 
-`python -m model.training.train --run RUN --rounds N --decay D` (see README.md).
+`python -m training.train --run RUN --rounds N --decay D` (see README.md).
 """
 
 import argparse
@@ -16,9 +16,9 @@ import torch
 from torch.nn import functional
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
-from model.training.circuits import Circuits
-from model.training.generate import TASKS, Sample, Split, Task, sample
-from model.training.tokenizer import BOS, CONTEXT, END_INST, EOS, INST, PAD, prompt
+from training.circuits import Circuits
+from training.generate import TASKS, Sample, Split, Task, sample
+from training.tokenizer import BOS, CONTEXT, END_INST, EOS, INST, PAD, prompt
 
 SAMPLES_A_ROUND = 768
 BATCH_TOKENS = 4096

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+
 from backburner.domain.request import Instant
-from backburner.ports import Blobs, Clock, Events, Ids, Mail, Mailer, Metrics, Queue, Store
+from backburner.ports import Blobs, Clock, Events, Ids, Mailer, Metrics, Queue, Store
 from backburner_local.adapters.clock import FixedClock, SequentialIds, SystemClock, SystemIds
 from backburner_local.adapters.events import LocalEvents
 from backburner_local.adapters.files import DirectoryBlobs
@@ -84,7 +85,8 @@ def blobs(blobs_world):
 class QueueWorld(Protocol):
     """A queue and the event source that reads it; a message is a dead letter after 3 receives."""
 
-    queue: Queue
+    @property
+    def queue(self) -> Queue: ...
 
     def receive(self, queue: str, *, visibility_seconds: float = 30) -> Sequence[Any]: ...
 

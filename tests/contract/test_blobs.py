@@ -3,7 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from backburner.domain.errors import InvalidRequest, NotFound
+from backburner.ports import Blobs
 
 KEYS = [
     "file.jsonl",
@@ -51,7 +53,7 @@ HOSTILE = [
 ]
 
 
-def keys(blobs, prefix=""):
+def keys(blobs: Blobs, prefix: str = "") -> list[str]:
     return [found.key for found in blobs.list(prefix)]
 
 

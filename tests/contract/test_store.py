@@ -1,9 +1,12 @@
 """What every Store promises."""
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import pytest
+
 from backburner.domain.errors import Conflict
 from backburner.ports import (
     Absent,
@@ -13,6 +16,7 @@ from backburner.ports import (
     Index,
     Is,
     IsIn,
+    Item,
     Key,
     Missing,
     Put,
@@ -23,7 +27,7 @@ BATCH = Key("tenant#acme", "batch#1")
 OTHER = Key("tenant#acme", "batch#2")
 
 
-def names(items):
+def names(items: Sequence[Item]) -> list[Any]:
     return [item["name"] for item in items]
 
 
@@ -133,11 +137,11 @@ CONDITIONS = [
     (Is("n", 3.0), ITEM, True),
     (Is("n", "3"), ITEM, False),
     (Is("half", 0.5), ITEM, True),
-    (Is("yes", True), ITEM, True),
-    (Is("yes", False), ITEM, False),
+    (Is("yes", value=True), ITEM, True),
+    (Is("yes", value=False), ITEM, False),
     (Is("yes", 1), ITEM, False),
-    (Is("one", True), ITEM, False),
-    (Is("zero", False), ITEM, False),
+    (Is("one", value=True), ITEM, False),
+    (Is("zero", value=False), ITEM, False),
     (Is("none", ""), ITEM, False),
     (Is("status", "failed"), None, False),
     (IsIn("status", ("expired", "failed")), ITEM, True),
@@ -378,7 +382,7 @@ def test_items_of_one_place_in_an_index_are_all_there(store):
 # ---------------------------------------------------------------- many at once
 
 
-def at_once(number, work):
+def at_once(number: int, work: Callable[[int], Any]) -> list[Any]:
     """Call the work on so many threads, all starting together."""
     start = Barrier(number)
 

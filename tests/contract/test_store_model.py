@@ -1,6 +1,11 @@
 """A Store behaves as a dict of dicts would, whatever is done to it."""
 
+from collections.abc import Iterable
 from itertools import count
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from backburner.domain.errors import Conflict
 from backburner.ports import (
@@ -16,8 +21,6 @@ from backburner.ports import (
     Put,
     Update,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 SORTS = ["a", "a#1", "b", "\uffff", "😀"]
 TEXTS = st.sampled_from(["x", "y"])
@@ -49,9 +52,7 @@ WHENS = st.one_of(st.just(()), st.just(()), st.lists(CONDITIONS, max_size=2).map
 KEYS = st.builds(Key, st.just("p"), st.sampled_from(SORTS))
 WRITES = st.one_of(
     st.builds(Put, KEYS, ITEMS, WHENS),
-    st.builds(
-        Update, KEYS, set=CHANGES, add=st.just({}) | st.builds(dict, n=NUMBERS), when=WHENS
-    ),
+    st.builds(Update, KEYS, set=CHANGES, add=st.just({}) | st.builds(dict, n=NUMBERS), when=WHENS),
     st.builds(Check, KEYS, WHENS),
     st.builds(Delete, KEYS, WHENS),
 )
@@ -67,10 +68,10 @@ QUERIES = st.fixed_dictionaries(
 ISOLATION = count()
 
 
-def in_partition(partition, given):
+def in_partition(partition: str, given: Any) -> Any:
     """The same, in a partition of its own: all examples share one store."""
     if isinstance(given, Put | Update | Check | Delete):
-        changed = {"key": Key(partition, given.key.sort)}
+        changed: dict[str, Any] = {"key": Key(partition, given.key.sort)}
         for name in ("item", "set"):
             if hasattr(given, name):
                 changed[name] = {
@@ -82,7 +83,7 @@ def in_partition(partition, given):
     return given
 
 
-def holds(condition, item):
+def holds(condition: Any, item: Any) -> bool:
     match condition:
         case Absent():
             return item is None
@@ -94,9 +95,10 @@ def holds(condition, item):
             return name in (item or {}) and item[name] == value
         case IsIn(name, values):
             return name in (item or {}) and item[name] in values
+    raise AssertionError(condition)
 
 
-def apply(model, writes):
+def apply(model: dict[str, Any], writes: list[Any]) -> dict[str, Any] | None:
     """The model after the writes, or None: a condition does not hold."""
     after = dict(model)
     for write in writes:
@@ -107,7 +109,7 @@ def apply(model, writes):
             case Put():
                 after[write.key.sort] = dict(write.item)
             case Update():
-                changed = {**(item or {}), **write.set}
+                changed: dict[str, Any] = {**(item or {}), **write.set}
                 for name, step in write.add.items():
                     changed[name] = changed.get(name, 0) + step
                 after[write.key.sort] = {k: v for k, v in changed.items() if v is not None}
@@ -116,10 +118,18 @@ def apply(model, writes):
     return after
 
 
-def select(entries, *, limit, newest_first, prefix="", after=None, up_to=None):
+def select(
+    entries: Iterable[tuple[str, Any]],
+    *,
+    limit: int,
+    newest_first: bool,
+    prefix: str = "",
+    after: str | None = None,
+    up_to: str | None = None,
+) -> list[tuple[str, Any]]:
     """Sort keys and items of a run, in the order of reading."""
 
-    def is_beyond(sort, bound):
+    def is_beyond(sort: str, bound: str) -> bool:
         left, right = sort.encode(), bound.encode()
         return left < right if newest_first else left > right
 
@@ -141,7 +151,8 @@ def select(entries, *, limit, newest_first, prefix="", after=None, up_to=None):
 )
 @given(st.lists(TRANSACTIONS, max_size=6), st.lists(QUERIES, min_size=1, max_size=3))
 def test_a_store_is_a_dict_with_transactions(store, transactions, queries):
-    partition, model = f"p{next(ISOLATION)}#", {}
+    partition = f"p{next(ISOLATION)}#"
+    model: dict[str, Any] = {}
     for transaction in transactions:
         writes = [in_partition(partition, write) for write in transaction]
         after = apply(model, writes)

@@ -4,7 +4,9 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -21,8 +23,8 @@ ERROR = "arn:aws:sns:us-east-1:123456789012:error"
 TESTS_HURRY = {"ping_interval_seconds": 0.2, "publish_backoff_seconds": 0.2}
 
 
-def endpoint(name="my-ep", **changes):
-    values = {
+def endpoint(name: str = "my-ep", **changes: Any) -> Endpoint:
+    values: dict[str, Any] = {
         "name": name,
         "s3_output_path": "s3://bucket/out/",
         "s3_failure_path": "s3://bucket/failed/",
@@ -33,7 +35,7 @@ def endpoint(name="my-ep", **changes):
     return Endpoint(**{**values, **changes})
 
 
-def client(service, url, **options):
+def client(service: Any, url: str, **options: Any) -> Any:
     return boto3.client(
         service,
         endpoint_url=url,
@@ -44,7 +46,9 @@ def client(service, url, **options):
     )
 
 
-def wait_until(condition, seconds=10, what="the condition"):
+def wait_until(
+    condition: Callable[[], Any], seconds: float = 10, what: str = "the condition"
+) -> Any:
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"
@@ -55,12 +59,12 @@ def wait_until(condition, seconds=10, what="the condition"):
 class Listener:
     """Hears notifications; raises as often as it is told to."""
 
-    def __init__(self):
-        self.heard = []
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
         self.refusals = 0
         self._changed = threading.Condition()
 
-    def publish(self, topic, message):
+    def publish(self, topic: str, message: str) -> None:
         with self._changed:
             if self.refusals:
                 self.refusals -= 1
@@ -68,20 +72,20 @@ class Listener:
             self.heard.append((topic, message))
             self._changed.notify_all()
 
-    def results(self):
+    def results(self) -> list[tuple[str, Any]]:
         return [
             (topic, json.loads(message))
             for topic, message in list(self.heard)
             if "InferenceResult" in message
         ]
 
-    def raw_results(self):
+    def raw_results(self) -> list[str]:
         return [message for _, message in list(self.heard) if "InferenceResult" in message]
 
-    def tests(self):
+    def tests(self) -> list[str]:
         return [topic for topic, message in list(self.heard) if "TestNotification" in message]
 
-    def wait(self, count=1, seconds=10):
+    def wait(self, count: int = 1, seconds: float = 10) -> list[tuple[str, Any]]:
         """Results by inference id, when there are this many."""
         with self._changed:
             enough = self._changed.wait_for(lambda: len(self.results()) >= count, seconds)
@@ -92,13 +96,15 @@ class Listener:
 class Stage:
     """One emulator with everything a test looks at."""
 
-    def __init__(self, root):
+    def __init__(self, root: Path) -> None:
         self.root = root
         self.objects = DirectoryObjects(root / "objects")
         self.listener = Listener()
-        self.emulator = None
+        self.emulator: SageMakerEmulator | None = None
 
-    def start(self, *endpoints, command=COMMAND, **knobs):
+    def start(
+        self, *endpoints: Endpoint, command: Sequence[str] = COMMAND, **knobs: Any
+    ) -> "Stage":
         self.emulator = SageMakerEmulator(
             objects=self.objects,
             publish=self.listener.publish,
@@ -113,42 +119,48 @@ class Stage:
         self.scaling = client("application-autoscaling", self.emulator.url)
         return self
 
-    def stop(self):
+    def stop(self) -> None:
         if self.emulator is not None:
             for one in (self.runtime, self.control, self.cloudwatch, self.scaling):
                 one.close()
             self.emulator.stop()
             self.emulator = None
 
-    def invoke(self, behaviour=None, **members):
+    def invoke(self, behaviour: str | None = None, **members: Any) -> Any:
         if "InputLocation" not in members:
             members.setdefault("Body", b"hello")
         if behaviour:
             members["CustomAttributes"] = behaviour
         return self.runtime.invoke_endpoint_async(EndpointName="my-ep", **members)
 
-    def result(self, behaviour=None, **members):
+    def result(self, behaviour: str | None = None, **members: Any) -> tuple[str, Any]:
         """Invoke once and return topic and message of what becomes of it."""
         before = len(self.listener.results())
         self.invoke(behaviour, **members)
         return self.listener.wait(before + 1)[-1]
 
-    def read(self, location):
+    def read(self, location: str) -> bytes:
         bucket, _, key = location.removeprefix("s3://").partition("/")
         return self.objects.get(bucket, key)
 
-    def describe(self, name="my-ep"):
+    def describe(self, name: str = "my-ep") -> Any:
         return self.control.describe_endpoint(EndpointName=name)
 
-    def in_service(self, count=None, name="my-ep"):
-        def is_so():
+    def in_service(self, count: int | None = None, name: str = "my-ep") -> None:
+        def is_so() -> bool:
             told = self.describe(name)
             current = told["ProductionVariants"][0]["CurrentInstanceCount"]
             return told["EndpointStatus"] == "InService" and count in (None, current)
 
         wait_until(is_so, what=f"{count} instances in service")
 
-    def metric(self, name, statistic="Sum", variant="AllTraffic", namespace="AWS/SageMaker"):
+    def metric(
+        self,
+        name: str,
+        statistic: str = "Sum",
+        variant: str | None = "AllTraffic",
+        namespace: str = "AWS/SageMaker",
+    ) -> list[float]:
         """All values of a metric of my-ep, oldest first."""
         dimensions = [{"Name": "EndpointName", "Value": "my-ep"}]
         if variant:
@@ -179,6 +191,6 @@ def shared(tmp_path_factory):
     stage = Stage(tmp_path_factory.mktemp("shared"))
     sync_only = endpoint("sync-ep", is_async=False, initial_instance_count=0)
     without_failures = endpoint("no-failure-path", s3_failure_path=None)
-    stage.start(endpoint(), sync_only, without_failures, minute_seconds=1.0)
+    stage.start(endpoint(), sync_only, without_failures, minute_seconds=0.2)
     yield stage
     stage.stop()

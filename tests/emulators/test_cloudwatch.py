@@ -5,17 +5,18 @@ import json
 import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.emulators.conftest import ERROR, wait_until
+from tests.emulators.conftest import ERROR, Stage, wait_until
 
 ENDPOINT = [{"Name": "EndpointName", "Value": "x"}]
 
 
-def alarm(name, **changes):
-    values = {
+def alarm(name: str, **changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
         "AlarmName": name,
         "Namespace": "Test",
         "MetricName": name,
@@ -29,7 +30,7 @@ def alarm(name, **changes):
     return {**values, **changes}
 
 
-def state(stage, name):
+def state(stage: Stage, name: str) -> Any:
     (found,) = stage.cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
     return found["StateValue"]
 

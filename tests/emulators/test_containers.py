@@ -1,10 +1,11 @@
 """Checklist 7 and 8: what becomes of each kind of answer, of slowness, and of age."""
 
 import json
+from typing import Any
 
 import pytest
 
-from tests.emulators.conftest import ERROR, SUCCESS, endpoint, wait_until
+from tests.emulators.conftest import ERROR, SUCCESS, Stage, endpoint, wait_until
 
 NO_LENGTH = "The response from container primary did not specify the required Content-Length header"
 WORDY = (
@@ -25,9 +26,7 @@ WORDY = (
         ("hangup", "could not be read", None),
     ],
 )
-def test_a_bad_answer_fails_once_and_is_not_tried_again(
-    shared, behaviour, reason, failure_object
-):
+def test_a_bad_answer_fails_once_and_is_not_tried_again(shared, behaviour, reason, failure_object):
     answer = shared.invoke(behaviour)
     found = wait_until(lambda: _told(shared, answer["InferenceId"]))
     ((topic, message),) = found
@@ -110,9 +109,7 @@ def test_an_output_that_cannot_be_written_is_a_failure(stage):
 
 def test_an_endpoint_without_output_path_only_tells(stage):
     stage.start(
-        endpoint(
-            s3_output_path=None, include_inference_response_in=["SUCCESS_NOTIFICATION_TOPIC"]
-        )
+        endpoint(s3_output_path=None, include_inference_response_in=["SUCCESS_NOTIFICATION_TOPIC"])
     )
     assert "OutputLocation" not in stage.invoke()
     ((topic, message),) = stage.listener.wait()
@@ -141,6 +138,6 @@ def test_what_waits_longer_than_its_ttl_expires(stage):
     assert stage.emulator.status()["my-ep"]["waiting"] == 1
 
 
-def _told(stage, inference_id):
+def _told(stage: Stage, inference_id: str) -> list[tuple[str, Any]]:
     results = stage.listener.results()
     return [one for one in results if one[1]["inferenceId"] == inference_id]

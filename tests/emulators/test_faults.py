@@ -3,10 +3,10 @@
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.emulators.conftest import endpoint, wait_until
+from tests.emulators.conftest import Stage, client, endpoint, wait_until
 
 
-def ids(stage):
+def ids(stage: Stage) -> list[str]:
     return [message["inferenceId"] for _, message in stage.listener.results()]
 
 
@@ -57,10 +57,12 @@ def test_a_client_that_got_no_answer_enqueues_its_request_again(stage):
     ],
 )
 def test_refusals_look_like_those_of_aws(stage, knob, code, status):
-    stage.start(endpoint(), **{knob: 1})
+    stage.start(endpoint(initial_instance_count=0), **{knob: 1})
+    patient = client("sagemaker-runtime", stage.emulator.url, retries={"total_max_attempts": 2})
     with pytest.raises(ClientError) as caught:
-        stage.invoke()
+        patient.invoke_endpoint_async(EndpointName="my-ep", Body=b"x")
+    patient.close()
     answer = caught.value.response
     assert answer["Error"]["Code"] == code
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == status
-    assert answer["ResponseMetadata"]["RetryAttempts"] == 2
+    assert answer["ResponseMetadata"]["RetryAttempts"] == 1

@@ -4,31 +4,32 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 import pytest
 
-from tests.emulators.conftest import COMMAND, ERROR, MODEL_SERVER, SUCCESS, endpoint, wait_until
+from tests.emulators.conftest import COMMAND, ERROR, SUCCESS, Stage, endpoint, wait_until
 
 DEAF = [*COMMAND, "deaf"]
 
 
-def counts(stage):
+def counts(stage: Stage) -> Any:
     return stage.emulator.instances()["my-ep"]
 
 
-def pids(stage):
+def pids(stage: Stage) -> list[int]:
     hosted = stage.emulator._started.result()[0].control.endpoints["my-ep"]
     return [one.pid for one in hosted.pool.instances]
 
 
-def scale(stage, count):
+def scale(stage: Stage, count: int) -> None:
     stage.control.update_endpoint_weights_and_capacities(
         EndpointName="my-ep",
         DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": count}],
     )
 
 
-def is_alive(pid):
+def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -37,24 +38,21 @@ def is_alive(pid):
 
 
 @pytest.mark.parametrize(
-    ("limit", "instances", "expected"), [(1, 1, 1), (2, 2, 4), (None, 1, 4), (16, 1, 10)]
+    ("limit", "instances", "peak"), [(1, 1, 1), (2, 2, 2), (None, 1, 4), (16, 1, 10)]
 )
-def test_concurrency_is_instances_times_invocations_per_instance(
-    stage, limit, instances, expected
-):
+def test_concurrency_is_instances_times_invocations_per_instance(stage, limit, instances, peak):
     stage.start(
-        endpoint(
-            max_concurrent_invocations_per_instance=limit, initial_instance_count=instances
-        )
+        endpoint(max_concurrent_invocations_per_instance=limit, initial_instance_count=instances)
     )
     stage.in_service(instances)
     for _ in range(10):
-        stage.invoke("sleep=0.4")
-    seen = set()
-    while len(stage.listener.results()) < 10:
-        seen.add(stage.emulator.status()["my-ep"]["in_flight"])
-        time.sleep(0.01)
-    assert max(seen) == expected
+        stage.invoke("peak=0.06")
+    outputs = [
+        stage.read(message["responseParameters"]["outputLocation"]).split()
+        for _, message in stage.listener.wait(10)
+    ]
+    assert max(int(running) for running, _ in outputs) == peak
+    assert len({pid for _, pid in outputs}) == instances
 
 
 def test_instances_are_provisioning_then_in_service_then_gone(stage):
@@ -119,11 +117,9 @@ def test_a_hung_instance_fails_its_pings_and_is_replaced(stage):
 
 @pytest.mark.parametrize(("knob", "told"), [("redeliver", 1), ("lose", 0)])
 def test_work_of_a_lost_instance_is_redelivered_or_lost_as_the_knob_says(stage, knob, told):
-    stage.start(
-        endpoint(), on_instance_loss=knob, stop_grace_seconds=0.2, command=DEAF
-    )
+    stage.start(endpoint(), on_instance_loss=knob, stop_grace_seconds=0.2, command=DEAF)
     stage.in_service(1)
-    stage.invoke("sleep=1")
+    stage.invoke("sleep=0.6")
     wait_until(lambda: stage.emulator.status()["my-ep"]["in_flight"] == 1)
     scale(stage, 0)
     stage.in_service(0)
@@ -150,9 +146,7 @@ def test_scaling_in_lets_an_instance_finish_within_its_grace(stage):
 
 
 def test_an_instance_that_never_starts_makes_the_endpoint_failed(stage):
-    stage.start(
-        endpoint(instance_command=["/no/such/program"]), replace_backoff_seconds=0.05
-    )
+    stage.start(endpoint(instance_command=["/no/such/program"]), replace_backoff_seconds=0.05)
     wait_until(lambda: stage.describe()["EndpointStatus"] == "Failed")
     assert "did not pass the ping health check" in stage.describe()["FailureReason"]
 
@@ -170,9 +164,7 @@ def test_what_an_instance_says_is_kept_in_a_log(stage):
 def test_an_instance_gets_the_environment_of_its_container(stage, tmp_path):
     script = f"import os; open({str(tmp_path / 'env')!r}, 'w').write(os.environ['MODEL'])"
     stage.start(
-        endpoint(
-            instance_command=[sys.executable, "-c", script], environment={"MODEL": "mistral"}
-        )
+        endpoint(instance_command=[sys.executable, "-c", script], environment={"MODEL": "mistral"})
     )
     wait_until(lambda: (tmp_path / "env").exists() and (tmp_path / "env").read_text() == "mistral")
 
@@ -199,7 +191,3 @@ def test_a_failing_request_does_not_hold_up_the_others(stage):
         stage.invoke("status=500" if number % 2 else None)
     topics = [topic for topic, _ in stage.listener.wait(8)]
     assert sorted(topics) == sorted([SUCCESS] * 4 + [ERROR] * 4)
-
-
-def test_the_test_server_is_where_the_tests_think():
-    assert os.path.exists(MODEL_SERVER)  # noqa: PTH110

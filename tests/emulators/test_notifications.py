@@ -3,10 +3,11 @@
 import base64
 import json
 import re
+from typing import Any
 
 import pytest
 
-from backburner_local.emulators.sagemaker import Knobs, notifications
+from backburner_local.emulators.sagemaker import Endpoint, Knobs, notifications
 from backburner_local.emulators.sagemaker.invocation import Invocation
 from tests.emulators.conftest import ERROR, SUCCESS, endpoint, wait_until
 
@@ -30,13 +31,17 @@ BARE = Invocation(
 TAIL = '"eventVersion":"1.0","eventSource":"aws:sagemaker","eventName":"InferenceResult"}'
 
 
-def completed(invocation, where, **changes):
-    values = {"at": 1711684085.0775, "response": b"[1]", "content_type": "application/json"}
+def completed(invocation: Invocation, where: Endpoint, **changes: Any) -> str:
+    values: dict[str, Any] = {
+        "at": 1711684085.0775,
+        "response": b"[1]",
+        "content_type": "application/json",
+    }
     return notifications.completed(invocation, where, Knobs(), **{**values, **changes})
 
 
-def failed(invocation, where, knobs, **changes):
-    values = {"at": 1.0, "reason": "ClientError: no", "response": b"body"}
+def failed(invocation: Invocation, where: Endpoint, knobs: Knobs, **changes: Any) -> str:
+    values: dict[str, Any] = {"at": 1.0, "reason": "ClientError: no", "response": b"body"}
     return notifications.failed(invocation, where, knobs, **{**values, **changes})
 
 

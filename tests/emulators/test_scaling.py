@@ -1,13 +1,14 @@
 """Checklist 10 and 11: metrics of each simulated minute, and the way from zero and back."""
 
 import time
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.emulators.conftest import endpoint, wait_until
+from tests.emulators.conftest import Stage, endpoint, wait_until
 
-MINUTE = 0.2
+MINUTE = 0.15
 RESOURCE = {
     "ServiceNamespace": "sagemaker",
     "ResourceId": "endpoint/my-ep/variant/AllTraffic",
@@ -16,11 +17,17 @@ RESOURCE = {
 ENDPOINT = [{"Name": "EndpointName", "Value": "my-ep"}]
 
 
-def register(stage, least=0, most=3):
+def register(stage: Stage, least: int = 0, most: int = 3) -> Any:
     return stage.scaling.register_scalable_target(**RESOURCE, MinCapacity=least, MaxCapacity=most)
 
 
-def step_policy(stage, name, steps, kind="ChangeInCapacity", cooldown=60):
+def step_policy(
+    stage: Stage,
+    name: str,
+    steps: list[dict[str, float]],
+    kind: str = "ChangeInCapacity",
+    cooldown: int = 60,
+) -> Any:
     return stage.scaling.put_scaling_policy(
         **RESOURCE,
         PolicyName=name,
@@ -33,8 +40,8 @@ def step_policy(stage, name, steps, kind="ChangeInCapacity", cooldown=60):
     )["PolicyARN"]
 
 
-def alarm(stage, name, metric, policy, **changes):
-    values = {
+def alarm(stage: Stage, name: str, metric: str, policy: str, **changes: Any) -> None:
+    values: dict[str, Any] = {
         "AlarmName": name,
         "Namespace": "AWS/SageMaker",
         "MetricName": metric,
@@ -51,14 +58,14 @@ def alarm(stage, name, metric, policy, **changes):
     stage.cloudwatch.put_metric_alarm(**{**values, **changes})
 
 
-def from_zero(stage):
+def from_zero(stage: Stage) -> None:
     policy = step_policy(
         stage, "from-zero", [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}]
     )
     alarm(stage, "from-zero", "HasBacklogWithoutCapacity", policy)
 
 
-def tracking(stage, target=2.0):
+def tracking(stage: Stage, target: float = 2.0) -> Any:
     return stage.scaling.put_scaling_policy(
         **RESOURCE,
         PolicyName="backlog",
@@ -77,7 +84,7 @@ def tracking(stage, target=2.0):
     )
 
 
-def desired(stage):
+def desired(stage: Stage) -> int:
     return stage.emulator.status()["my-ep"]["desired"]
 
 
@@ -112,17 +119,15 @@ def test_every_minute_the_gauges_are_published_with_their_names_and_dimensions(s
 def test_whether_the_backlog_counts_work_in_flight_is_a_knob(stage, includes_inflight, backlog):
     stage.start(
         endpoint(max_concurrent_invocations_per_instance=2),
-        minute_seconds=MINUTE,
+        minute_seconds=0.1,
         backlog_includes_inflight=includes_inflight,
     )
     stage.in_service(1)
     for _ in range(3):
-        stage.invoke("sleep=0.8")
-    time.sleep(2 * MINUTE)
-    assert stage.metric("ApproximateBacklogSize", "Maximum", None)[-1] == backlog
+        stage.invoke("sleep=0.4")
     stage.listener.wait(3)
-    time.sleep(2 * MINUTE)
-    assert stage.metric("ApproximateBacklogSize", "Maximum", None)[-1] == 0
+    wait_until(lambda: stage.metric("ApproximateBacklogSize", "Maximum", None)[-1] == 0)
+    assert max(stage.metric("ApproximateBacklogSize", "Maximum", None)) == backlog
 
 
 def test_at_zero_instances_there_is_a_backlog_without_capacity_and_none_per_instance(stage):
@@ -132,7 +137,10 @@ def test_at_zero_instances_there_is_a_backlog_without_capacity_and_none_per_inst
     assert stage.metric("HasBacklogWithoutCapacity", "Average", None)[-1] == 1
     assert stage.metric("ApproximateBacklogSizePerInstance", "Average", None) == []
     assert stage.metric("ApproximateAgeOfOldestRequest", "Maximum", None)[-1] > MINUTE
-    assert stage.metric("CPUUtilization", "SampleCount", "AllTraffic", "/aws/sagemaker/Endpoints") == []
+    assert (
+        stage.metric("CPUUtilization", "SampleCount", "AllTraffic", "/aws/sagemaker/Endpoints")
+        == []
+    )
 
 
 def test_the_samples_of_cpu_utilization_count_the_instances(stage):
@@ -146,7 +154,7 @@ def test_the_samples_of_cpu_utilization_count_the_instances(stage):
 def test_from_zero_to_many_and_back_to_zero(stage):
     stage.start(
         endpoint(initial_instance_count=0, max_concurrent_invocations_per_instance=1),
-        minute_seconds=0.1,
+        minute_seconds=0.06,
     )
     stage.in_service(0)
     register(stage, 0, 3)
@@ -155,7 +163,7 @@ def test_from_zero_to_many_and_back_to_zero(stage):
     assert len(made) == 2
     assert all("TargetTracking-endpoint/my-ep" in one["AlarmName"] for one in made)
     for _ in range(12):
-        stage.invoke("sleep=0.4")
+        stage.invoke("sleep=0.25")
     stage.listener.wait(12, seconds=20)
     wait_until(lambda: desired(stage) == 0, what="scaling back to zero")
     stage.in_service(0)
@@ -202,8 +210,8 @@ def test_exact_capacity_steps_scale_on_a_metric_of_ones_own(stage):
     low = {"Threshold": 0, "ComparisonOperator": "LessThanOrEqualToThreshold"}
     alarm(stage, "in", "Outstanding", back, **{**own, **low})
 
-    def publish(value, until):
-        def step():
+    def publish(value: float, until: int) -> None:
+        def step() -> bool:
             stage.emulator.put_metric("Backburner", "Outstanding", {"EndpointName": "my-ep"}, value)
             return desired(stage) == until
 
@@ -240,7 +248,7 @@ def test_a_minimum_raised_during_an_update_is_met_after_it(stage):
 
 
 def test_scaling_in_waits_for_the_cooldown(stage):
-    stage.start(endpoint(initial_instance_count=0), minute_seconds=0.1)
+    stage.start(endpoint(initial_instance_count=0), minute_seconds=0.05)
     stage.in_service(0)
     register(stage, 0, 2)
     up = step_policy(
@@ -249,21 +257,19 @@ def test_scaling_in_waits_for_the_cooldown(stage):
     down = step_policy(
         stage, "down", [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": -1}], cooldown=0
     )
-    alarm(stage, "up", "None", up)
-    alarm(stage, "down", "None", down)
-    stage.cloudwatch.set_alarm_state(AlarmName="up", StateValue="ALARM", StateReason="test")
+    alarm(stage, "up", "Up", up, EvaluationPeriods=1, DatapointsToAlarm=1)
+    alarm(stage, "down", "Down", down, EvaluationPeriods=1, DatapointsToAlarm=1)
+    stage.emulator.put_metric("AWS/SageMaker", "Up", {"EndpointName": "my-ep"}, 1)
     wait_until(lambda: desired(stage) == 1)
     risen = time.monotonic()
     stage.in_service(1)
-    while desired(stage) == 1:
-        if time.monotonic() - risen < 0.8:
-            stage.cloudwatch.set_alarm_state(
-                AlarmName="down", StateValue="OK", StateReason="test"
-            )
-        stage.cloudwatch.set_alarm_state(AlarmName="down", StateValue="ALARM", StateReason="test")
-        assert time.monotonic() - risen < 10
-        time.sleep(0.05)
-    assert time.monotonic() - risen >= 0.8
+
+    def is_down():
+        stage.emulator.put_metric("AWS/SageMaker", "Down", {"EndpointName": "my-ep"}, 1)
+        return desired(stage) == 0
+
+    wait_until(is_down)
+    assert time.monotonic() - risen >= 0.4  # ten simulated minutes are 0.5 s
 
 
 @pytest.mark.parametrize(

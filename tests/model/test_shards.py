@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
+
 from backburner_model.container import Container, Invocation
 from backburner_model.engine import Engine
 from backburner_model.engines.null import NullEngine
@@ -16,7 +18,7 @@ class ScriptedEngine(Engine):
 
     routes = frozenset({CHAT})
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.running = 0
         self.most_running = 0
         self.cancelled = 0
@@ -43,10 +45,10 @@ class ScriptedEngine(Engine):
         return Answer(200, json.dumps({"slept": text}).encode())
 
 
-def invoke_shard(engine, lines, **settings):
+def invoke_shard(engine, lines, **settings: Any) -> Any:
     """The outcomes of the lines; text lines are sent as they are."""
 
-    async def run():
+    async def run() -> Any:
         container = Container(engine, Settings(engine="null", **settings))
         await container.start()
         texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
@@ -141,7 +143,7 @@ def test_a_line_that_takes_too_long_is_a_504(line_of):
 
 
 def test_the_drains_end_keeps_finished_lines_and_gives_back_the_others(line_of):
-    async def run():
+    async def run() -> Any:
         engine = ScriptedEngine()
         settings = Settings(engine="null", drain_seconds=0.05, max_concurrency=2)
         container = Container(engine, settings)
@@ -164,7 +166,7 @@ def test_the_drains_end_keeps_finished_lines_and_gives_back_the_others(line_of):
 
 
 def test_too_many_waiting_requests_are_sent_away_but_one_big_shard_is_not(line_of):
-    async def run():
+    async def run() -> Any:
         container = Container(ScriptedEngine(), Settings(engine="null", max_waiting=3))
         await container.start()
         body = "\n".join(json.dumps(line_of(n, "0.05")) for n in range(5)).encode()
@@ -178,7 +180,7 @@ def test_too_many_waiting_requests_are_sent_away_but_one_big_shard_is_not(line_o
 
 
 def test_nothing_is_taken_in_before_the_model_is_loaded(null_engine):
-    async def run():
+    async def run() -> Any:
         container = Container(null_engine, Settings(engine="null"))
         answer = await container.invoke(Invocation(body=b"{}"))
         return answer.status_code, await container.is_ready()
@@ -187,7 +189,7 @@ def test_nothing_is_taken_in_before_the_model_is_loaded(null_engine):
 
 
 def test_an_empty_shard_is_refused(null_engine):
-    async def run():
+    async def run() -> Any:
         container = Container(null_engine, Settings(engine="null"))
         await container.start()
         return await container.invoke(Invocation(body=b"\n", content_type="application/jsonl"))
@@ -196,7 +198,7 @@ def test_an_empty_shard_is_refused(null_engine):
 
 
 def test_ten_thousand_instant_lines_never_hold_up_the_event_loop(null_engine, line_of):
-    async def run():
+    async def run() -> Any:
         container = Container(null_engine, Settings(engine="null"))
         await container.start()
         body = "\n".join(json.dumps(line_of(n)) for n in range(10_000)).encode()

@@ -2,11 +2,11 @@
 
 import hashlib
 import os
+from datetime import UTC, datetime
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote
 
@@ -39,7 +39,7 @@ class OutboxMailer:
         message["From"] = self._sender
         message["To"] = _address(mail.to)
         message["Subject"] = _header("subject", mail.subject)
-        message["Date"] = formatdate(self._clock.now(), usegmt=True)
+        message["Date"] = datetime.fromtimestamp(self._clock.now(), UTC)
         message["Message-ID"] = _message_id(mail.message_id)
         message.set_content(mail.text)
         return message

@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -189,7 +190,7 @@ class Database:
                 unit.run(self._writer)
             self._writer.execute("COMMIT")
         except BaseException as exc:  # noqa: BLE001 - the writer goes on, the callers are told
-            if self._writer.in_transaction:
+            with suppress(sqlite3.Error):  # SQLite may have rolled back already
                 self._writer.execute("ROLLBACK")
             for unit in group:
                 unit.fail(exc)

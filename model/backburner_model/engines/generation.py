@@ -34,11 +34,11 @@ class Defaults:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
-        generation = _read_json(folder / "generation_config.json")
+        generation = _read_json(folder, "generation_config.json")
         ends = generation.get("eos_token_id", [])
         return cls(
             context_tokens=int(
-                _read_json(folder / "config.json").get("max_position_embeddings", CONTEXT_TOKENS)
+                _read_json(folder, "config.json").get("max_position_embeddings", CONTEXT_TOKENS)
             ),
             temperature=float(generation.get("temperature") or 0.0),
             top_p=float(generation.get("top_p") or 1.0),
@@ -165,6 +165,10 @@ def _logprobs(tokenizer: genai.Tokenizer, output: genai.GenerationOutput) -> dic
     }
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
-    return found
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    """The file beside the OpenVINO form, or else of the model that this was made from."""
+    for path in (folder / name, folder.parent / name):
+        if path.is_file():
+            found: dict[str, Any] = json.loads(path.read_bytes())
+            return found
+    return {}

@@ -19,6 +19,7 @@ def report_backlog(env: Environment) -> list[Backlog]:
                 "OutstandingRequestsPerInstance": backlog.per_instance,
                 "OldestWaitingSeconds": backlog.oldest_seconds,
                 "WantedInstances": backlog.wanted,
+                "Instances": backlog.instances,
             },
             {"EndpointName": model.endpoint},
         )

@@ -53,9 +53,7 @@ def nesting(value: object) -> int:
     while level := [item for item in level if type(item) is dict or type(item) is list]:
         depth += 1
         level = [
-            child
-            for item in level
-            for child in (item.values() if type(item) is dict else item)
+            child for item in level for child in (item.values() if type(item) is dict else item)
         ]
     return depth
 

@@ -132,13 +132,12 @@ def _explain(data: bytes, route: str) -> NoReturn:
         ) from None
     if not isinstance(line, dict):
         raise InvalidLine("invalid_json_line", "This line is not a JSON object.")
-    custom_id = line.get("custom_id")
-    _check_custom_id(custom_id)
+    custom_id = _check_custom_id(line.get("custom_id"))
     _check_head(custom_id, line.get("method"), line.get("url"), route)
     raise _invalid("'body' must be an object.", "body", custom_id)
 
 
-def _check_custom_id(given: object) -> None:
+def _check_custom_id(given: object) -> str:
     if not isinstance(given, str):
         problem = "must be a string" if given is not None else "is missing"
     elif not 0 < len(given) <= CUSTOM_ID_LENGTH:
@@ -146,7 +145,7 @@ def _check_custom_id(given: object) -> None:
     elif _CONTROL.search(given):
         problem = "must not contain control characters"
     else:
-        return
+        return given
     raise InvalidLine("invalid_request", f"'custom_id' {problem}.", param="custom_id")
 
 
@@ -167,7 +166,7 @@ def _invalid(message: str, param: str, custom_id: str) -> InvalidLine:
 
 
 def _one_line(body: bytes) -> bytes:
-    """A model's answer, fit for one line of a file: clients split on `\\r` as well."""
+    """A model's answer, fit for one line of a file: clients split on a CR as well."""
     if body[:1] == b"{" and b"\n" not in body and b"\r" not in body:
         return body
     if not body:

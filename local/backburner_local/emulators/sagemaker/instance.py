@@ -90,9 +90,7 @@ class Instance:
         stopped = asyncio.create_task(self._stop.wait())
         sickened = asyncio.create_task(self._stay_healthy())
         try:
-            await asyncio.wait(
-                (exited, stopped, sickened), return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait((exited, stopped, sickened), return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
             sickened.cancel()

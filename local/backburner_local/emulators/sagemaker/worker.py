@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from backburner_local.emulators.objects import Objects, ObjectUnavailable, split_location
+from backburner_local.emulators.objects import Objects, split_location
 from backburner_local.emulators.sagemaker.instance import Instance
 from backburner_local.emulators.sagemaker.invocation import Invocation
 from backburner_local.emulators.sagemaker.knobs import Knobs

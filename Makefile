@@ -1,0 +1,60 @@
+# Each target sets up what it needs, in .venv; nothing but Python 3.11+, make and a package registry.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: install demo test test-long check format up build bench clean
+
+install: .venv/.dev ## everything for development
+
+demo: .venv/.run ## a real batch through the whole stack, from zero instances and back
+	$(BIN)/python -m backburner_local.demo
+
+up: .venv/.run ## the whole stack, until Ctrl-C
+	$(BIN)/backburner up
+
+test: .venv/.dev ## every test but the long ones
+	$(BIN)/pytest -q -m "not long and not aws and not gpu"
+
+test-long: .venv/.dev ## the long ones too
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -m "not aws and not gpu"
+
+check: .venv/.dev ## format, lint, types, direction of imports, template
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/cfn-lint template.yaml
+	$(BIN)/python -m tests.template.expand template.yaml > .venv/expanded.json
+	$(BIN)/cfn-lint .venv/expanded.json
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix --exit-zero --quiet .
+	$(BIN)/ruff format .
+
+build: .venv-sam/.done ## sam build and validate, without Docker
+	.venv-sam/bin/sam build
+	.venv-sam/bin/sam validate --lint --region us-east-1
+
+bench: .venv/.run ## figures, each beside its floor in the same run
+	$(BIN)/python -m benchmarks.bench
+
+clean:
+	rm -rf .venv .venv-sam .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Backburner needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+
+.venv/.run: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[local,model]'
+	@touch $@
+
+.venv/.dev: .venv/.run
+	$(PIP) -e '.[local,model,dev]'
+	@touch $@
+
+.venv-sam/.done: constraints-sam.txt
+	$(PYTHON) -m venv .venv-sam
+	.venv-sam/bin/pip install --quiet --disable-pip-version-check -r constraints-sam.txt
+	@touch $@

@@ -1,0 +1,81 @@
+"""The routes of batches."""
+
+from typing import Any
+
+from backburner.domain.batch import Batch, BatchKind
+from backburner.domain.errors import InvalidRequest, NotFound, StateConflict
+from backburner.domain.finding import Finding
+from backburner.services import batches, submit
+from backburner.web.call import Call
+from backburner.web.files import checked_expiry
+from backburner.wire import objects
+from backburner.wire.objects import Object
+
+_PAGE, _MOST = 20, 100
+#: Errors of each failed batch that a list shows; all of them are in the batch itself.
+_LISTED_ERRORS = 3
+
+
+def create(call: Call) -> Object:
+    """`POST /v1/batches`; options that begin with `x_` may also come in the metadata."""
+    body = call.body()
+    given = body.get("metadata")
+    metadata = given if isinstance(given, dict) else {}
+    expiry = body.get("output_expires_after")
+    if expiry is not None:
+        if not isinstance(expiry, dict):
+            raise InvalidRequest(
+                "'output_expires_after' must be an object.", param="output_expires_after"
+            )
+        checked_expiry(expiry.get("anchor"), expiry.get("seconds"), param="output_expires_after")
+    new = submit.NewBatch(
+        input_file_id=body.get("input_file_id"),
+        route=body.get("endpoint"),
+        completion_window=_first(body.get("completion_window"), "24h"),
+        metadata=given,
+        on_invalid=_first(body.get("x_on_invalid"), metadata.get("x_on_invalid"), "fail"),
+        priority=priority_of(body, metadata),
+    )
+    return objects.batch_object(submit.submit_batch(call.env, call.tenant, new))
+
+
+def priority_of(body: dict[str, Any], metadata: dict[str, Any]) -> Any:
+    """The priority, whichever way it came; checked by whoever takes it."""
+    given = _first(body.get("priority"), body.get("x_priority"), metadata.get("x_priority"), 0)
+    if isinstance(given, str) and len(given) == 1 and given in "0123456789":
+        return int(given)
+    return given
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)
+
+
+def page(call: Call) -> Object:
+    """`GET /v1/batches`, newest first."""
+    limit = call.number("limit", least=1, most=_MOST) or _PAGE
+    found, has_more = batches.page(call.env, call.tenant, after=call.after(), limit=limit)
+    shown = [objects.batch_object(one, _findings(call, one)[:_LISTED_ERRORS]) for one in found]
+    return objects.page_object(shown, has_more=has_more)
+
+
+def retrieve(call: Call, batch_id: str) -> Object:
+    """`GET /v1/batches/{id}`."""
+    batch = batches.find(call.env, call.tenant, batch_id)
+    return objects.batch_object(batch, _findings(call, batch))
+
+
+def cancel(call: Call, batch_id: str) -> Object:
+    """`POST /v1/batches/{id}/cancel`; again is no error while it is being cancelled."""
+    batch = batches.find(call.env, call.tenant, batch_id)
+    if batch.is_terminal:
+        raise StateConflict(f"The batch can't be cancelled: it is {batch.status}.", param="id")
+    cancelled = batches.cancel(call.env, call.tenant, batch_id, kind=BatchKind.FILE)
+    return objects.batch_object(cancelled)
+
+
+def _findings(call: Call, batch: Batch) -> list[Finding]:
+    try:
+        return batches.findings(call.env, batch)
+    except NotFound:  # the list is kept no longer than its time; the first entry is
+        return [Finding(code="batch_failed", message=batch.failure or "The batch failed.")]

@@ -1,0 +1,80 @@
+"""What an error looks like over HTTP: the one table."""
+
+import logging
+from collections.abc import Mapping
+
+from aws_lambda_powertools.event_handler import Response
+
+from backburner.domain.errors import (
+    BackburnerError,
+    BackendError,
+    Busy,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    Rejected,
+    StateConflict,
+    TooLarge,
+    Unauthenticated,
+)
+from backburner.wire import objects
+
+_logger = logging.getLogger("backburner")
+
+#: Status and OpenAI's error type; the first row that fits counts. A conflict that will not heal is
+#: 400, as clients send whatever got a 409 again.
+_TABLE: tuple[tuple[type[BackburnerError], int, str], ...] = (
+    (Unauthenticated, 401, "authentication_error"),
+    (NotFound, 404, "invalid_request_error"),
+    (TooLarge, 413, "invalid_request_error"),
+    (InvalidRequest, 400, "invalid_request_error"),
+    (StateConflict, 400, "invalid_request_error"),
+    (Rejected, 400, "invalid_request_error"),
+    (Busy, 503, "server_error"),
+    (Conflict, 503, "server_error"),
+    (BackendError, 503, "server_error"),
+)
+
+#: Longest wait that every client obeys: beyond it, old ones do not wait and new ones give up.
+RETRY_AFTER_SECONDS = 60
+
+
+def to_response(error: Exception) -> Response[objects.Object]:
+    """The answer to a request that failed."""
+    for kind, status, name in _TABLE:
+        if isinstance(error, kind):
+            return _known(error, status, name)
+    _logger.error("request.broke", exc_info=error)
+    return failed(500, "server_error", "The server had an error. It was logged; try again later.")
+
+
+def _known(error: BackburnerError, status: int, name: str) -> Response[objects.Object]:
+    headers = {}
+    message, param, code = error.message, None, None
+    if isinstance(error, Rejected):
+        param, code = error.param, error.code
+    else:  # what happened inside is for the log
+        _logger.warning("request.refused", exc_info=error)
+        wait = error.retry_after_seconds if isinstance(error, Busy) else 1
+        headers["retry-after"] = str(max(1, min(RETRY_AFTER_SECONDS, wait)))
+        message = "Too much is going on: try again later."
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return failed(status, name, message, param=param, code=code, headers=headers)
+
+
+def failed(
+    status: int,
+    kind: str,
+    message: str,
+    *,
+    param: str | None = None,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response[objects.Object]:
+    return Response(
+        status_code=status,
+        content_type="application/json",
+        body=objects.error_object(message, kind, param=param, code=code),
+        headers=dict(headers or {}),
+    )

@@ -1,0 +1,123 @@
+"""What every Mailer, Events and Metrics promises."""
+
+import math
+from dataclasses import replace
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+import pytest
+
+from backburner.domain.errors import InvalidRequest
+from backburner.ports import Mail
+
+MAIL = Mail(
+    to="ada@example.com",
+    subject="Your batch batch_1 is done",
+    text="120 requests succeeded.\n\nhttps://example.com/v1/files/file_1\n",
+    message_id="evt_1.ada",
+)
+
+
+def parse(arrived: bytes) -> EmailMessage:
+    return message_from_bytes(arrived, policy=policy.default)
+
+
+# ---------------------------------------------------------------- Mailer
+
+
+def test_a_mail_arrives(mailer_world):
+    mailer_world.mailer.send(MAIL)
+    (arrived,) = mailer_world.arrived()
+    message = parse(arrived)
+    assert message["To"] == "ada@example.com"
+    assert message["From"] == "backburner@example.com"
+    assert message["Subject"] == MAIL.subject
+    assert message["Date"].datetime.timestamp() > 0
+    assert "evt_1.ada" in message["Message-ID"]
+    assert message.get_content().replace("\r\n", "\n") == MAIL.text
+    assert not message.defects
+
+
+@pytest.mark.parametrize(
+    "text", ["naïve 😀", "x" * 2000, ".\r\nMAIL FROM:<x@example.com>\r\n", "From here\n", ""]
+)
+def test_any_text_arrives_as_it_was(mailer_world, text):
+    mailer_world.mailer.send(replace(MAIL, subject="Fertig: naïve 😀 " + "wort " * 40, text=text))
+    message = parse(mailer_world.arrived()[0])
+    assert message["Subject"] == "Fertig: naïve 😀 " + "wort " * 40
+    expected = text.replace("\r\n", "\n")
+    assert message.get_content().replace("\r\n", "\n").rstrip("\n") == expected.rstrip("\n")
+
+
+HEADERS = [
+    "x\nBcc: eve@example.com",
+    "x\r\nBcc: eve@example.com",
+    "x\rBcc: eve@example.com",
+    "x\n\nBody of eve",
+    "x\0y",
+    "x\u2028Bcc: eve@example.com",
+    "x\x85Bcc: eve@example.com",
+    "=?utf-8?q?x=0ABcc:_eve@example.com?=",
+    "=?utf-8?b?eApCY2M6IGV2ZUBleGFtcGxlLmNvbQ==?=",
+]
+
+
+@pytest.mark.parametrize("hostile", HEADERS)
+@pytest.mark.parametrize("field", ["subject", "to", "message_id"])
+def test_no_header_can_be_smuggled_in(mailer_world, field, hostile):
+    value = f"{hostile}@example.com" if field == "to" else hostile
+    with pytest.raises(InvalidRequest):
+        mailer_world.mailer.send(replace(MAIL, **{field: value}))
+    assert mailer_world.arrived() == []
+
+
+ADDRESSES = [
+    "",
+    "ada",
+    "@example.com",
+    "ada@",
+    "ada@example.com, eve@example.com",
+    "ada@example.com eve@example.com",
+    "Ada <ada@example.com>",
+    "<ada@example.com>",
+    "ada@exa mple.com",
+]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_mail_goes_to_one_address(mailer_world, address):
+    with pytest.raises(InvalidRequest):
+        mailer_world.mailer.send(replace(MAIL, to=address))
+    assert mailer_world.arrived() == []
+
+
+# ---------------------------------------------------------------- Events
+
+
+def test_an_event_reaches_those_whose_filter_it_passes(events_world):
+    attributes = {"type": "batch.completed", "tenant": "acme", "more": "x"}
+    events_world.events.publish({"id": "evt_1"}, attributes)
+    events_world.events.publish({"id": "evt_2"}, {**attributes, "type": "batch.failed"})
+    events_world.events.publish({"id": "evt_3"}, {**attributes, "type": "batch.expired"})
+    events_world.events.publish({"id": "evt_4"}, {**attributes, "tenant": "globex"})
+    events_world.events.publish({"id": "evt_5"}, {"type": "batch.completed"})
+    events_world.events.publish({"id": "evt_6"}, {})
+    assert [event["id"] for event in events_world.all] == [f"evt_{n}" for n in range(1, 7)]
+    assert [event["id"] for event in events_world.finished] == ["evt_1", "evt_2"]
+
+
+# ---------------------------------------------------------------- Metrics
+
+
+def test_the_last_value_of_a_metric_is_seen_by_its_dimensions(metrics_world):
+    publish = metrics_world.metrics.publish
+    publish({"Backlog": 3, "BacklogPerInstance": 1.5}, {"Pool": "a"})
+    publish({"Backlog": 7}, {"Pool": "b"})
+    publish({"Backlog": 2}, {"Pool": "a"})
+    publish({"Backlog": 9}, {})
+    assert metrics_world.seen("Backlog", {"Pool": "a"}) == 2
+    assert metrics_world.seen("Backlog", {"Pool": "b"}) == 7
+    assert metrics_world.seen("Backlog", {}) == 9
+    value = metrics_world.seen("BacklogPerInstance", {"Pool": "a"})
+    assert value is not None
+    assert math.isclose(value, 1.5)
