@@ -3,10 +3,13 @@
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -15,6 +18,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from backburner.domain.errors import InvalidRequest, NotFound
+from backburner.ports import Environment
+from backburner.services import keys as key_service
 from backburner_local import progress
 from backburner_local.client import ApiError, Client, Unreachable
 from backburner_local.options import DATA_DIR, DEFAULT_PORT, Options
@@ -223,8 +229,110 @@ def cancel(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT00
 
 
 @main.group()
+def keys() -> None:
+    """Make, list and revoke API keys; each belongs to a tenant."""
+
+
+@keys.command("create")
+@click.argument("tenant")
+@_data_dir
+@_as_json
+def create_key(tenant: str, data_dir: Path, as_json: bool) -> None:  # noqa: FBT001
+    """Make a key for TENANT and print it; it can't be shown again."""
+    with _store(data_dir) as env:
+        try:
+            secret, _ = key_service.create(env, tenant)
+        except InvalidRequest as error:
+            _fail(error.message, USAGE)
+    click.echo(json.dumps({"tenant": tenant, "key": secret}) if as_json else secret)
+
+
+@keys.command("list")
+@_data_dir
+@_as_json
+def list_keys(data_dir: Path, as_json: bool) -> None:  # noqa: FBT001
+    """Show which keys there are, by their first characters."""
+    with _store(data_dir) as env:
+        found = key_service.all_keys(env)
+    if as_json:
+        click.echo(json.dumps([{"key": k.hint, "tenant": k.tenant} for k in found]))
+        return
+    table = Table("key", "tenant", "made", box=None, header_style="bold")
+    for key in found:
+        made = datetime.fromtimestamp(key.created_at, UTC).isoformat(timespec="seconds")
+        table.add_row(f"{key.hint}…", key.tenant, made)
+    Console().print(table)
+
+
+@keys.command("revoke")
+@click.argument("start")
+@_data_dir
+def revoke_key(start: str, data_dir: Path) -> None:
+    """Revoke the key that begins with START."""
+    with _store(data_dir) as env:
+        try:
+            key = key_service.revoke(env, start)
+        except NotFound as error:
+            _fail(error.message, USAGE)
+    click.echo(f"Revoked {key.hint}… of {key.tenant}.")
+
+
+@main.group()
 def emulate() -> None:
     """Run an emulator of an AWS service alone, for anyone's boto3 tests."""
+
+
+@emulate.command("sagemaker")
+@click.option("--port", default=8788, show_default=True, help="Port to listen at; 0: a free one.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DATA_DIR / "emulate-sagemaker",
+    show_default=True,
+    help="Folder of its queue, its logs, and of objects where there is no S3 endpoint.",
+)
+@click.option("--instance-command", help="Command that starts one instance; {port} is its port.")
+@click.option("--s3-endpoint", metavar="URL", help="S3 that objects are read from and written to.")
+@click.option("--sns-endpoint", metavar="URL", help="SNS that notifications are published to.")
+@click.option("--minute-seconds", default=60.0, show_default=True, help="Length of a minute.")
+@click.option(
+    "--provisioning-seconds", default=0.0, show_default=True, help="Time until an instance starts."
+)
+def emulate_sagemaker(
+    port: int,
+    data_dir: Path,
+    instance_command: str | None,
+    s3_endpoint: str | None,
+    sns_endpoint: str | None,
+    minute_seconds: float,
+    provisioning_seconds: float,
+) -> None:
+    """SageMaker asynchronous inference, with Application Auto Scaling and CloudWatch alarms."""
+    from backburner_local import model_server
+    from backburner_local.emulators.sagemaker.knobs import Knobs
+    from backburner_local.emulators.standalone import run_sagemaker
+
+    _log_to(data_dir)
+    default = shlex.join(model_server.command(Options(), model_name="mistral-tiny"))
+    run_sagemaker(
+        port=port,
+        data_dir=data_dir,
+        instance_command=instance_command or default,
+        s3_endpoint=s3_endpoint,
+        sns_endpoint=sns_endpoint,
+        knobs=Knobs(minute_seconds=minute_seconds, provisioning_delay_seconds=provisioning_seconds),
+    )
+
+
+@contextmanager
+def _store(data_dir: Path) -> Iterator[Environment]:
+    """The store of a data folder, whether a stack runs on it or not."""
+    from backburner_local.stack import stored
+
+    if not (data_dir / "dev.key").exists():
+        _fail(f"{data_dir} holds no stack; start one with `backburner up`.", USAGE)
+    with stored(data_dir) as env:
+        yield env
 
 
 def _print_batch(batch: dict[str, Any], *, as_json: bool) -> None:

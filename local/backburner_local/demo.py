@@ -63,7 +63,7 @@ def main() -> None:
         "Starting the stack: gateway, functions, and an endpoint with [bold]0 instances[/bold]."
         " A minute lasts 2 seconds here."
     )
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as stack:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as stack:  # noqa: S603
         try:
             is_good = _run(console, stack, data_dir)
         finally:
@@ -135,7 +135,7 @@ def _follow(console: Console, client: Client, batch_id: str, seen: Seen, started
         if batch["status"] in ENDED:
             return
         if batch["status"] == "in_progress" and counts["completed"] and not seen.partial_lines:
-            seen.partial_lines = _show_partial(console, client, batch, seen)
+            seen.partial_lines = _show_partial(console, client, batch)
         time.sleep(0.4)
 
 
@@ -145,9 +145,7 @@ def _bar(done: int, total: int) -> str:
     return f"[{'#' * filled}{'.' * (width - filled)}] {done:>4}/{total:<4}".replace("[", "\\[", 1)
 
 
-def _show_partial(
-    console: Console, client: Client, batch: dict[str, Any], seen: Seen
-) -> int:
+def _show_partial(console: Console, client: Client, batch: dict[str, Any]) -> int:
     lines = _lines(client, batch["output_file_id"])
     if lines:
         first = lines[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backburner_local.template import Function
+from backburner_local.template import Function, Trigger
 
 Handler = Callable[[dict[str, Any], Any], Any]
 
@@ -33,6 +33,14 @@ class LoadedFunction:
 
     function: Function
     handler: Handler
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+    def triggers(self, kind: str) -> list[Trigger]:
+        """Its event sources of a kind."""
+        return [trigger for trigger in self.function.triggers if trigger.kind == kind]
 
     def __call__(self, event: dict[str, Any]) -> Any:
         return self.handler(event, Context(self.function.name, self.function.timeout_seconds))

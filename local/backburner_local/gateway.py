@@ -132,7 +132,7 @@ class Gateway:
             try:
                 answer = await loop.run_in_executor(self._pool, self._function, event)
             except Exception:
-                logger.exception("function.failed %s", self._function.function.name)
+                logger.exception("function.failed %s", self._function.name)
                 return web.json_response({"message": "Internal Server Error"}, status=500)
         return _response(answer)
 

@@ -37,6 +37,8 @@ class Options:
     port: int = DEFAULT_PORT
     #: Folder with template.yaml, functions/ and model/.
     root: Path = field(default_factory=stack_root)
+    #: The catalog; None takes the one beside the template.
+    catalog: Path | None = None
     #: Engine of the model's server: `openvino`, `null` or `openai`.
     engine: str = "openvino"
     #: OpenAI-compatible server that answers instead of a model of ours (engine `openai`).
@@ -52,3 +54,7 @@ class Options:
     limits: Limits = LOCAL_LIMITS
     #: Whether commits wait for the disk; tests need not.
     durable: bool = True
+
+    @property
+    def catalog_file(self) -> Path:
+        return self.catalog or self.root / "model" / "catalog.toml"

@@ -45,7 +45,7 @@ class QueueTrigger:
         try:
             answer = function(events.sqs(self._name, messages)) or {}
         except Exception:
-            logger.exception("function.failed %s", function.function.name)
+            logger.exception("function.failed %s", function.name)
             failed = {message.id for message in messages}
         else:
             failed = {item["itemIdentifier"] for item in answer.get("batchItemFailures", ())}
@@ -69,7 +69,7 @@ class ScheduleTrigger:
             try:
                 function(events.schedule())
             except Exception:
-                logger.exception("function.failed %s", function.function.name)
+                logger.exception("function.failed %s", function.name)
             if stopping.wait(self._every_seconds):
                 return
 
@@ -77,8 +77,8 @@ class ScheduleTrigger:
 class DropTrigger:
     """The drop folder: a file that stays as it is for a moment is an upload."""
 
-    def __init__(self, bucket: str, bucket_folder: Path, prefix: str, blobs: Blobs) -> None:
-        self._bucket = bucket
+    def __init__(self, bucket_folder: Path, prefix: str, blobs: Blobs) -> None:
+        self._bucket = bucket_folder.name
         self._bucket_folder = bucket_folder
         self._folder = bucket_folder / prefix
         self._blobs = blobs
@@ -110,7 +110,7 @@ class DropTrigger:
             try:
                 function(events.s3(self._bucket, key, size=stat.size, etag=stat.etag))
             except Exception:
-                logger.exception("function.failed %s", function.function.name)
+                logger.exception("function.failed %s", function.name)
 
 
 class Topics:

@@ -8,15 +8,15 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
-import msgspec
-
 from backburner_model.engine import Engine
 from backburner_model.settings import Settings
 from backburner_model.wire import (
     SHARD_TYPES,
+    UNREADABLE,
     Answer,
     bad_request,
     invalid_body,
+    is_text,
     outcome,
     read_body_shape,
     read_line_number,
@@ -38,6 +38,9 @@ LOADING = server_error("The model is still loading.", code="loading", status_cod
 TOO_BUSY = server_error("Too many requests are waiting.", code="too_busy", status_code=503)
 TIMED_OUT = server_error("The model took too long.", code="timeout", status_code=504)
 FAILED = server_error("The model failed to answer.", code="engine_failure")
+
+
+NOT_TEXT = bad_request("The body is not UTF-8.", code="invalid_json")
 
 
 class Phase(Enum):
@@ -116,6 +119,8 @@ class Container:
         """Answer one body; without a route its members tell which one is meant."""
         if refusal := self._refusal(1):
             return refusal
+        if not is_text(body):
+            return NOT_TEXT
         asked = self._read_body(0, route, body, unknown_status_code=404)
         if isinstance(asked, Answer):
             return asked
@@ -158,9 +163,11 @@ class Container:
         return None
 
     def _read_line(self, place: int, line: bytes) -> tuple[int | None, Asked | Answer]:
+        if not is_text(line):
+            return _line_number(line), NOT_TEXT
         try:
             read = read_shard_line(line)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             return _line_number(line), invalid_body(error)
         asked = self._read_body(place, read.url, bytes(read.body), unknown_status_code=400)
         if isinstance(asked, Answer):
@@ -172,7 +179,7 @@ class Container:
     ) -> Asked | Answer:
         try:
             shape = read_body_shape(body)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             return invalid_body(error)
         route = route or route_from_shape(shape)
         if route is None:
@@ -227,7 +234,7 @@ class Container:
 def _line_number(line: bytes) -> int | None:
     try:
         return read_line_number(line).line
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 

@@ -7,11 +7,15 @@ from typing import Protocol
 from backburner_model.wire import Answer
 
 
+class EngineStartError(RuntimeError):
+    """The engine could not start; the message and standard error say why."""
+
+
 class Engine(Protocol):
     """Answers OpenAI requests, as many at once as it is given.
 
-    The container sees to it that a body is a JSON object, is not streamed and goes to one of
-    `routes`, and that no more than a settable number of requests is here at once.
+    The container sees to it that a body is a JSON object in UTF-8, is not streamed and goes to
+    one of `routes`, and that no more than a settable number of requests is here at once.
     """
 
     #: The routes that are answered.

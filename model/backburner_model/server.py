@@ -27,6 +27,7 @@ from fastapi.responses import JSONResponse
 
 from backburner_model import handlers
 from backburner_model.container import Container
+from backburner_model.engine import EngineStartError
 from backburner_model.engines import ENGINES, engine_for
 from backburner_model.settings import InvalidSettingError, Settings
 from backburner_model.wire import bad_request
@@ -128,8 +129,12 @@ class DrainingServer(uvicorn.Server):
         started_at = time.perf_counter()
         try:
             await self._app.state.starting
+        except EngineStartError as error:
+            logger.error("engine.not_started error=%s", error)
+            self.has_failed = self.should_exit = True
+            return
         except Exception:
-            logger.exception("engine.failed_to_start")
+            logger.exception("engine.not_started")
             self.has_failed = self.should_exit = True
             return
         seconds = time.perf_counter() - started_at

@@ -68,6 +68,9 @@ read_body_shape: Final = msgspec.json.Decoder(BodyShape).decode
 read_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
 write_json: Final = msgspec.json.Encoder().encode
 
+#: What reading someone else's JSON may raise: the parser's, bad UTF-8, and nesting without end.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _ROUTE = re.compile(r"route=(/[^\s,]+)")
 _FIELD = re.compile(r"`\$\.?([^`]*)`$|field `([^`]+)`")
 
@@ -86,8 +89,21 @@ def server_error(message: str, *, code: str, status_code: int = 500) -> Answer:
     return Answer(status_code, write_json(ErrorBody(problem)))
 
 
-def invalid_body(error: msgspec.DecodeError) -> Answer:
+def is_text(data: bytes) -> bool:
+    """Whether it is UTF-8; the parser only looks at the strings that it is asked for."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def invalid_body(error: Exception) -> Answer:
     """Say which member of a body is wrong, or that it is no JSON at all."""
+    if isinstance(error, RecursionError):
+        return bad_request("The body is nested too deeply.", code="invalid_json")
     if not isinstance(error, msgspec.ValidationError):
         return bad_request(f"The body is not valid JSON: {error}", code="invalid_json")
     found = _FIELD.search(str(error))
@@ -132,7 +148,7 @@ def foreign_answer(status_code: int, body: bytes) -> Answer:
     body = body.strip()
     try:
         read_json(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         body = b""
     if not body.startswith(b"{"):
         return server_error(

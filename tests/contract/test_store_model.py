@@ -90,9 +90,9 @@ def holds(condition: Any, item: Any) -> bool:
         case Missing(name):
             return name not in (item or {})
         case Below(name, limit):
-            return (item or {}).get(name, 0) < limit
+            return bool((item or {}).get(name, 0) < limit)
         case Is(name, value):
-            return name in (item or {}) and item[name] == value
+            return name in (item or {}) and bool(item[name] == value)
         case IsIn(name, values):
             return name in (item or {}) and item[name] in values
     raise AssertionError(condition)

@@ -81,6 +81,7 @@ ADDRESSES = [
     "Ada <ada@example.com>",
     "<ada@example.com>",
     "ada@exa mple.com",
+    "ädä@example.com",
 ]
 
 

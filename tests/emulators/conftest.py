@@ -100,7 +100,7 @@ class Stage:
         self.root = root
         self.objects = DirectoryObjects(root / "objects")
         self.listener = Listener()
-        self.emulator: SageMakerEmulator | None = None
+        self.emulator: Any = None
 
     def start(
         self, *endpoints: Endpoint, command: Sequence[str] = COMMAND, **knobs: Any

@@ -82,7 +82,7 @@ def test_an_endpoint_declared_in_code_is_described_like_any_other(shared):
 
 
 def test_endpoints_are_listed(shared):
-    def names(**filters):
+    def names(**filters: Any) -> list[str]:
         return [
             one["EndpointName"] for one in shared.control.list_endpoints(**filters)["Endpoints"]
         ]

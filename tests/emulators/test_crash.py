@@ -145,7 +145,7 @@ def test_a_stopped_emulator_goes_on_where_it_stopped(stage):
 
 def _finished(root: Path) -> Any:
     with sqlite3.connect(f"file:{root}/data/queue.sqlite?mode=ro", uri=True) as connection:
-        query = "SELECT count(*) FROM invocations WHERE message IS NOT NULL"
+        query = "SELECT count(*) FROM notifications"
         count = connection.execute(query).fetchone()[0]
     connection.close()
     return count

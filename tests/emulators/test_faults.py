@@ -1,5 +1,7 @@
 """Checklist 12: faults on purpose, to prove that handlers are idempotent."""
 
+from functools import partial
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -35,7 +37,7 @@ def test_a_lost_notification_leaves_its_output(stage):
     answers = [stage.invoke(InferenceId=f"id-{number}") for number in range(4)]
     for answer in answers:
         key = answer["OutputLocation"].removeprefix("s3://bucket/")
-        wait_until(lambda key=key: stage.objects.exists("bucket", key))
+        wait_until(partial(stage.objects.exists, "bucket", key))
     stage.listener.wait(2)
     stage.stop()
     assert len(ids(stage)) == 2

@@ -38,15 +38,18 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("limit", "instances", "peak"), [(1, 1, 1), (2, 2, 2), (None, 1, 4), (16, 1, 10)]
+    ("limit", "instances", "peak", "seconds"),
+    [(1, 1, 1, 0.02), (2, 2, 2, 0.1), (None, 1, 4, 0.1), (16, 1, 10, 0.6)],
 )
-def test_concurrency_is_instances_times_invocations_per_instance(stage, limit, instances, peak):
+def test_concurrency_is_instances_times_invocations_per_instance(
+    stage, limit, instances, peak, seconds
+):
     stage.start(
         endpoint(max_concurrent_invocations_per_instance=limit, initial_instance_count=instances)
     )
     stage.in_service(instances)
     for _ in range(10):
-        stage.invoke("peak=0.06")
+        stage.invoke(f"peak={seconds}")
     outputs = [
         stage.read(message["responseParameters"]["outputLocation"]).split()
         for _, message in stage.listener.wait(10)
@@ -155,7 +158,7 @@ def test_what_an_instance_says_is_kept_in_a_log(stage):
     shouting = [sys.executable, "-c", "print('I am here', flush=True); raise SystemExit(1)"]
     stage.start(endpoint(instance_command=shouting))
 
-    def logs():
+    def logs() -> list[str]:
         return [one.read_text() for one in (stage.root / "data/logs").rglob("*.log")]
 
     assert wait_until(lambda: [one for one in logs() if one]) == ["I am here\n"]

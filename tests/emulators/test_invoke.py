@@ -30,7 +30,9 @@ def test_an_inference_id_is_made_when_the_caller_has_none(shared):
 def test_the_output_is_named_by_a_uuid_that_is_not_the_inference_id(shared):
     chosen = str(uuid.uuid4())
     answer = shared.invoke(InferenceId=chosen)
-    stem = re.fullmatch(rf"s3://bucket/out/({UUID})\.out", answer["OutputLocation"])[1]
+    found = re.fullmatch(rf"s3://bucket/out/({UUID})\.out", answer["OutputLocation"])
+    assert found is not None
+    stem = found[1]
     assert stem != chosen
     assert answer["FailureLocation"] == f"s3://bucket/failed/{stem}-error.out"
 

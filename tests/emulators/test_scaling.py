@@ -85,7 +85,7 @@ def tracking(stage: Stage, target: float = 2.0) -> Any:
 
 
 def desired(stage: Stage) -> int:
-    return stage.emulator.status()["my-ep"]["desired"]
+    return int(stage.emulator.status()["my-ep"]["desired"])
 
 
 def test_every_minute_the_gauges_are_published_with_their_names_and_dimensions(stage):

@@ -217,9 +217,7 @@ def test_a_signed_url_ends(blobs, clock):
 
 def test_a_signed_url_says_what_the_file_is_called(blobs):
     url = blobs.presign("a b/+", seconds=60, filename='ü "x" &signature=1')
-    expected = (
-        "/blobs/a%20b/%2B?expires=1750000060&filename=%C3%BC%20%22x%22%20%26signature%3D1.jsonl"
-    )
+    expected = "/blobs/a%20b/%2B?expires=1750000060&filename=%C3%BC%20%22x%22%20%26signature%3D1"
     assert path_of(url).startswith(expected + "&signature=")
     assert blobs.verify(path_of(url)) == "a b/+"
 

@@ -107,12 +107,13 @@ def test_waiting_ends_when_the_queue_is_closed(queue):
 
 
 def test_waiting_does_not_look_again_and_again(queue):
-    looks = []
+    looks: list[str] = []
     look = queue._visible_in
 
     def count_and_look(name: str) -> float:
         looks.append(name)
-        return look(name)
+        seconds: float = look(name)
+        return seconds
 
     queue._visible_in = count_and_look
     queue.send("plan", {}, delay_seconds=0.3)

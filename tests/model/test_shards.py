@@ -93,6 +93,18 @@ def test_blank_lines_and_unknown_members_are_ignored(null_engine, line_of):
 
 BAD_LINES = {
     "not JSON": ("{oops", None, None, "invalid_json"),
+    "endless nesting": (
+        '{"line":9,"url":"/v1/chat/completions","body":{"a":' + "[" * 100_000 + "}}",
+        None,
+        None,
+        "invalid_json",
+    ),
+    "half a character": (
+        '{"line":9,"url":"/v1/chat/completions","body":{"messages":[{"content":"\\ud800"}]}}',
+        9,
+        None,
+        "invalid_json",
+    ),
     "no object": ('"text"', None, None, None),
     "no line number": ('{"url":"/v1/chat/completions","body":{}}', None, "line", None),
     "no body": ('{"line":9,"url":"/v1/chat/completions"}', 9, "body", None),
@@ -124,6 +136,19 @@ def test_a_bad_line_is_refused_alone(null_engine, line_of, name):
     error = bad["body"]["error"]
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
     assert error["message"]
+
+
+def test_a_line_that_is_not_utf_8_is_refused_alone(null_engine, line_of):
+    async def run() -> Any:
+        container = Container(null_engine, Settings(engine="null"))
+        await container.start()
+        good = json.dumps(line_of(1)).encode()
+        bad = good.replace(b"hello", b"\xff\xfe").replace(b"1", b"2", 1)
+        invocation = Invocation(body=b"\n".join([good, bad]), content_type="application/jsonl")
+        return [json.loads(line) for line in (await container.invoke(invocation)).body.splitlines()]
+
+    outcomes = asyncio.run(run())
+    assert [(o["line"], o["status_code"]) for o in outcomes] == [(1, 200), (2, 400)]
 
 
 def test_an_engine_failure_is_one_lines_500_and_may_be_tried_again(line_of):

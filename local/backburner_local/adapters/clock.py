@@ -45,7 +45,7 @@ class SystemIds:
         milliseconds = int(self._clock.now() * 1000)
         drawn = milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS - 1)
         with self._lock:
-            if drawn <= self._last or drawn >> _RANDOM_BITS == self._last >> _RANDOM_BITS:
+            if drawn >> _RANDOM_BITS <= self._last >> _RANDOM_BITS:
                 drawn = self._last + 1 + secrets.randbits(24)
             self._last = drawn
         return drawn

@@ -1,5 +1,6 @@
 """Events in this process: whoever subscribed is called."""
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ class LocalEvents:
     """Calls subscribers one after the other, on the publisher's thread."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: Replaced, never changed: publishers go through it without the lock.
         self._subscriptions: tuple[_Subscription, ...] = ()
 
     def subscribe(
@@ -31,7 +34,8 @@ class LocalEvents:
     ) -> Callable[[], None]:
         """Call the subscriber with each event that passes the filter; returns how to stop it."""
         subscription = _Subscription(subscriber, dict(filter or {}))
-        self._subscriptions += (subscription,)
+        with self._lock:
+            self._subscriptions += (subscription,)
         return lambda: self._unsubscribe(subscription)
 
     def publish(self, event: Mapping[str, Any], attributes: Mapping[str, str]) -> None:
@@ -49,4 +53,5 @@ class LocalEvents:
             raise errors[0]
 
     def _unsubscribe(self, subscription: _Subscription) -> None:
-        self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
+        with self._lock:
+            self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)

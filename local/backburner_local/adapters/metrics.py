@@ -29,7 +29,8 @@ class LocalMetrics:
 
     def add_sink(self, sink: Sink) -> None:
         """Pass on all that is published; a sink that fails is logged, not the publisher's loss."""
-        self._sinks += (sink,)
+        with self._lock:
+            self._sinks += (sink,)
 
     def publish(self, values: Mapping[str, float], dimensions: Mapping[str, str]) -> None:
         line = {"metrics": dict(values), "dimensions": dict(dimensions)}

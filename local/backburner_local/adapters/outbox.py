@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from datetime import UTC, datetime
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -30,7 +31,7 @@ class OutboxMailer:
     def send(self, mail: Mail) -> None:
         message = self._message(mail)
         path = self._folder / _file_name(mail.message_id)
-        staged = path.with_name(f".{path.name}.{os.getpid()}")
+        staged = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         staged.write_bytes(bytes(message))
         staged.replace(path)
 
@@ -58,9 +59,11 @@ def _header(name: str, value: str) -> str:
 def _address(text: str) -> Address:
     """Return the one address that the text is; a list of them is none."""
     try:
-        return Address(addr_spec=_header("address", text))
+        if text.isascii():  # others need SMTPUTF8
+            return Address(addr_spec=_header("address", text))
     except (MessageError, ValueError, IndexError) as exc:
         raise InvalidRequest(f"{text[:100]!r} is no mail address.", param="address") from exc
+    raise InvalidRequest(f"{text[:100]!r} has letters beyond ASCII.", param="address")
 
 
 def _message_id(message_id: str) -> str:

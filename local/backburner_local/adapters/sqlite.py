@@ -13,8 +13,8 @@ from backburner.domain.errors import Busy
 
 T = TypeVar("T")
 
-#: Most units of work that share one commit; bounds how long the first of them waits.
-MAX_GROUP = 512
+#: Most units of work that join a group before it starts, and again while it is at work.
+MAX_GROUP = 256
 #: Seconds that another process may hold the file's write lock.
 LOCK_TIMEOUT_SECONDS = 30.0
 #: Pages of the write-ahead log after which a commit moves them to the file: 32 MiB.
@@ -86,8 +86,8 @@ class Database:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._writer = self._connect("rwc")
-        self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+        self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         self._writer.execute("PRAGMA temp_store = MEMORY")
         #: Connections for reading that no thread uses now; taking and giving back are atomic.
@@ -140,11 +140,14 @@ class Database:
         try:
             if not self._is_open:
                 raise RuntimeError("The database is closed.")
-            return look(connection)
-        finally:
-            self._idle.append(connection)
-            if not self._is_open:
-                self._close_idle()
+            found = look(connection)
+        except BaseException:
+            connection.close()  # it may still read, and so see the past for ever
+            raise
+        self._idle.append(connection)
+        if not self._is_open:
+            self._close_idle()
+        return found
 
     def close(self) -> None:
         """Commit what was handed over, then close the file; again is no error."""
@@ -181,10 +184,11 @@ class Database:
                 self._write_group(unit)
 
     def _write_group(self, first: _Unit) -> None:
-        group = [first]
+        group = [first, *self._waiting()]
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            first.run(self._writer)
+            for unit in group:
+                unit.run(self._writer)
             for unit in self._waiting():
                 group.append(unit)
                 unit.run(self._writer)
@@ -199,8 +203,8 @@ class Database:
                 unit.end()
 
     def _waiting(self) -> Iterator[_Unit]:
-        """Take what waits, and what comes while the group is at work."""
-        for _ in range(MAX_GROUP - 1):
+        """Take what waits, and what comes while it is being worked on."""
+        for _ in range(MAX_GROUP):
             try:
                 unit = self._units.get_nowait()
             except Empty:

@@ -26,8 +26,10 @@ from backburner.ports import (
 )
 from backburner_local.adapters.sqlite import Database
 
-#: Most bytes of one item: DynamoDB's limit (developer guide, "Item size").
+#: Most bytes of an item and of its keys: DynamoDB's limits (developer guide, "Limits").
 MAX_ITEM_BYTES = 400 * 1024
+MAX_PARTITION_BYTES = 2048
+MAX_SORT_BYTES = 1024
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS items (
@@ -143,11 +145,10 @@ def _updated(update: Update, item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(key: Key, item: Item) -> tuple[Any, ...]:
-    if not (key.partition and key.sort):
-        raise ValueError("A key needs a partition and a sort key.")
     body = _encode({name: value for name, value in item.items() if value is not None})
     if len(body) > MAX_ITEM_BYTES:
         raise ValueError(f"An item of {len(body)} bytes; at most {MAX_ITEM_BYTES}.")
+    _check_key(key.partition, key.sort)
     return (
         key.partition,
         key.sort,
@@ -157,14 +158,17 @@ def _row(key: Key, item: Item) -> tuple[Any, ...]:
     )
 
 
-def _entry(key: object, sort: object) -> tuple[str | None, str | None]:
+def _entry(partition: Any, sort: Any) -> tuple[str | None, str | None]:
     """Columns of an item in a sparse index, or none unless it has both attributes."""
-    for value in (key, sort):
-        if value is not None and not (isinstance(value, str) and value):
-            raise ValueError("The attributes of an index are texts, and not empty.")
-    if key is None or sort is None:
-        return None, None
-    return str(key), str(sort)
+    if partition is not None or sort is not None:
+        _check_key("-" if partition is None else partition, "-" if sort is None else sort)
+    return (None, None) if partition is None or sort is None else (partition, sort)
+
+
+def _check_key(partition: object, sort: object) -> None:
+    for text, limit in ((partition, MAX_PARTITION_BYTES), (sort, MAX_SORT_BYTES)):
+        if not isinstance(text, str) or not 0 < len(text.encode()) <= limit:
+            raise ValueError(f"{str(text)[:100]!r} in a key: it is a text of 1 to {limit} bytes.")
 
 
 # ---------------------------------------------------------------- conditions

@@ -15,6 +15,7 @@ from backburner_model.wire import (
     CHAT,
     COMPLETIONS,
     EMBEDDINGS,
+    UNREADABLE,
     Answer,
     bad_request,
     invalid_body,
@@ -58,7 +59,7 @@ class NullEngine(Engine):
             return None
         try:
             asked = _read(body)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             return invalid_body(error)
         text = _text(asked)
         if text is not None and text.startswith("null:"):
@@ -74,7 +75,7 @@ class NullEngine(Engine):
     async def answer(self, route: str, body: bytes) -> Answer:
         try:
             asked = _read(body)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             return invalid_body(error)
         text = _text(asked)
         marker = _MARKER.match(text or "")

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from backburner_model.engine import Engine
+from backburner_model.engine import Engine, EngineStartError
 from backburner_model.engines.frames import LENGTH_BYTES, Ask, Cancel, frame, read_replies
 from backburner_model.settings import InvalidSettingError, Settings
 from backburner_model.wire import (
@@ -36,10 +36,6 @@ NO_EMBEDDINGS = bad_request(
 )
 ENGINE_DIED = server_error("The engine ended while answering.", code="engine_failure")
 ENGINE_AWAY = server_error("The engine is starting.", code="engine_starting", status_code=503)
-
-
-class EngineStartError(RuntimeError):
-    """The engine process ended before it was ready; its standard error says why."""
 
 
 class OpenvinoEngine(Engine):

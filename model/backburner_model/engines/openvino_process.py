@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
 import threading
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from backburner_model.engines.frames import LENGTH_BYTES, Cancel, Reply, frame, read_order
 from backburner_model.engines.openvino import model_folder
 from backburner_model.engines.scheduler import Scheduler
 from backburner_model.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 #: Linux's prctl option: a signal to get when the parent is gone.
 PR_SET_PDEATHSIG = 1
 
 
-def main() -> int:
+def main() -> NoReturn:
     replies = _private_output()
     _leave_signals_to_parent()
     settings = Settings.from_environment()
@@ -34,8 +37,11 @@ def main() -> int:
     scheduler.load()
     publish([])
     threading.Thread(target=_read_orders, args=(scheduler,), daemon=True).start()
-    scheduler.run()
-    return 0
+    try:
+        scheduler.run()
+    except Exception:
+        logger.exception("engine.ended")
+    os._exit(1)  # the other thread is inside a read that nothing else ends
 
 
 def _read_orders(scheduler: Scheduler) -> None:
@@ -67,4 +73,4 @@ def _leave_signals_to_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import openvino_genai as genai
 
 from backburner_model.engines.chat import Body, read_chat, read_completion, refuse
@@ -22,7 +21,7 @@ from backburner_model.engines.generation import (
     read_prompt,
 )
 from backburner_model.settings import Settings
-from backburner_model.wire import CHAT, Answer, bad_request, invalid_body, server_error
+from backburner_model.wire import CHAT, UNREADABLE, Answer, bad_request, invalid_body, server_error
 
 logger = logging.getLogger(__name__)
 
@@ -131,13 +130,14 @@ class Scheduler:
     def _understand(self, ask: Ask) -> None:
         try:
             body = read_chat(ask.body) if ask.route == CHAT else read_completion(ask.body)
-        except msgspec.DecodeError as error:
+            schema = body.json_schema
+        except UNREADABLE as error:
             self._reply(ask.number, invalid_body(error))
             return
         if refusal := refuse(body, self._settings.model_name):
             self._reply(ask.number, refusal)
             return
-        self._waiting.append(Waiting(ask.number, body, body.json_schema))
+        self._waiting.append(Waiting(ask.number, body, schema))
 
     def _drop(self, numbers: set[int]) -> None:
         """Let go of what nobody waits for; the pipeline does so at its next step."""
@@ -169,7 +169,9 @@ class Scheduler:
                 return False
             config = generation_config(waiting.body, prompt, self._defaults)
             handle = self._pipeline.add_request(waiting.number, prompt.tokens, config)
-        except RuntimeError:  # what every C++ exception becomes
+        except Exception as error:  # noqa: BLE001 - no request may end the engine for the others
+            # Not the message: it may hold a prompt.
+            logger.warning("request.refused error=%s", type(error).__name__)
             self._reply(waiting.number, REFUSED)
             return False
         self._running.append(Running(waiting.number, waiting.body, prompt, handle))
@@ -178,7 +180,7 @@ class Scheduler:
     def _step(self) -> None:
         try:
             self._pipeline.step()
-        except RuntimeError:
+        except RuntimeError:  # what every C++ exception becomes
             self._recover()
             return
         if self._proving is not None:
@@ -201,15 +203,19 @@ class Scheduler:
         if status == genai.GenerationStatus.RUNNING:
             return False
         if status == genai.GenerationStatus.FINISHED:
-            outputs = one.handle.read_all()
-            self._reply(one.number, self._completion(one, outputs) if outputs else FAILED)
+            self._reply(one.number, self._completion(one))
         elif status == genai.GenerationStatus.IGNORED:
             self._reply(one.number, OUT_OF_MEMORY)
         return True
 
-    def _completion(self, one: Running, outputs: list[genai.GenerationOutput]) -> Answer:
-        name = self._settings.model_name
-        return completion(self._tokenizer, one.body, one.prompt, outputs[0], name)
+    def _completion(self, one: Running) -> Answer:
+        try:
+            output = one.handle.read_all()[0]
+            name = self._settings.model_name
+            return completion(self._tokenizer, one.body, one.prompt, output, name)
+        except Exception as error:  # noqa: BLE001 - as above
+            logger.warning("request.failed error=%s", type(error).__name__)
+            return FAILED
 
     def _recover(self) -> None:
         """After a failed step: blame the unproved schema, or else start the pipeline anew."""

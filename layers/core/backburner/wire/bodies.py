@@ -141,7 +141,8 @@ def _chat_texts(body: Body) -> Iterator[str]:
         if isinstance(content, str):
             yield content
         for part in content if isinstance(content, list) else ():
-            yield str(part.get("text", ""))
+            text_of_part = part.get("text")
+            yield text_of_part if isinstance(text_of_part, str) else _as_text(part)
         rest = {k: v for k, v in message.items() if k not in ("role", "content")}
         if rest:
             yield _as_text(rest)

@@ -13,6 +13,8 @@ MetricKey = tuple[str, str, tuple[tuple[str, str], ...]]
 #: Buckets kept per metric; the oldest are dropped first.
 _KEPT = 20_000
 _DROPPED_AT_ONCE = 2_000
+#: Part of a bucket by which the start of a short simulated minute may miss its own bucket.
+_ROUNDING = 1e-3
 
 
 @dataclass(slots=True)
@@ -79,7 +81,7 @@ class Series:
         return merged
 
     def _bucket(self, at: float) -> Statistics:
-        number = math.floor(at / self._resolution + 1e-6)
+        number = math.floor(at / self._resolution + _ROUNDING)
         if self._numbers and self._numbers[-1] == number:
             return self._buckets[-1]
         position = bisect_left(self._numbers, number)

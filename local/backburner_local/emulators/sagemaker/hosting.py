@@ -56,7 +56,6 @@ class HostedEndpoint:
         self._cpu = CpuMeter()
         self._waiting: deque[Invocation] = deque()
         self._running: set[asyncio.Task[None]] = set()
-        self._telling: set[asyncio.Task[None]] = set()
         #: When the next waiting invocation may expire, seconds since 1970.
         self._expiry: tuple[float, asyncio.TimerHandle] | None = None
         self._is_open = True
@@ -115,12 +114,11 @@ class HostedEndpoint:
         if self._replacing is not None:
             self._replacing.cancel()
         await self.pool.close()
-        for tasks in (self._running, self._telling):
-            if tasks:
-                await asyncio.wait(tasks, timeout=2)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        if self._running:
+            await asyncio.wait(self._running, timeout=2)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     def _new_pool(self, endpoint: Endpoint) -> InstancePool:
         around = self._around
@@ -181,7 +179,7 @@ class HostedEndpoint:
             return
         for topic in (self.endpoint.success_topic, self.endpoint.error_topic):
             if topic:
-                self._around.publisher.tell_later(topic, notifications.TEST_NOTIFICATION)
+                self._around.publisher.tell_unasked(topic, notifications.TEST_NOTIFICATION)
 
     def _dispatch(self) -> None:
         while self._waiting and self._is_open:
@@ -202,7 +200,6 @@ class HostedEndpoint:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._telling.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("invocation.broke", exc_info=task.exception())
 
@@ -343,17 +340,14 @@ class HostedEndpoint:
         return endpoint.error_topic, message
 
     def _tell(self, invocation: Invocation, topic: str, message: str) -> None:
-        task = asyncio.create_task(self._until_told(invocation, topic, message))
-        self._telling.add(task)
-        task.add_done_callback(self._ended)
-
-    async def _until_told(self, invocation: Invocation, topic: str, message: str) -> None:
         """Publish what is finished, then forget it."""
+
+        def told() -> None:
+            self._around.queue.forget(invocation.id)
+            now = time.time()
+            self._metrics.add("TotalProcessingTime", now - invocation.accepted_at, now)
 
         def refused() -> None:
             self._metrics.add("NotificationFailures", 1, time.time())
 
-        await self._around.publisher.tell(topic, message, refused)
-        self._around.queue.forget(invocation.id)
-        now = time.time()
-        self._metrics.add("TotalProcessingTime", now - invocation.accepted_at, now)
+        self._around.publisher.tell(topic, message, told, refused)

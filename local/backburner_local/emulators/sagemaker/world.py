@@ -206,7 +206,7 @@ class World:
         if action.split(":")[2:3] == ["sns"]:
             where = {"region": self._knobs.region, "account_id": self._knobs.account_id}
             message = notification.state_change(alarm, before, **where)
-            self._publisher.tell_later(action, message)
+            self._publisher.tell_unasked(action, message)
 
     def _forget_target(self, endpoint: Endpoint) -> None:
         self.autoscaling.forget(f"endpoint/{endpoint.name}/variant/{endpoint.variant}")

@@ -1,0 +1,208 @@
+"""The environment on one machine: SQLite, files, an outbox, and the AWS backend's adapter."""
+
+import os
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from backburner.adapters.sagemaker import SageMakerAsync
+from backburner.domain.catalog import Catalog
+from backburner.domain.errors import Conflict
+from backburner.ports import Environment, TokenCounter
+from backburner.services import keys
+from backburner.wire import catalog as catalog_file
+from backburner.wire.openai import OpenAIDialect
+from backburner.wire.shard import JsonlShards
+from backburner_local.adapters.clock import SystemClock, SystemIds
+from backburner_local.adapters.events import LocalEvents
+from backburner_local.adapters.files import DirectoryBlobs
+from backburner_local.adapters.metrics import LocalMetrics
+from backburner_local.adapters.outbox import OutboxMailer
+from backburner_local.adapters.queue import SqliteQueue
+from backburner_local.adapters.sqlite import Database
+from backburner_local.adapters.store import SqliteStore
+from backburner_local.options import Options
+from backburner_local.template import REGION, Template
+
+#: Folders of the bucket that users open themselves.
+USER_FOLDERS = ("drop", "results", "rejected")
+
+#: Sender of mails that stay in the outbox.
+SENDER = "backburner@localhost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalWorld:
+    """An environment, with what only a stack on one machine knows of its adapters."""
+
+    env: Environment
+    queue: SqliteQueue
+    blobs: DirectoryBlobs
+    metrics: LocalMetrics
+    bucket_folder: Path
+    #: Key of the tenant that the drop folder belongs to.
+    dev_key: str
+    _ending: ExitStack
+
+    @classmethod
+    def open(
+        cls, options: Options, declared: Template, *, url: str = "", sagemaker_url: str = ""
+    ) -> Self:
+        """Open the data directory, or make it.
+
+        Args:
+            options: the operator's.
+            declared: the template; names the bucket and the queues.
+            url: where users reach the gateway.
+            sagemaker_url: where the emulated endpoint is.
+        """
+        with ExitStack() as ending:
+            clock = SystemClock()
+            database = Database(options.data_dir / "backburner.sqlite", durable=options.durable)
+            ending.callback(database.close)
+            max_receives = {queue_name(n): c.max_receives for n, c in declared.queues.items()}
+            queue = SqliteQueue(database, clock, max_receives=max_receives)
+            ending.callback(queue.close)
+            (bucket,) = declared.of_type("AWS::S3::Bucket").values()
+            name = str(bucket["BucketName"])
+            blobs = DirectoryBlobs(
+                options.data_dir / "buckets",
+                name,
+                clock,
+                _secret(options.data_dir / "sign.key").encode(),
+                url,
+                durable=options.durable,
+                kept_folders=[f"{folder}/" for folder in USER_FOLDERS],
+            )
+            metrics = LocalMetrics()
+            catalog = _catalog(options)
+            sagemaker = SageMakerAsync(
+                blobs=blobs, limits=options.limits, client_options=_client_options(sagemaker_url)
+            )
+            env = Environment(
+                store=SqliteStore(database),
+                blobs=blobs,
+                queue=queue,
+                backends={"sagemaker_async": sagemaker},
+                mailer=OutboxMailer(options.data_dir / "outbox", SENDER, clock),
+                events=LocalEvents(),
+                metrics=metrics,
+                clock=clock,
+                ids=SystemIds(clock),
+                catalog=catalog,
+                dialects={"openai": OpenAIDialect()},
+                shards=JsonlShards(),
+                limits=options.limits,
+                tokenizers=_tokenizers(options, catalog),
+                public_url=url,
+            )
+            bucket_folder = options.data_dir / "buckets" / name
+            _link_user_folders(options.data_dir, bucket_folder)
+            return cls(
+                env=env,
+                queue=queue,
+                blobs=blobs,
+                metrics=metrics,
+                bucket_folder=bucket_folder,
+                dev_key=_dev_key(env, options.data_dir / "dev.key"),
+                _ending=ending.pop_all(),
+            )
+
+    def close(self) -> None:
+        """Write what is pending and close the database."""
+        self._ending.close()
+
+    def find_signed(self, path_and_query: str) -> Path | None:
+        """The file that a signed link opens now, or None: it opens nothing."""
+        key = self.blobs.verify(path_and_query)
+        path = self.bucket_folder / key if key is not None else None
+        return path if path is not None and path.is_file() else None
+
+
+def queue_name(logical_id: str) -> str:
+    """Name of the queue that the template calls so: `plan` for `PlanQueue`."""
+    return logical_id.removesuffix("Queue").lower()
+
+
+def _client_options(url: str) -> dict[str, Any]:
+    """The emulator checks no signature, yet boto3 wants credentials to sign with."""
+    return {
+        "endpoint_url": url,
+        "region_name": REGION,
+        "aws_access_key_id": "local",
+        "aws_secret_access_key": "local",
+    }
+
+
+def _write_secret(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _secret(path: Path) -> str:
+    """The secret in the file, which only its owner may read; made if there is none."""
+    if not path.exists() or not path.read_text(encoding="utf-8").strip():
+        _write_secret(path, secrets.token_urlsafe(32))
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _dev_key(env: Environment, path: Path) -> str:
+    """The development key; the store is told of it again if it lost it."""
+    if not path.exists() or not path.read_text(encoding="utf-8").strip():
+        _write_secret(path, f"bb-{env.ids.secret()}\n")
+    secret = path.read_text(encoding="utf-8").strip()
+    try:
+        keys.create(env, env.drop_tenant, secret=secret)
+    except Conflict:  # the store knows it
+        return secret
+    return secret
+
+
+def _catalog(options: Options) -> Catalog:
+    text = options.catalog_file.read_text(encoding="utf-8")
+    models = catalog_file.parse(text).models
+    return Catalog(
+        {
+            name: replace(model, max_instances=options.max_instances)
+            for name, model in models.items()
+        }
+    )
+
+
+def _tokenizers(options: Options, catalog: Catalog) -> dict[str, TokenCounter]:
+    """A counter for each model whose tokenizer is at hand."""
+    counters: dict[str, TokenCounter] = {}
+    for model in catalog.models.values():
+        path = options.catalog_file.parent / (model.tokenizer or "")
+        if path.is_file():
+            counters[model.name] = _Counter(path)
+    return counters
+
+
+class _Counter:
+    """Counts tokens with a Hugging Face tokenizer, loaded when it is first needed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tokenizer: Any = None
+
+    def __call__(self, text: str) -> int:
+        from tokenizers import Tokenizer
+
+        if self._tokenizer is None:
+            self._tokenizer = Tokenizer.from_file(str(self._path))
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _link_user_folders(data_dir: Path, bucket_folder: Path) -> None:
+    for name in USER_FOLDERS:
+        folder = bucket_folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        link = data_dir / name
+        if not link.exists():
+            link.symlink_to(folder.resolve())

@@ -1,0 +1,124 @@
+"""Killed in the middle of a batch, again and again, a stack loses and repeats nothing."""
+
+import os
+import random
+import signal
+import time
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.local.stacks import Up, lines, names, requests, text_of, wait_until
+
+SHORT, LONG = 5, 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kills", "count"), [(SHORT, 3000), pytest.param(LONG, 20_000, marks=pytest.mark.long)]
+)
+def test_a_stack_killed_at_random_moments_finishes_its_batch_with_every_line_once(
+    tmp_path, kills, count
+):
+    seed = random.randrange(1_000_000)
+    moments = random.Random(seed)
+    print(f"seed {seed}")
+    up = Up(tmp_path / "data", delay_seconds=1.0)
+    try:
+        batch_id = _submit(up.start(), tmp_path, count)
+        unfinished = 0
+        for _ in range(kills):
+            time.sleep(moments.uniform(0.0, 2.5))
+            unfinished += up.client.batch(batch_id)["status"] != "completed"
+            before = up.processes()
+            up.kill()
+            wait_until(lambda: not up.processes(), "the end of the killed stack's instances")
+            assert before, "there was nothing to kill"
+            up.start()
+        assert unfinished, "the batch was done before the first kill"
+        batch = wait_until(lambda: _ended(up, batch_id), "the end of the batch")
+        _assert_every_line_came_out_once(up, batch, count)
+        wait_until(lambda: _mails(up), "the mail")
+        assert up.stop() == 0
+        _assert_nothing_is_left(up, batch_id)
+    finally:
+        up.end()
+
+
+@pytest.mark.slow
+def test_a_stack_killed_while_it_starts_starts_again(tmp_path):
+    """Of all moments, those before it is ready: files and tables are half made."""
+    seed = random.randrange(1_000_000)
+    moments = random.Random(seed)
+    print(f"seed {seed}")
+    up = Up(tmp_path / "data")
+    try:
+        for _ in range(4):
+            up.launch()
+            time.sleep(moments.uniform(0.3, 1.2))
+            up.kill()
+        batch_id = _submit(up.start(), tmp_path, 10)
+        batch = wait_until(lambda: _ended(up, batch_id), "the end of the batch")
+        _assert_every_line_came_out_once(up, batch, 10)
+    finally:
+        up.end()
+
+
+@pytest.mark.slow
+def test_an_instance_killed_in_the_middle_of_its_shards_costs_no_line(tmp_path):
+    with Up(tmp_path / "data", "--max-instances", "1", delay_seconds=1.5) as up:
+        batch_id = _submit(up, tmp_path, 400)
+        wait_until(lambda: up.pool().running_lines and up.servers(), "shards in flight")
+        time.sleep(0.5)  # into the shards
+        (victim,) = up.servers()
+        os.kill(victim, signal.SIGKILL)
+        batch = wait_until(lambda: _ended(up, batch_id), "the end of the batch")
+        _assert_every_line_came_out_once(up, batch, 400)
+        assert victim not in up.servers()
+        assert up.stop() == 0
+        _assert_nothing_is_left(up, batch_id)
+
+
+def _submit(up: Up, folder: Path, count: int) -> str:
+    path = folder / "in.jsonl"
+    path.write_bytes(requests(count))
+    batch = up.client.create_batch(
+        input_file_id=up.client.upload(path)["id"],
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        metadata={"notify_email": "me@example.com"},
+    )
+    return str(batch["id"])
+
+
+def _ended(up: Up, batch_id: str) -> dict[str, Any] | None:
+    batch = up.client.batch(batch_id)
+    return batch if batch["status"] in ("completed", "failed", "expired", "cancelled") else None
+
+
+def _assert_every_line_came_out_once(up: Up, batch: dict[str, Any], count: int) -> None:
+    assert batch["status"] == "completed", batch
+    assert batch["request_counts"] == {"total": count, "completed": count, "failed": 0}
+    assert batch["error_file_id"] is None
+    output = lines(up.client.content(batch["output_file_id"]))
+    assert [line["custom_id"] for line in output] == names(count)
+    assert [text_of(line) for line in output] == [f"say {n}" for n in range(1, count + 1)]
+
+
+def _mails(up: Up) -> list[Path]:
+    return list((up.data_dir / "outbox").glob("*.eml"))
+
+
+def _assert_nothing_is_left(up: Up, batch_id: str) -> None:
+    """One mail under one event id, no slot, no process, no object that only the run needed."""
+    (mail,) = _mails(up)
+    told = message_from_bytes(mail.read_bytes(), policy=policy.default)
+    assert f"evt_{batch_id}@" in told["Message-ID"]
+    pool = up.pool()
+    assert (pool.in_flight, pool.waiting_lines, pool.running_lines) == (0, 0, 0)
+    assert up.processes() == []
+    (bucket,) = (path for path in (up.data_dir / "buckets").iterdir() if path.name[0] != ".")
+    assert [path for path in (bucket / "batches").rglob("*") if path.is_file()] == []
+    assert [path for path in (bucket / "spool").rglob("*") if path.is_file()] == []
