@@ -17,9 +17,9 @@ from backburner_model.wire import (
     bad_request,
     invalid_body,
     is_text,
+    line_number,
     outcome,
     read_body_shape,
-    read_line_number,
     read_shard_line,
     route_from_attributes,
     route_from_shape,
@@ -164,11 +164,11 @@ class Container:
 
     def _read_line(self, place: int, line: bytes) -> tuple[int | None, Asked | Answer]:
         if not is_text(line):
-            return _line_number(line), NOT_TEXT
+            return line_number(line), NOT_TEXT
         try:
             read = read_shard_line(line)
         except UNREADABLE as error:
-            return _line_number(line), invalid_body(error)
+            return line_number(line), invalid_body(error)
         asked = self._read_body(place, read.url, bytes(read.body), unknown_status_code=400)
         if isinstance(asked, Answer):
             return read.line, asked
@@ -229,13 +229,6 @@ class Container:
             # Not the message: it may hold a prompt.
             logger.error("request.failed error=%s", type(error).__name__)
             return FAILED
-
-
-def _line_number(line: bytes) -> int | None:
-    try:
-        return read_line_number(line).line
-    except UNREADABLE:
-        return None
 
 
 async def _write_shard(numbers: list[int | None], answers: list[Answer | None]) -> bytes:

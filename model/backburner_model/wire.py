@@ -72,6 +72,7 @@ write_json: Final = msgspec.json.Encoder().encode
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _ROUTE = re.compile(r"route=(/[^\s,]+)")
+_LINE_NUMBER = re.compile(rb'\s*\{\s*"line"\s*:\s*(\d{1,18})\s*,')
 _FIELD = re.compile(r"`\$\.?([^`]*)`$|field `([^`]+)`")
 
 
@@ -135,6 +136,15 @@ def route_from_shape(shape: BodyShape) -> str | None:
     if shape.input is not msgspec.UNSET:
         return EMBEDDINGS
     return None
+
+
+def line_number(line: bytes) -> int | None:
+    """What can be told of the number of a line that is no request."""
+    try:
+        return read_line_number(line).line
+    except UNREADABLE:
+        found = _LINE_NUMBER.match(line)
+        return int(found[1]) if found else None
 
 
 def outcome(line: int | None, answer: Answer) -> bytes:

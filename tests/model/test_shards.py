@@ -95,7 +95,7 @@ BAD_LINES = {
     "not JSON": ("{oops", None, None, "invalid_json"),
     "endless nesting": (
         '{"line":9,"url":"/v1/chat/completions","body":{"a":' + "[" * 100_000 + "}}",
-        None,
+        9,
         None,
         "invalid_json",
     ),

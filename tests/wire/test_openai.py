@@ -261,7 +261,7 @@ OTHER_ROUTES = {
     "a response of items": (
         "/v1/responses",
         {"input": [{"role": "user", "content": "abc"}], "instructions": "be brief"},
-        (46, 2, 0),
+        (43, 2, 0),
         'be brief\n[{"role":"user","content":"abc"}]',
     ),
 }

@@ -81,7 +81,7 @@ class Database:
         Args:
             path: of the file; its folder is made if need be.
             durable: whether a commit waits for the disk. Without it a crash of the process loses
-                nothing, but a power cut may lose commits.
+                nothing, but a power cut may lose commits or the file; tests need no more.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path

@@ -160,8 +160,9 @@ def _row(key: Key, item: Item) -> tuple[Any, ...]:
 
 def _entry(partition: Any, sort: Any) -> tuple[str | None, str | None]:
     """Columns of an item in a sparse index, or none unless it has both attributes."""
-    if partition is not None or sort is not None:
-        _check_key("-" if partition is None else partition, "-" if sort is None else sort)
+    if partition is None and sort is None:
+        return None, None
+    _check_key("-" if partition is None else partition, "-" if sort is None else sort)
     return (None, None) if partition is None or sort is None else (partition, sort)
 
 
