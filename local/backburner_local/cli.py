@@ -90,6 +90,11 @@ def main() -> None:
     help="What answers: the model shipped with us, another server, or an echo for benchmarks.",
 )
 @click.option("--base-url", help="OpenAI-compatible server that answers (with --engine openai).")
+@click.option(
+    "--catalog",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Models that clients may ask for; default: the one that comes with the project.",
+)
 @click.option("--max-instances", default=2, show_default=True, help="Most instances at once.")
 @click.option(
     "--idle-minutes", default=5, show_default=True, help="Minutes without work until none is left."

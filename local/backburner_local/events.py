@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import parse_qsl, quote_plus
 
 from backburner_local.adapters.queue import Message
 from backburner_local.template import ACCOUNT, REGION
@@ -93,7 +93,7 @@ def http(
     Args:
         method: of the request.
         path: decoded.
-        query: as it was sent.
+        query: as it was sent, still encoded.
         headers: by lower-case name.
         body: empty where the body was spooled.
         source_ip: of the client.
@@ -123,12 +123,22 @@ def http(
         },
         "isBase64Encoded": False,
     }
+    if query:
+        event["queryStringParameters"] = _joined(parse_qsl(query, keep_blank_values=True))
     if body_key is not None:
         event["requestContext"]["backburner"] = {"bodyKey": body_key}
     if body:
         event["body"] = base64.b64encode(body).decode()
         event["isBase64Encoded"] = True
     return event
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Parameters by name; those that were given several times are joined by commas."""
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return {name: ",".join(given) for name, given in values.items()}
 
 
 def _timestamp() -> str:

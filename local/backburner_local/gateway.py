@@ -122,7 +122,7 @@ class Gateway:
             event = events.http(
                 method=request.method,
                 path=request.path,
-                query=request.query_string,
+                query=request.rel_url.raw_query_string,
                 headers=_headers(request),
                 body=body,
                 body_key=body_key,

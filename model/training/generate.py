@@ -247,7 +247,14 @@ def _work(rng: Random, task: Task, who: Fill, voice: Voice, level: float) -> tup
     return written.text, json.dumps(written.labels)
 
 
-def sample(rng: Random, split: Split, task: Task | None = None, *, level: float = 1.0) -> Sample:
+def sample(
+    rng: Random,
+    split: Split,
+    task: Task | None = None,
+    *,
+    level: float = 1.0,
+    wide: bool = True,
+) -> Sample:
     """Draw one sample.
 
     Args:
@@ -255,18 +262,23 @@ def sample(rng: Random, split: Split, task: Task | None = None, *, level: float 
         split: Which names and phrasings may appear.
         task: Kind of work; drawn from the training mix where None.
         level: Difficulty of the curriculum, 0 to 1; below a third there are no transcripts.
+        wide: Use the `more_...` phrases too.
     """
     held = split == "phrasings"
     who = fill(rng, held=split != "train")
-    voice = Voice(rng, held=held)
+    voice = Voice(rng, held=held, wide=wide)
     if task is None:
         task = rng.choices(list(_TRAIN_MIX), list(_TRAIN_MIX.values()))[0]
         if task == "summarise" and level < 1 / 3:
             task = "classify"
     persona = ""
     if rng.random() < 0.15:
-        persona = expand(rng, rng.choice(templates("instructions", "persona", held=held)))
-    instruction = Voice(rng, held=held, careful=rng.random() < 0.7).say("instructions", task)
+        persona = expand(
+            rng, rng.choice(templates("instructions", "persona", held=held, wide=wide))
+        )
+    instruction = Voice(rng, held=held, wide=wide, careful=rng.random() < 0.7).say(
+        "instructions", task
+    )
     if task == "outside":
         return Sample(task=task, system=persona, user=who.into(instruction), answer=OUTSIDE_ANSWER)
     text, answer = _work(rng, task, who, voice, level)

@@ -2,7 +2,8 @@
 
 A phrase file holds sections (`# name`) of one template a line. `[a|b|]` is a free choice, `{p}` a
 slot that is filled later. Every fifth line of a section never reaches training: the split
-`phrasings` draws from those lines alone.
+`phrasings` draws from those lines alone. Files named `more_...` hold further lines, which a sample
+uses only when it is told to be wide: training keeps them for its later part.
 """
 
 import re
@@ -12,6 +13,9 @@ from pathlib import Path
 from random import Random
 
 PHRASES = Path(__file__).parent / "phrases"
+
+#: Phrase files that a `more_...` file widens.
+WIDER = ("issues", "tones", "instructions")
 
 #: One template in this many is held out of training, one word in HELD_WORD.
 HELD_LINE = 5
@@ -52,11 +56,16 @@ def sections(name: str) -> Mapping[str, Sequence[str]]:
 
 
 @cache
-def templates(name: str, section: str, *, held: bool) -> Sequence[str]:
+def templates(name: str, section: str, *, held: bool, wide: bool) -> Sequence[str]:
     """The templates of one section that training sees, or the held-out rest."""
-    lines = sections(name)[section]
     last = HELD_LINE - 1
-    return tuple(line for i, line in enumerate(lines) if (i % HELD_LINE == last) == held)
+    sources = [name, f"more_{name}"] if wide and name in WIDER else [name]
+    return tuple(
+        line
+        for source in sources
+        for i, line in enumerate(sections(source).get(section, ()))
+        if (i % HELD_LINE == last) == held
+    )
 
 
 def listed(section: str) -> Sequence[str]:
@@ -99,16 +108,18 @@ def shorten(text: str) -> str:
 class Voice:
     """One writer's habits: which phrases, and how carelessly they are typed."""
 
-    def __init__(self, rng: Random, *, held: bool, careful: bool = False) -> None:
+    def __init__(self, rng: Random, *, held: bool, wide: bool, careful: bool = False) -> None:
         """Draw the habits.
 
         Args:
             rng: Source of every choice.
             held: Draw from the held-out templates instead of those that training sees.
+            wide: Draw from the `more_...` files too.
             careful: No misspellings and no odd casing.
         """
         self._rng = rng
         self._held = held
+        self._wide = wide
         self._short = rng.random() < 0.4
         self._lower = not careful and rng.random() < 0.12
         self._unstopped = not careful and rng.random() < 0.1
@@ -116,7 +127,7 @@ class Voice:
 
     def say(self, name: str, section: str) -> str:
         """One phrase of a section, slots still open."""
-        pool = templates(name, section, held=self._held)
+        pool = templates(name, section, held=self._held, wide=self._wide)
         text = expand(self._rng, self._rng.choice(pool))
         if self._short:
             text = shorten(text)

@@ -33,7 +33,7 @@ def corpus(seed: int, count: int) -> Iterator[str]:
     """Texts of the training split, questions and answers."""
     rng = Random(f"tokenizer:{seed}")
     for _ in range(count):
-        drawn = sample(rng, "train")
+        drawn = sample(rng, "train", wide=False)
         yield prompt(drawn.system, drawn.user)
         yield drawn.answer
 

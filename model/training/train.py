@@ -29,7 +29,7 @@ IGNORED = -100
 ROPE_THETA = 10_000.0
 PEAK_RATE = 2e-3
 WARM_UP_STEPS = 200
-#: Rounds until the curriculum reaches full difficulty.
+#: Rounds until the curriculum reaches full difficulty, and the `more_...` phrases join in.
 RAMP_ROUNDS = 90
 #: Pure copying practice at the very start, then one step in eight until the ramp ends.
 COPY_STEPS = 120
@@ -269,7 +269,8 @@ class Run:
     def _steps(self, rng: Random) -> Iterator[Batch]:
         """The batches of one round, copying practice among them."""
         level = min(1.0, self._progress.rounds / RAMP_ROUNDS)
-        drawn = [sample(rng, "train", level=level) for _ in range(SAMPLES_A_ROUND)]
+        wide = level == 1.0
+        drawn = [sample(rng, "train", level=level, wide=wide) for _ in range(SAMPLES_A_ROUND)]
         batches = batched(encode(self._tokenizer, drawn))
         rng.shuffle(batches)
         random = torch.Generator().manual_seed(rng.getrandbits(32))

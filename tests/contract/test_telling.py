@@ -92,6 +92,12 @@ def test_a_mail_goes_to_one_address(mailer_world, address):
     assert mailer_world.arrived() == []
 
 
+@pytest.mark.parametrize("message_id", ["", "<>", "a b", "a<b", "ü"])
+def test_a_message_id_is_ascii_without_spaces_or_brackets(mailer_world, message_id):
+    with pytest.raises(InvalidRequest):
+        mailer_world.mailer.send(replace(MAIL, message_id=message_id))
+
+
 # ---------------------------------------------------------------- Events
 
 

@@ -6,14 +6,15 @@ Usage: python -m tests.docs.cli_reference > docs/reference/cli.md
 from collections.abc import Iterator
 
 import click
+
 from backburner_local import cli
 
 HEAD = """# The `backburner` command
 
 Written from `--help` by `python -m tests.docs.cli_reference`; a test compares.
 
-Commands that speak to a gateway take `--url` (or `BACKBURNER_URL`) and `--key` (or `BACKBURNER_API_KEY`; else the
-key in the data folder's `dev.key`).
+Commands that speak to a gateway take `--url` (or `BACKBURNER_URL`) and `--key` (or
+`BACKBURNER_API_KEY`; else the key in the data folder's `dev.key`).
 
 | exit code | means |
 |---|---|

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+
 from backburner.services import records
 from backburner.web import gateway
-
 from tests.docs import cli_reference
 
 ROOT = Path(__file__).parents[2]

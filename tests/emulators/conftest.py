@@ -101,6 +101,7 @@ class Stage:
         self.objects = DirectoryObjects(root / "objects")
         self.listener = Listener()
         self.emulator: Any = None
+        self._clients: dict[str, Any] = {}
 
     def start(
         self, *endpoints: Endpoint, command: Sequence[str] = COMMAND, **knobs: Any
@@ -113,16 +114,34 @@ class Stage:
             instance_command=command,
             endpoints=endpoints,
         ).start()
-        self.runtime = client("sagemaker-runtime", self.emulator.url)
-        self.control = client("sagemaker", self.emulator.url)
-        self.cloudwatch = client("cloudwatch", self.emulator.url)
-        self.scaling = client("application-autoscaling", self.emulator.url)
         return self
+
+    def client(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = client(service, self.emulator.url)
+        return self._clients[service]
+
+    @property
+    def runtime(self) -> Any:
+        return self.client("sagemaker-runtime")
+
+    @property
+    def control(self) -> Any:
+        return self.client("sagemaker")
+
+    @property
+    def cloudwatch(self) -> Any:
+        return self.client("cloudwatch")
+
+    @property
+    def scaling(self) -> Any:
+        return self.client("application-autoscaling")
 
     def stop(self) -> None:
         if self.emulator is not None:
-            for one in (self.runtime, self.control, self.cloudwatch, self.scaling):
+            for one in self._clients.values():
                 one.close()
+            self._clients.clear()
             self.emulator.stop()
             self.emulator = None
 
@@ -135,9 +154,14 @@ class Stage:
 
     def result(self, behaviour: str | None = None, **members: Any) -> tuple[str, Any]:
         """Invoke once and return topic and message of what becomes of it."""
-        before = len(self.listener.results())
-        self.invoke(behaviour, **members)
-        return self.listener.wait(before + 1)[-1]
+        wanted = self.invoke(behaviour, **members)["InferenceId"]
+
+        def told() -> tuple[str, Any] | None:
+            results = self.listener.results()
+            return next((one for one in results if one[1]["inferenceId"] == wanted), None)
+
+        found: tuple[str, Any] = wait_until(told, what="a notification")
+        return found
 
     def read(self, location: str) -> bytes:
         bucket, _, key = location.removeprefix("s3://").partition("/")
@@ -148,9 +172,9 @@ class Stage:
 
     def in_service(self, count: int | None = None, name: str = "my-ep") -> None:
         def is_so() -> bool:
-            told = self.describe(name)
-            current = told["ProductionVariants"][0]["CurrentInstanceCount"]
-            return told["EndpointStatus"] == "InService" and count in (None, current)
+            told = self.emulator.status()[name]
+            current = told["instances"].get("in_service", 0)
+            return told["status"] == "InService" and count in (None, current)
 
         wait_until(is_so, what=f"{count} instances in service")
 

@@ -1,5 +1,7 @@
 """The control plane through boto3: endpoints made, updated, listed and deleted by anyone."""
 
+import os
+import sys
 from typing import Any
 
 import pytest
@@ -120,6 +122,23 @@ def test_an_update_replaces_the_fleet_and_keeps_the_scaled_count(made):
         made.read(one["responseParameters"]["outputLocation"]).split()[1] for one in (before, after)
     ]
     assert pids[0] != pids[1]
+
+
+def test_an_emulator_can_be_stopped_in_the_middle_of_an_update(stage):
+    stage.start(endpoint())
+    stage.in_service(1)
+    world = stage.emulator._started.result()[0]
+    hosted = world.control.endpoints["my-ep"]
+    (old,) = hosted.pool.instances
+    slow = endpoint(instance_command=[sys.executable, "-c", "import time; time.sleep(60)"])
+    stage.emulator._on_loop(lambda _: hosted.replace(slow, 1))
+    pools = hosted._pools
+    new = wait_until(lambda: len(pools) == 2 and pools[1].instances and pools[1].instances[0])
+    wait_until(lambda: new.pid is not None)
+    stage.stop()
+    for pid in (old.pid, new.pid):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_a_deleted_endpoint_is_gone_with_its_work_and_its_scalable_target(made):

@@ -25,12 +25,12 @@ def test_a_stack_killed_at_random_moments_finishes_its_batch_with_every_line_onc
     seed = random.randrange(1_000_000)
     moments = random.Random(seed)
     print(f"seed {seed}")
-    up = Up(tmp_path / "data", delay_seconds=1.0)
+    up = Up(tmp_path / "data", delay_seconds=0.8)
     try:
         batch_id = _submit(up.start(), tmp_path, count)
         unfinished = 0
         for _ in range(kills):
-            time.sleep(moments.uniform(0.0, 2.5))
+            time.sleep(moments.uniform(0.0, 2.0))
             unfinished += up.client.batch(batch_id)["status"] != "completed"
             before = up.processes()
             up.kill()
@@ -68,14 +68,15 @@ def test_a_stack_killed_while_it_starts_starts_again(tmp_path):
 
 @pytest.mark.slow
 def test_an_instance_killed_in_the_middle_of_its_shards_costs_no_line(tmp_path):
-    with Up(tmp_path / "data", "--max-instances", "1", delay_seconds=1.5) as up:
-        batch_id = _submit(up, tmp_path, 400)
-        wait_until(lambda: up.pool().running_lines and up.servers(), "shards in flight")
-        time.sleep(0.5)  # into the shards
+    with Up(tmp_path / "data", "--max-instances", "1", delay_seconds=0.8) as up:
+        batch_id = _submit(up, tmp_path, 300)
+        wait_until(lambda: up.pool().ended_lines, "the first shard")
+        wait_until(lambda: up.pool().running_lines, "more shards in flight")
+        time.sleep(0.3)  # into the shards
         (victim,) = up.servers()
         os.kill(victim, signal.SIGKILL)
         batch = wait_until(lambda: _ended(up, batch_id), "the end of the batch")
-        _assert_every_line_came_out_once(up, batch, 400)
+        _assert_every_line_came_out_once(up, batch, 300)
         assert victim not in up.servers()
         assert up.stop() == 0
         _assert_nothing_is_left(up, batch_id)

@@ -262,6 +262,16 @@ for thread in range(8):
 """
 
 
+def test_each_commit_waits_for_the_disk_unless_told_otherwise(tmp_path, database):
+    def synchronous(connection: sqlite3.Connection) -> list[tuple[int]]:
+        return connection.execute("PRAGMA synchronous").fetchall()
+
+    durable = Database(tmp_path / "durable.db")
+    assert synchronous(durable._writer) == [(2,)]  # FULL
+    assert synchronous(database._writer) == [(0,)]  # OFF
+    durable.close()
+
+
 def test_what_was_acknowledged_is_there_after_kill_9(tmp_path):
     path = tmp_path / "test.db"
     writer = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE)

@@ -14,7 +14,7 @@ from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 
-class _NoManagedPolicies(ManagedPolicyLoader):
+class _NoManagedPolicies(ManagedPolicyLoader):  # type: ignore[misc]
     """The template uses no managed policy by name: nothing need be fetched from IAM."""
 
     def __init__(self) -> None:

@@ -1,10 +1,11 @@
 """The template: what every function and queue must have, and that the local stack reads it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from backburner_local import functions, template
 
+from backburner_local import functions, template
 from tests.template.expand import expand
 
 ROOT = Path(__file__).parents[2]
@@ -12,7 +13,7 @@ TEMPLATE = template.load(ROOT / "template.yaml", {"CreateEndpoint": "true"})
 EXPANDED = expand(ROOT / "template.yaml")["Resources"]
 
 
-def of_type(kind: str) -> dict[str, dict]:
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
     return {n: r.get("Properties", {}) for n, r in EXPANDED.items() if r["Type"] == kind}
 
 

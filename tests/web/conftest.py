@@ -4,7 +4,7 @@ import base64
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -85,7 +85,8 @@ class Answer:
 
     @property
     def error(self) -> dict[str, Any]:
-        return self.json["error"]
+        error: dict[str, Any] = self.json["error"]
+        return error
 
     @property
     def lines(self) -> list[Any]:
@@ -141,7 +142,8 @@ class Client:
         given = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": "24h", **options}
         answer = self.post("/v1/batches", given)
         assert answer.status == 200, answer.body
-        return answer.json
+        made: dict[str, Any] = answer.json
+        return made
 
 
 def form(parts: list[tuple[str, Any]], boundary: str = "xXboundaryXx") -> tuple[bytes, str]:
@@ -208,7 +210,7 @@ class World:
             QueueName.DISPATCH: lambda m: dispatch.dispatch(self.env, m["pool"]),
             QueueName.FINALIZE: lambda m: finalize.finalize(self.env, m["tenant"], m["batch_id"]),
         }
-        while any([self._work_one(queue, action) for queue, action in actions.items()]):
+        while sum(self._work_one(queue, action) for queue, action in actions.items()):
             pass
 
     def _work_one(self, queue: QueueName, action: Any) -> bool:
@@ -261,10 +263,11 @@ def world(tmp_path, limits):
     queue = SqliteQueue(database, clock)
     backend = HeldBackend()
     blobs = DirectoryBlobs(tmp_path, "bucket", clock, b"key", PUBLIC_URL, durable=False)
-    owned = Model(**{f: getattr(MODEL, f) for f in MODEL.__slots__} | {"name": "acme/large"})
-    embedder = Model(
-        **{f: getattr(MODEL, f) for f in MODEL.__slots__}
-        | {"name": "embedder", "routes": ("/v1/embeddings",)}
+    models = (
+        MODEL,
+        replace(MODEL, name="acme/large"),
+        replace(MODEL, name="embedder", routes=("/v1/embeddings",)),
+        replace(MODEL, name="mistral-tiny"),
     )
     env = Environment(
         store=SqliteStore(database),
@@ -276,7 +279,7 @@ def world(tmp_path, limits):
         metrics=LocalMetrics(),
         clock=clock,
         ids=SequentialIds(),
-        catalog=Catalog({model.name: model for model in (MODEL, owned, embedder)}),
+        catalog=Catalog({model.name: model for model in models}),
         dialects={"openai": OpenAIDialect()},
         shards=JsonlShards(),
         limits=limits,

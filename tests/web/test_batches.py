@@ -1,20 +1,250 @@
 """Batches over HTTP."""
 
-from tests.web.conftest import requests
+import json
+
+import pytest
+
+from tests.web.conftest import CHAT, World, requests
 
 
-def test_a_batch_goes_from_upload_to_results(world, acme):
-    batch = acme.batch(requests(5))
-    assert batch["status"] == "validating"
+def finish(world: World) -> None:
+    """Have the models answer whatever comes."""
     world.work()
-    assert acme.get(f"/v1/batches/{batch['id']}").json["status"] == "in_progress"
     while world.backend.held:
         world.answer()
         world.work()
+
+
+def test_a_batch_goes_from_upload_to_results(world, acme):
+    batch = acme.batch(requests(5), metadata={"who": "me"})
+    assert batch["status"] == "validating"
+    world.work()
+    assert acme.get(f"/v1/batches/{batch['id']}").json["status"] == "in_progress"
+    finish(world)
     done = acme.get(f"/v1/batches/{batch['id']}").json
     assert done["status"] == "completed"
+    assert done["metadata"] == {"who": "me"}
     assert done["request_counts"] == {"total": 5, "completed": 5, "failed": 0}
+    assert done["usage"]["total_tokens"] == 25
+    assert done["error_file_id"] is None
     content = acme.get(f"/v1/files/{done['output_file_id']}/content")
     assert [line["custom_id"] for line in content.lines] == [f"r-{n}" for n in range(1, 6)]
     assert content.headers["x-incomplete"] == "false"
     assert content.headers["x-last-line"] == "5"
+
+
+def test_a_bad_file_fails_with_all_of_its_errors(world, acme):
+    lines = requests(1) + b"oops\n" + requests(1)
+    batch = acme.batch(lines)
+    world.work()
+    failed = acme.get(f"/v1/batches/{batch['id']}").json
+    assert failed["status"] == "failed"
+    codes = [(one["line"], one["code"]) for one in failed["errors"]["data"]]
+    assert codes == [(2, "invalid_json_line"), (3, "duplicate_custom_id")]
+    listed = acme.get("/v1/batches").json["data"][0]
+    assert listed["errors"] == failed["errors"]
+
+
+def test_the_errors_of_a_batch_outlive_their_file(world, acme):
+    batch = acme.batch(b"oops\n")
+    world.work()
+    world.env.blobs.delete(*world.keys("errors/"))
+    failed = acme.get(f"/v1/batches/{batch['id']}").json
+    assert failed["errors"]["data"][0]["message"].startswith("This line is not parseable")
+
+
+@pytest.mark.parametrize("way", [{"x_on_invalid": "skip"}, {"metadata": {"x_on_invalid": "skip"}}])
+def test_bad_lines_are_skipped_on_demand(world, acme, way):
+    batch = acme.batch(b"oops\n" + requests(1), **way)
+    finish(world)
+    done = acme.get(f"/v1/batches/{batch['id']}").json
+    assert done["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    assert (done["x_on_invalid"], done["x_skipped"]) == ("skip", 1)
+    (error,) = acme.get(f"/v1/files/{done['error_file_id']}/content").lines
+    assert error["error"]["code"] == "invalid_json_line"
+
+
+@pytest.mark.parametrize(
+    "way", [{"priority": 7}, {"x_priority": 7}, {"metadata": {"x_priority": "7"}}]
+)
+def test_the_priority_comes_either_way(acme, way):
+    assert acme.batch(requests(1), **way)["x_priority"] == 7
+
+
+BAD = {
+    "no file": ({"input_file_id": ...}, "input_file_id"),
+    "file a number": ({"input_file_id": 1}, "input_file_id"),
+    "no endpoint": ({"endpoint": ...}, "endpoint"),
+    "endpoint a list": ({"endpoint": []}, "endpoint"),
+    "a strange endpoint": ({"endpoint": "/v1/rerank"}, "endpoint"),
+    "a short window": ({"completion_window": "1m"}, "completion_window"),
+    "a long window": ({"completion_window": "8d"}, "completion_window"),
+    "a window a number": ({"completion_window": 24}, "completion_window"),
+    "metadata a list": ({"metadata": []}, "metadata"),
+    "metadata too much": ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
+    "a metadata value a number": ({"metadata": {"a": 1}}, "metadata.a"),
+    "a strange way with errors": ({"x_on_invalid": "ignore"}, "x_on_invalid"),
+    "priority 10": ({"priority": 10}, "priority"),
+    "priority true": ({"priority": True}, "priority"),
+    "priority a float": ({"priority": 1.0}, "priority"),
+    "priority a list": ({"priority": []}, "priority"),
+    "priority a word": ({"metadata": {"x_priority": "high"}}, "priority"),
+    "expiry a number": ({"output_expires_after": 3600}, "output_expires_after"),
+    "expiry without anchor": ({"output_expires_after": {"seconds": 3600}}, "output_expires_after"),
+    "expiry too soon": (
+        {"output_expires_after": {"anchor": "created_at", "seconds": 3599}},
+        "output_expires_after",
+    ),
+    "expiry too late": (
+        {"output_expires_after": {"anchor": "created_at", "seconds": 2592001}},
+        "output_expires_after",
+    ),
+    "a mail address that is none": ({"metadata": {"notify_email": "me"}}, "metadata.notify_email"),
+}
+
+
+@pytest.mark.parametrize(("changes", "param"), BAD.values(), ids=BAD)
+def test_a_bad_field_is_named(acme, changes, param):
+    file_id = acme.upload(requests(1)).json["id"]
+    given = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": "24h", **changes}
+    answer = acme.post("/v1/batches", {k: v for k, v in given.items() if v is not ...})
+    assert (answer.status, answer.error["param"]) == (400, param)
+    assert answer.error["type"] == "invalid_request_error"
+    assert acme.get("/v1/batches").json["data"] == []
+
+
+def test_an_output_expiry_within_its_limits_is_accepted(acme):
+    acme.batch(requests(1), output_expires_after={"anchor": "created_at", "seconds": 2592000})
+
+
+def test_a_file_that_does_not_exist_is_not_found(acme):
+    answer = acme.post("/v1/batches", {"input_file_id": "file-x", "endpoint": CHAT})
+    assert (answer.status, answer.error["param"]) == (404, "input_file_id")
+
+
+def test_batches_are_listed_newest_first_page_by_page(acme):
+    made = [acme.batch(requests(1))["id"] for _ in range(5)]
+    first = acme.get("/v1/batches", limit=3).json
+    assert ([one["id"] for one in first["data"]], first["has_more"]) == (made[:1:-1], True)
+    rest = acme.get("/v1/batches", limit=3, after=first["last_id"]).json
+    assert ([one["id"] for one in rest["data"]], rest["has_more"]) == (made[1::-1], False)
+    after_all = acme.get("/v1/batches", after=rest["last_id"]).json
+    assert (after_all["data"], after_all["has_more"]) == ([], False)
+
+
+@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 101}, {"limit": "x"}, {"after": "a/b"}])
+def test_a_bad_page_is_refused(acme, query):
+    answer = acme.get("/v1/batches", **query)
+    assert (answer.status, answer.error["param"]) == (400, next(iter(query)))
+
+
+# ---------------------------------------------------------------- cancelling
+
+
+def test_a_cancelled_batch_keeps_what_has_finished(world, acme):
+    batch = acme.batch(requests(6))
+    world.work()
+    world.answer(count=1)
+    cancelled = acme.post(f"/v1/batches/{batch['id']}/cancel")
+    assert (cancelled.status, cancelled.json["status"]) == (200, "cancelling")
+    assert cancelled.json["cancelling_at"] is not None
+    again = acme.post(f"/v1/batches/{batch['id']}/cancel")
+    assert (again.status, again.json["status"]) == (200, "cancelling")
+    finish(world)
+    ended = acme.get(f"/v1/batches/{batch['id']}").json
+    assert ended["status"] == "cancelled"
+    assert sum(ended["request_counts"][name] for name in ("completed", "failed")) == 6
+    assert acme.get(f"/v1/files/{ended['output_file_id']}/content").lines
+
+
+def test_a_batch_that_has_ended_can_not_be_cancelled(world, acme):
+    batch = acme.batch(requests(1))
+    finish(world)
+    answer = acme.post(f"/v1/batches/{batch['id']}/cancel")
+    assert (answer.status, answer.error["type"]) == (400, "invalid_request_error")
+    assert "completed" in answer.error["message"]
+
+
+# ---------------------------------------------------------------- results while it runs
+
+
+@pytest.fixture
+def running(world, acme):
+    """A batch of six whose first four requests are done."""
+    batch = acme.batch(requests(6))
+    world.work()
+    world.answer(count=2)
+    return acme.get(f"/v1/batches/{batch['id']}").json
+
+
+def test_the_finished_part_of_a_running_batch_can_be_read(world, acme, running):
+    content = acme.get(f"/v1/files/{running['output_file_id']}/content")
+    assert [line["custom_id"] for line in content.lines] == ["r-1", "r-2", "r-3", "r-4"]
+    assert (content.headers["x-incomplete"], content.headers["x-last-line"]) == ("true", "4")
+
+
+def test_reading_goes_on_after_the_last_line(world, acme, running):
+    path = f"/v1/files/{running['output_file_id']}/content"
+    rest = acme.get(path, offset=3)
+    assert [line["custom_id"] for line in rest.lines] == ["r-4"]
+    nothing_new = acme.get(path, offset=4)
+    assert (nothing_new.body, nothing_new.headers["x-last-line"]) == (b"", "4")
+    finish(world)
+    end = acme.get(path, offset=4)
+    assert [line["custom_id"] for line in end.lines] == ["r-5", "r-6"]
+    assert (end.headers["x-incomplete"], end.headers["x-last-line"]) == ("false", "6")
+
+
+def test_what_is_read_early_is_what_the_file_will_hold(world, acme, running):
+    path = f"/v1/files/{running['output_file_id']}/content"
+    early = acme.get(path).body
+    finish(world)
+    assert acme.get(path).body.startswith(early)
+
+
+def test_the_files_of_a_running_batch_are_there(acme, running):
+    for name in ("output_file_id", "error_file_id"):
+        shown = acme.get(f"/v1/files/{running[name]}").json
+        assert (shown["status"], shown["purpose"]) == ("processed", "batch_output")
+        assert (shown["bytes"], shown["x_incomplete"]) == (0, True)
+    assert acme.get(f"/v1/files/{running['error_file_id']}/content").body == b""
+
+
+def test_the_files_of_a_running_batch_can_not_be_deleted(acme, running):
+    answer = acme.delete(f"/v1/files/{running['output_file_id']}")
+    assert (answer.status, answer.error["type"]) == (400, "invalid_request_error")
+
+
+def test_a_batch_without_successes_has_no_output_file(world, acme):
+    batch = acme.batch(requests(2))
+    world.work()
+    world.answer(status=400, body={"error": {"message": "no"}})
+    world.work()
+    done = acme.get(f"/v1/batches/{batch['id']}").json
+    assert (done["status"], done["output_file_id"]) == ("completed", None)
+    assert len(acme.get(f"/v1/files/{done['error_file_id']}/content").lines) == 2
+    gone = done["error_file_id"].replace("-errors", "-output")
+    assert acme.get(f"/v1/files/{gone}").status == 404
+
+
+def test_a_large_answer_ends_with_a_whole_line(world, acme):
+    batch = acme.batch(requests(6, content="x"))
+    world.work()
+    while world.backend.held:
+        world.answer(body={"choices": [{"message": {"content": "y" * 1_500_000}}]})
+        world.work()
+    done = acme.get(f"/v1/batches/{batch['id']}").json
+    path = f"/v1/files/{done['output_file_id']}/content"
+    whole = acme.get(path)
+    assert whole.status == 302
+    assert whole.headers["location"].startswith("http://127.0.0.1:8088/blobs/files/acme/")
+    read, offset = [], 0
+    for _ in range(10):
+        part = acme.get(path, offset=offset)
+        assert part.status == 200
+        assert len(part.body) <= 4 * 1024 * 1024
+        read += [json.loads(line)["custom_id"] for line in part.body.splitlines()]
+        offset = int(part.headers["x-last-line"])
+        if part.headers["x-incomplete"] == "false":
+            break
+    assert read == [f"r-{n}" for n in range(1, 7)]

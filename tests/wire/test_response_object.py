@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ FAILED = replace(BATCH, status=BatchStatus.FAILED, failed_at=1010.5)
 ORIGINAL = b'{"model":"tiny","input":"hi","background":true}'
 
 
-def answer(message=None, *, finish="stop", **members) -> Outcome:
+def answer(message: Any = None, *, finish: Any = "stop", **members: Any) -> Outcome:
     body = {
         "choices": [{"message": message or {"content": "hi"}, "finish_reason": finish}],
         "usage": {"prompt_tokens": 3, "completion_tokens": 2},

@@ -425,7 +425,7 @@ class Limits:
     wake_cooldown_seconds: float = 300.0
     #: How long the files that a batch wrote are kept; 0: for ever.
     output_expires_seconds: float = 30 * 86400.0
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
     def lease_seconds(self) -> float:

@@ -68,8 +68,8 @@ def _address(text: str) -> Address:
 
 def _message_id(message_id: str) -> str:
     bare = _header("message_id", message_id).strip("<>")
-    if not bare.isascii() or any(character in bare for character in "<> "):
-        raise InvalidRequest("A message id has no spaces or brackets.", param="message_id")
+    if not (bare and bare.isascii()) or any(character in bare for character in "<> "):
+        raise InvalidRequest("A message id is ASCII without spaces or <>.", param="message_id")
     return f"<{bare}>" if "@" in bare else f"<{bare}@{DOMAIN}>"
 
 

@@ -27,7 +27,9 @@ INLINE_BYTES = 128_000
 
 VARIANT = "AllTraffic"
 
-_THROTTLED = frozenset({"ThrottlingException", "Throttling", "ServiceUnavailable", "TooManyRequests"})
+_THROTTLED = frozenset(
+    {"ThrottlingException", "Throttling", "ServiceUnavailable", "TooManyRequests"}
+)
 _REFUSED = frozenset({"ValidationError", "ValidationException", "AccessDeniedException"})
 
 

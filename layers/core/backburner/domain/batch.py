@@ -176,7 +176,9 @@ class Step(StrEnum):
     FINALIZE = "finalize"
 
 
-def next_step(batch: Batch, *, now: Instant, canary_threshold: float) -> Step:
+def next_step(  # noqa: PLR0911 - one return a rule
+    batch: Batch, *, now: Instant, canary_threshold: float
+) -> Step:
     """What the batch needs next; reap, and whoever changed the batch, see to it."""
     if batch.is_terminal:
         return Step.WAIT

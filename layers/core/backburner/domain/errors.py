@@ -86,7 +86,7 @@ class BackendRefused(BackendError):
     """The backend will never take this shard."""
 
 
-class InvalidLine(Exception):  # noqa: N818 - a finding about a line, not a failure of ours
+class InvalidLine(Exception):
     """One line of an input file can't be run.
 
     Attributes:

@@ -13,6 +13,13 @@ def kick(env: Environment, pool: str, *, delay_seconds: float = 0) -> None:
     env.queue.send(QueueName.DISPATCH, {"pool": pool}, delay_seconds=delay_seconds)
 
 
+def kick_if_waiting(env: Environment, pool: str) -> None:
+    """Have the pool's queue looked at, if anything is in it: a slot has become free."""
+    (item,) = env.store.get(records.pool_key(pool))
+    if records.to_pool(item, pool).waiting_lines > 0:
+        kick(env, pool)
+
+
 def wake_if_asleep(env: Environment, model: Model) -> None:
     """Ask for the instances that the work is worth, at most once per cool-down.
 

@@ -92,7 +92,7 @@ def _save(env: Environment, shard: Shard, requests: list[bytes], outcomes: list[
             capacity.kick(env, retry.pool, delay_seconds=pause)
         elif batch.kind is BatchKind.FILE:
             batches.advance(env, batch.tenant, batch.id)
-        capacity.kick(env, shard.pool)
+        capacity.kick_if_waiting(env, shard.pool)
         return True
     raise Conflict(f"shard {shard.ref} keeps changing")
 

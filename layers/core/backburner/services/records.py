@@ -4,7 +4,7 @@
 |---|---|---|---|---|
 | batch | `<tenant>/batches` | batch id | | `due/batch` until terminal |
 | single request | `<tenant>/responses` | response id | | `due/batch` until terminal |
-| shard | `<tenant>/<batch id>` | `shard/<id>` | `<pool>` while waiting | `due/shard` while in flight |
+| shard | `<tenant>/<batch id>` | `shard/<id>` | `<pool>`: waiting | `due/shard`: in flight |
 | delivery | `<tenant>/<batch id>` | `delivery/<channel>` | | `due/delivery` while pending |
 | file | `<tenant>/files` | file id | | `due/file` if it expires |
 | upload | `<tenant>/uploads` | object key | | |

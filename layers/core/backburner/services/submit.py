@@ -58,7 +58,7 @@ def submit_batch(env: Environment, tenant: str, new: NewBatch, *, once: Key | No
     _check_notify(metadata)
     if new.on_invalid not in ("fail", "skip"):
         raise InvalidRequest("'x_on_invalid' must be 'fail' or 'skip'.", param="x_on_invalid")
-    if new.priority not in PRIORITIES or isinstance(new.priority, bool):
+    if type(new.priority) is not int or new.priority not in PRIORITIES:
         raise InvalidRequest("'priority' must be an integer from 0 to 9.", param="priority")
     if not isinstance(new.input_file_id, str) or not new.input_file_id:
         raise InvalidRequest(

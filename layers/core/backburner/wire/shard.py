@@ -4,7 +4,7 @@
 |---|---|
 | input of a shard | `{"line", "custom_id", "url", "body"}`; the container ignores `custom_id` |
 | result of a shard | `{"line", "status_code", "body"}`, as `model/` answers |
-| kept outcomes | `{"line", "custom_id", "status_code", "body", "code", "message", …}`, sorted by line |
+| kept outcomes | `{"line", "custom_id", "status_code", "body", "code", …}`, sorted by line |
 """
 
 from collections.abc import Iterator, Mapping
@@ -73,9 +73,7 @@ class JsonlShards:
         head = _head(line)
         return head.line, head.custom_id
 
-    def outcomes(
-        self, requests: Mapping[int, str], result: Iterator[bytes]
-    ) -> Iterator[Outcome]:
+    def outcomes(self, requests: Mapping[int, str], result: Iterator[bytes]) -> Iterator[Outcome]:
         found: dict[int, Outcome] = {}
         for data in result:
             outcome = _outcome(data, requests)
@@ -119,13 +117,13 @@ def _outcome(data: bytes, requests: Mapping[int, str]) -> Outcome | None:
     try:
         result = _result(data)
         custom_id = requests.get(result.line)
-        if custom_id is None or not 100 <= result.status_code <= 599:  # noqa: PLR2004
+        if custom_id is None or not 100 <= result.status_code <= 599:
             return None
         body = bytes(result.body)
         if not body.startswith(b"{"):
             return None
         body.decode()  # what msgspec hands through raw may still be broken UTF-8
-        usage = _answer(body).usage if result.status_code < 300 else None  # noqa: PLR2004
+        usage = _answer(body).usage if result.status_code < 300 else None
         return Outcome(
             line=result.line,
             custom_id=custom_id,

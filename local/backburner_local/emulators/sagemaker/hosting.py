@@ -59,7 +59,10 @@ class HostedEndpoint:
         #: When the next waiting invocation may expire, seconds since 1970.
         self._expiry: tuple[float, asyncio.TimerHandle] | None = None
         self._is_open = True
-        self._replacing: asyncio.Task[None] | None = None
+        #: Every fleet that may still have a process; more than one during an update.
+        self._pools: list[InstancePool] = []
+        self._replacement: asyncio.Task[None] | None = None
+        self._is_replacing = False
         self._fleet_changed = asyncio.Event()
         self.pool = self._new_pool(endpoint)
 
@@ -85,7 +88,8 @@ class HostedEndpoint:
         """UpdateEndpoint: a new fleet starts before the old one goes."""
         self._begin_update()
         self.endpoint = endpoint
-        self._replacing = asyncio.create_task(self._replace(endpoint, desired))
+        self._is_replacing = True
+        self._replacement = asyncio.create_task(self._replace(endpoint, desired))
         self.send_test_notification()
 
     async def _replace(self, endpoint: Endpoint, desired: int) -> None:
@@ -95,9 +99,10 @@ class HostedEndpoint:
             self._fleet_changed.clear()
             await self._fleet_changed.wait()
         self.pool = new
-        self._replacing = None
+        self._is_replacing = False
         self._changed()
         await old.close()
+        self._pools.remove(old)
 
     def delete(self) -> None:
         """DeleteEndpoint: what waits is lost, and nobody is told."""
@@ -111,9 +116,9 @@ class HostedEndpoint:
         self._is_open = False
         if self._expiry is not None:
             self._expiry[1].cancel()
-        if self._replacing is not None:
-            self._replacing.cancel()
-        await self.pool.close()
+        if self._replacement is not None:
+            self._replacement.cancel()
+        await asyncio.gather(*(pool.close() for pool in self._pools))
         if self._running:
             await asyncio.wait(self._running, timeout=2)
         for task in self._running:
@@ -122,7 +127,9 @@ class HostedEndpoint:
 
     def _new_pool(self, endpoint: Endpoint) -> InstancePool:
         around = self._around
-        return InstancePool(endpoint, around.knobs, around.session, around.log_dir, self._changed)
+        pool = InstancePool(endpoint, around.knobs, around.session, around.log_dir, self._changed)
+        self._pools.append(pool)
+        return pool
 
     def _begin_update(self) -> None:
         self.changed_at = time.time()
@@ -140,7 +147,7 @@ class HostedEndpoint:
         if self.status == "Creating" and self.pool.failed_starts >= 3:
             self.status = "Failed"
         is_waiting = self.status in {"Creating", "Updating", "Failed"}
-        if is_waiting and self.pool.is_settled and self._replacing is None:
+        if is_waiting and self.pool.is_settled and not self._is_replacing:
             self.status = "InService"
             self.changed_at = now
         self._dispatch()

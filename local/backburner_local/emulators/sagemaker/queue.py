@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS notifications (
     topic TEXT NOT NULL,
     message TEXT NOT NULL
 );
+DELETE FROM notifications WHERE id NOT IN (SELECT id FROM invocations);
 """
 _LEFT = """
 SELECT invocation, topic, message FROM invocations LEFT JOIN notifications USING (id)
@@ -221,7 +222,7 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any
     if rows:
         marks = ",".join(["(" + ",".join("?" * len(rows[0])) + ")"] * len(rows))
         values = [value for row in rows for value in row]
-        connection.execute(f"INSERT INTO {table} VALUES {marks}", values)  # noqa: S608 - our names
+        connection.execute(f"INSERT OR REPLACE INTO {table} VALUES {marks}", values)  # noqa: S608 - our names
 
 
 def _delete(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[int]]) -> None:

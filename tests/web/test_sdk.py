@@ -1,0 +1,92 @@
+"""OpenAI's own client against the handler, without a change to either."""
+
+import base64
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from functions.api import app
+from tests.web.conftest import make_event, requests
+
+
+class HandlerTransport(httpx2.BaseTransport):
+    """Turns HTTP requests into the handler's events, as API Gateway does."""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        event = make_event(
+            request.method,
+            request.url.path,
+            request.read(),
+            {name.lower(): value for name, value in request.headers.items()},
+            dict(request.url.params),
+        )
+        answer = app.handler(event, None)
+        body: Any = answer["body"] or ""
+        data = base64.b64decode(body) if answer["isBase64Encoded"] else body.encode()
+        return httpx2.Response(answer["statusCode"], headers=answer["headers"], content=data)
+
+
+@pytest.fixture
+def sdk(world, acme):
+    http = httpx2.Client(transport=HandlerTransport())
+    with openai.OpenAI(
+        api_key=acme.key, base_url="http://gateway/v1", http_client=http, max_retries=0
+    ) as client:
+        yield client
+
+
+def test_the_sdk_runs_a_batch_to_its_end(world, sdk):
+    file = sdk.files.create(
+        file=("in.jsonl", requests(3)),
+        purpose="batch",
+        expires_after={"anchor": "created_at", "seconds": 3600},
+    )
+    assert sdk.files.wait_for_processing(file.id).status == "processed"
+    batch = sdk.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        metadata={"a": "b"},
+        extra_body={"priority": 3},
+    )
+    assert batch.request_counts.failed == 0
+    world.work()
+    while world.backend.held:
+        world.answer()
+        world.work()
+    batch = sdk.batches.retrieve(batch.id)
+    assert (batch.status, batch.request_counts.completed) == ("completed", 3)
+    assert batch.usage.total_tokens == 15
+    assert len(sdk.files.content(batch.output_file_id).text.splitlines()) == 3
+    assert sdk.files.delete(file.id).deleted is True
+
+
+def test_the_sdk_pages_to_the_end(sdk):
+    made = {sdk.files.create(file=b"x", purpose="batch").id for _ in range(5)}
+    assert {file.id for file in sdk.files.list(limit=2)} == made
+    assert list(sdk.batches.list(limit=1)) == []
+
+
+def test_the_sdk_reads_a_background_response(world, sdk):
+    response = sdk.responses.create(model="tiny", input="hi", background=True)
+    assert (response.status, response.output_text) == ("queued", "")
+    world.answer()
+    response = sdk.responses.retrieve(response.id)
+    assert (response.status, response.output_text) == ("completed", "re response")
+    assert response.usage.total_tokens == 5
+    other = sdk.responses.create(model="tiny", input="hi", background=True)
+    assert sdk.responses.cancel(other.id).status == "cancelled"
+
+
+def test_the_sdk_sees_its_own_kinds_of_errors(sdk):
+    with pytest.raises(openai.NotFoundError) as caught:
+        sdk.batches.retrieve("batch_x")
+    assert caught.value.request_id == "req_test"
+    assert caught.value.param == "id"
+    with pytest.raises(openai.BadRequestError, match="background"):
+        sdk.responses.create(model="tiny", input="hi")
+    with pytest.raises(openai.AuthenticationError):
+        sdk.with_options(api_key="wrong").models.list()
+    assert [model.id for model in sdk.models.list()][0] == "tiny"

@@ -1,0 +1,658 @@
+"""A whole world in one process: real handlers and local adapters, a clock and a backend by hand."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+import functions.deliver.app
+import functions.dispatch.app
+import functions.finalize.app
+import functions.on_error.app
+import functions.on_success.app
+import functions.on_upload.app
+import functions.plan.app
+import functions.reap.app
+import functions.report_backlog.app
+from backburner import bootstrap
+from backburner.domain.batch import TERMINAL, Batch, BatchKind, BatchStatus
+from backburner.domain.catalog import Catalog, Model
+from backburner.domain.errors import NotFound
+from backburner.domain.file import FilePurpose
+from backburner.domain.request import Request
+from backburner.domain.retry import RetryPolicy
+from backburner.domain.shard import Cut, Shard, ShardStatus
+from backburner.domain.slots import Pool
+from backburner.ports import (
+    AttemptState,
+    Environment,
+    Index,
+    Item,
+    Key,
+    Limits,
+    Look,
+    Put,
+    QueueName,
+    Submitted,
+    Update,
+    Write,
+)
+from backburner.services import batches, collect, files, records, submit
+from backburner.wire.openai import OpenAIDialect
+from backburner.wire.shard import JsonlShards
+from backburner_local import events as aws_events
+from backburner_local.adapters.clock import FixedClock, SequentialIds
+from backburner_local.adapters.events import LocalEvents
+from backburner_local.adapters.files import DirectoryBlobs
+from backburner_local.adapters.metrics import LocalMetrics
+from backburner_local.adapters.outbox import OutboxMailer
+from backburner_local.adapters.queue import Message, SqliteQueue
+from backburner_local.adapters.sqlite import Database
+from backburner_local.adapters.store import SqliteStore
+from tests.tap import Tap
+
+CHAT = "/v1/chat/completions"
+EMBEDDINGS = "/v1/embeddings"
+EVENTS = Path(__file__).parent.parent / "events"
+VISIBILITY_SECONDS = 180.0
+MINUTE = 60.0
+
+#: One line of a file: as bytes, or an object to be encoded.
+Line = bytes | dict[str, Any]
+#: Makes the line of a shard's result for one of its requests; None leaves it out.
+Reply = Callable[[dict[str, Any]], dict[str, Any] | bytes | None]
+
+HANDLERS = {
+    QueueName.PLAN: functions.plan.app,
+    QueueName.DISPATCH: functions.dispatch.app,
+    QueueName.FINALIZE: functions.finalize.app,
+    QueueName.DELIVER: functions.deliver.app,
+}
+
+
+def a_model(name: str = "mistral", **changes: Any) -> Model:
+    settings: dict[str, Any] = {
+        "name": name,
+        "backend": "manual",
+        "endpoint": "backburner-mistral",
+        "context_window": 4096,
+        "routes": (CHAT,),
+        "slots": 2,
+        "slots_per_instance": 2,
+        "max_instances": 2,
+        "cut": Cut(lines=4, bytes=100_000, tokens=1_000_000),
+    }
+    return Model(**settings | changes)
+
+
+def a_catalog(*models: Model) -> Catalog:
+    named = models or (
+        a_model(),
+        a_model("ministral", endpoint="backburner-ministral"),
+        a_model("embed", endpoint="backburner-embed", routes=(EMBEDDINGS,)),
+    )
+    return Catalog({model.name: model for model in named})
+
+
+#: Spans short enough for leases to end within the shortest window.
+LIMITS = Limits(
+    canary_lines=2,
+    canary_from_lines=9,
+    request_ttl_seconds=120,
+    invocation_timeout_seconds=60,
+    look_seconds=60.0,
+    lease_margin_seconds=60.0,
+    retry=RetryPolicy(max_attempts=3, base_seconds=5.0),
+)
+
+
+def chat(custom_id: str, *, model: str = "mistral", **body: Any) -> dict[str, Any]:
+    """A request whose prompt no other request has."""
+    prompt = f"prompt of {custom_id}"
+    messages = [{"role": "user", "content": prompt}]
+    return {
+        "custom_id": custom_id,
+        "method": "POST",
+        "url": CHAT,
+        "body": {"model": model, "messages": messages} | body,
+    }
+
+
+def jsonl(lines: Iterable[Line]) -> bytes:
+    return b"".join((_bytes(line) if isinstance(line, dict) else line) + b"\n" for line in lines)
+
+
+def _bytes(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+# ---------------------------------------------------------------- the model
+
+
+def content(prompt: str) -> str:
+    """What the model answers: the oracle tells by it whose answer it is."""
+    return f"answer to {prompt}"
+
+
+def succeed(request: dict[str, Any]) -> dict[str, Any]:
+    prompt = request["body"]["messages"][-1]["content"]
+    body = {
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": content(prompt)}}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+    }
+    return {"line": request["line"], "status_code": 200, "body": body}
+
+
+def answer_with(status: int) -> Reply:
+    def reply(request: dict[str, Any]) -> dict[str, Any]:
+        body = {"error": {"message": f"status {status}", "code": status}}
+        return {"line": request["line"], "status_code": status, "body": body}
+
+    return reply
+
+
+def by_name(special: Mapping[str, Reply | int | None], otherwise: Reply = succeed) -> Reply:
+    """Reply to some requests, by custom_id, in a way of their own."""
+
+    def reply(request: dict[str, Any]) -> dict[str, Any] | bytes | None:
+        chosen = special.get(request["custom_id"], otherwise)
+        if isinstance(chosen, int):
+            chosen = answer_with(chosen)
+        return chosen(request) if chosen is not None else None
+
+    return reply
+
+
+@dataclass(eq=False)
+class Submission:
+    """One attempt, as the backend took it."""
+
+    shard: Shard
+    requests: list[dict[str, Any]]
+    is_told: bool = False
+
+    @property
+    def output_key(self) -> str:
+        shard = self.shard
+        return f"async/output/{shard.tenant}/{shard.batch_id}/{shard.id}-a{shard.attempt}.out"
+
+    @property
+    def failure_key(self) -> str:
+        return self.output_key.replace("async/output/", "async/failure/")
+
+    @property
+    def custom_ids(self) -> list[str]:
+        return [request["custom_id"] for request in self.requests]
+
+
+@dataclass
+class ManualBackend:
+    """A backend that the test plays: takes shards, and does nothing by itself."""
+
+    blobs: DirectoryBlobs
+    store: SqliteStore
+    submissions: list[Submission] = field(default_factory=list)
+    #: Raised by the next submits, first to last; one with `is_taken` set took the shard first.
+    errors: list[Exception] = field(default_factory=list)
+    stopped: list[Shard] = field(default_factory=list)
+    instance_count: int = 1
+    wakes: list[int] = field(default_factory=list)
+    #: What the oracle complains about.
+    violations: list[str] = field(default_factory=list)
+
+    def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
+        data = self.blobs.get(payload) if isinstance(payload, str) else payload
+        error = self.errors.pop(0) if self.errors else None
+        if error is None or getattr(error, "is_taken", False):
+            requests = [json.loads(line) for line in data.splitlines()]
+            self._insist_on_new_lines(shard, requests)
+            self.submissions.append(Submission(shard, requests))
+        if error is not None:
+            raise error
+        return Submitted(failure_location=self.blobs.uri(self._last(shard).failure_key))
+
+    def look(self, shard: Shard) -> Look:
+        attempt = Submission(shard, [])
+        if self.blobs.stat(attempt.output_key) is not None:
+            return Look(state=AttemptState.SUCCEEDED, result_key=attempt.output_key)
+        failure = self.blobs.key_of(shard.failure_location or "")
+        if failure is not None and self.blobs.stat(failure) is not None:
+            return Look(state=AttemptState.FAILED)
+        return Look(state=AttemptState.UNKNOWN)
+
+    def stop(self, shard: Shard) -> None:
+        self.stopped.append(shard)
+
+    def instances(self, model: Model) -> int:
+        return self.instance_count
+
+    def wake(self, model: Model, wanted: int) -> None:
+        self.wakes.append(wanted)
+        self.instance_count = wanted
+
+    def write_result(self, attempt: Submission, data: bytes) -> None:
+        self.blobs.put(attempt.output_key, data)
+
+    def _last(self, shard: Shard) -> Submission:
+        return next(one for one in reversed(self.submissions) if one.shard.ref == shard.ref)
+
+    def _insist_on_new_lines(self, shard: Shard, requests: list[dict[str, Any]]) -> None:
+        """A line that has its outcome must never be paid for again."""
+        asked = {request["line"] for request in requests}
+        items = self.store.query(f"{shard.tenant}/{shard.batch_id}", prefix="shard/", limit=9999)
+        env = bootstrap.environment()
+        for done in map(records.to_shard, items):
+            if done.status is ShardStatus.DONE:
+                finished = {outcome.line for outcome in collect.kept_outcomes(env, done)}
+                if asked & finished:
+                    self.violations.append(f"{shard.ref}: {asked & finished} had finished")
+
+
+# ---------------------------------------------------------------- the witness
+
+_NEXT = {
+    BatchStatus.VALIDATING: {"validating", "in_progress", "failed", "cancelling"},
+    BatchStatus.IN_PROGRESS: {"in_progress", "finalizing", "cancelling", "completed", "failed"},
+    BatchStatus.CANCELLING: {"cancelling", "finalizing"},
+    BatchStatus.FINALIZING: {"finalizing", "completed", "failed", "expired", "cancelled"},
+}
+_CLOSED = frozenset({"done", "dropped"})
+
+
+class WitnessStore(SqliteStore):
+    """A store that watches every change of a batch or a shard, and notes those that are wrong."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.violations: list[str] = []
+
+    def transact(self, *writes: Write) -> None:
+        watched = [write.key for write in writes if _is_watched(write)]
+        before = self.get(*watched)
+        super().transact(*writes)
+        for key, old, new in zip(watched, before, self.get(*watched), strict=True):
+            if old is not None and not _is_legal(key, old, new):
+                self.violations.append(f"{key}: {old} -> {new}")
+
+
+def _is_watched(write: Write) -> bool:
+    return isinstance(write, Put | Update) and (
+        write.key.partition.endswith(("/batches", "/responses"))
+        or write.key.sort.startswith("shard/")
+    )
+
+
+def _is_legal(key: Key, old: Item, new: Item | None) -> bool:
+    if new is None:
+        return False
+    if key.sort.startswith("shard/"):
+        return old["status"] not in _CLOSED or new == old
+    if old["status"] in TERMINAL:
+        return new == old
+    return new["status"] in _NEXT[BatchStatus(old["status"])]
+
+
+# ---------------------------------------------------------------- the world
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event, as a subscriber saw it."""
+
+    event: Mapping[str, Any]
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What Lambda tells a handler about its invocation."""
+
+    function_name: str = "test"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:test"
+    aws_request_id: str = "00000000-0000-0000-0000-000000000000"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+class World:
+    """Submit work, play the backend, let time pass; the oracle judges what came out."""
+
+    def __init__(
+        self, folder: Path, *, limits: Limits = LIMITS, catalog: Catalog | None = None
+    ) -> None:
+        self.clock = FixedClock()
+        self.database = Database(folder / "store.db", durable=False)
+        self.store = WitnessStore(self.database)
+        self.queue = SqliteQueue(self.database, self.clock)
+        self.blobs = DirectoryBlobs(
+            folder / "buckets", "bucket", self.clock, b"key", "http://here", durable=False
+        )
+        self.outbox = folder / "outbox"
+        self.backend = ManualBackend(self.blobs, self.store)
+        self.events = LocalEvents()
+        self.told: list[Told] = []
+        self.events.subscribe(lambda event, attributes: self.told.append(Told(event, attributes)))
+        self.metrics = LocalMetrics()
+        self.published: list[tuple[Mapping[str, float], Mapping[str, str]]] = []
+        self.metrics.add_sink(lambda values, about: self.published.append((values, about)))
+        self.tap = Tap()
+        #: Tenants that ever did something.
+        self.tenants: set[str] = set()
+        #: Acknowledged: these must never be lost.
+        self.accepted: set[tuple[str, str]] = set()
+        #: What was in the files that were uploaded, by tenant and file id.
+        self.uploaded: dict[tuple[str, str], bytes] = {}
+        self.set_env(
+            Environment(
+                store=self.store,
+                blobs=self.blobs,
+                queue=self.queue,
+                backends={"manual": self.backend},
+                mailer=OutboxMailer(self.outbox, "backburner@example.com", self.clock),
+                events=self.events,
+                metrics=self.metrics,
+                clock=self.clock,
+                ids=SequentialIds(),
+                catalog=catalog or a_catalog(),
+                dialects={"openai": OpenAIDialect()},
+                shards=JsonlShards(),
+                limits=limits,
+                public_url="http://here",
+                drop_tenant="dropper",
+            )
+        )
+
+    def set_env(self, env: Environment) -> None:
+        """Have the handlers work on this environment, tapped."""
+        self.untapped = env
+        self.env = self.tap.environment(env)
+        bootstrap.install(self.env)
+
+    def close(self) -> None:
+        bootstrap.install(None)
+        self.database.close()
+
+    # ------------------------------------------------------------ taking work in
+
+    def upload(self, lines: Iterable[Line] | bytes, *, tenant: str = "acme") -> str:
+        """Upload a file; returns its id."""
+        data = lines if isinstance(lines, bytes) else jsonl(lines)
+        file_id = self.env.ids.new("file")
+        self.blobs.put(files.blob_key(tenant, file_id), data)
+        files.add(
+            self.untapped,
+            tenant,
+            file_id=file_id,
+            filename="in.jsonl",
+            purpose=FilePurpose.BATCH,
+            size=len(data),
+        )
+        self.tenants.add(tenant)
+        self.uploaded[tenant, file_id] = data
+        return file_id
+
+    def submit(
+        self,
+        lines: int | Iterable[Line] | bytes,
+        *,
+        tenant: str = "acme",
+        window: str = "24h",
+        **options: Any,
+    ) -> Batch:
+        """Submit a batch: of that many requests, or of these lines."""
+        if isinstance(lines, int):
+            lines = [chat(f"{tenant}-{number}") for number in range(1, lines + 1)]
+        file_id = self.upload(lines, tenant=tenant)
+        new = submit.NewBatch(
+            input_file_id=file_id, route=CHAT, completion_window=window, **options
+        )
+        batch = submit.submit_batch(self.env, tenant, new)
+        self.accepted.add((tenant, batch.id))
+        return batch
+
+    def respond(
+        self, name: str = "one", *, tenant: str = "acme", window: str = "24h", **options: Any
+    ) -> Batch:
+        """Submit a single request."""
+        line = chat(name)
+        body = _bytes(line["body"])
+        request = Request(
+            line=1, custom_id=name, model=line["body"]["model"], route=CHAT, body=body
+        )
+        self.tenants.add(tenant)
+        batch = submit.submit_response(
+            self.env, tenant, request=request, original=body, completion_window=window, **options
+        )
+        self.accepted.add((tenant, batch.id))
+        return batch
+
+    def drop(self, name: str, lines: Iterable[Line] | bytes) -> str:
+        """Put an object into the drop folder; returns its key. Nobody is told yet."""
+        key = f"drop/{name}"
+        self.blobs.put(key, lines if isinstance(lines, bytes) else jsonl(lines))
+        self.tenants.add("dropper")
+        return key
+
+    def notify_upload(self, key: str) -> None:
+        """S3 tells of the object."""
+        stat = self.blobs.stat(key)
+        event = aws_events.s3(
+            "bucket", key, size=stat.size if stat else 0, etag=stat.etag if stat else ""
+        )
+        functions.on_upload.app.handler(event, Context())
+
+    # ------------------------------------------------------------ the machinery
+
+    def pump(self, *queues: QueueName, strict: bool = True) -> int:
+        """Hand messages to their functions until the queues are quiet; returns how many."""
+        handled = 0
+        while received := self.receive(*queues):
+            for name, message in received:
+                self.handle(name, message, strict=strict)
+                handled += 1
+        return handled
+
+    def receive(self, *queues: QueueName) -> list[tuple[QueueName, Message]]:
+        """At most one message of each queue."""
+        return [
+            (name, message)
+            for name in queues or tuple(QueueName)
+            for message in self.queue.receive(name, 1, VISIBILITY_SECONDS)
+        ]
+
+    def handle(self, name: QueueName, message: Message, *, strict: bool = True) -> None:
+        """Hand one message to its function, and delete it if the function was happy."""
+        event = aws_events.sqs(name, [message])
+        failed = HANDLERS[name].handler(event, Context())["batchItemFailures"]
+        if not failed:
+            self.queue.delete([message])
+        elif strict:
+            HANDLERS[name].record_handler(SQSRecord(event["Records"][0]))
+            raise AssertionError(f"{name} failed once: {message.body}")
+
+    def reap(self) -> None:
+        functions.reap.app.handler(load_event("schedule"), Context())
+
+    def report_backlog(self) -> None:
+        functions.report_backlog.app.handler(load_event("schedule"), Context())
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    def tick(self, minutes: int = 1) -> None:
+        """Let minutes pass, as the schedules see them."""
+        for _ in range(minutes):
+            self.advance(MINUTE)
+            self.reap()
+            self.pump()
+
+    # ------------------------------------------------------------ playing the backend
+
+    @property
+    def outstanding(self) -> list[Submission]:
+        """Attempts that nobody told the end of."""
+        return [one for one in self.backend.submissions if not one.is_told]
+
+    def answer(
+        self,
+        attempt: Submission | None = None,
+        reply: Reply | None = None,
+        *,
+        data: bytes | None = None,
+        told: bool = True,
+    ) -> None:
+        """Write the attempt's result as SageMaker would, and tell of it unless that gets lost.
+
+        Args:
+            attempt: the oldest that is outstanding, if none is given.
+            reply: to each of its requests; they succeed if none is given.
+            data: the whole result, instead.
+            told: whether the notification comes.
+        """
+        attempt = attempt or self.outstanding[0]
+        if data is None:
+            made = [(reply or succeed)(request) for request in attempt.requests]
+            data = jsonl(one for one in made if one is not None)
+        self.backend.write_result(attempt, data)
+        attempt.is_told = True
+        if told:
+            self.notify_success(attempt)
+
+    def fail(self, attempt: Submission | None = None, *, told: bool = True) -> None:
+        """The attempt fails as a whole."""
+        attempt = attempt or self.outstanding[0]
+        self.blobs.put(attempt.failure_key, b"{}")
+        attempt.is_told = True
+        if told:
+            self.notify_error(attempt)
+
+    def lose(self, attempt: Submission | None = None) -> None:
+        """The attempt disappears: no result, no word."""
+        (attempt or self.outstanding[0]).is_told = True
+
+    def notify_success(self, attempt: Submission) -> None:
+        location = self.blobs.uri(attempt.output_key)
+        event = sns_event("sns_success", attempt, outputLocation=location)
+        functions.on_success.app.handler(event, Context())
+
+    def notify_error(self, attempt: Submission) -> None:
+        functions.on_error.app.handler(sns_event("sns_error", attempt), Context())
+
+    def run(self, reply: Reply | None = None) -> None:
+        """Pump and answer until nothing moves, without letting time pass."""
+        self.pump()
+        while self.outstanding:
+            self.answer(reply=reply)
+            self.pump()
+
+    def settle(self, reply: Reply | None = None, *, minutes: int = 60) -> None:
+        """Let all work end, with a healthy backend, minute by minute."""
+        for _ in range(minutes):
+            self.run(reply)
+            if self.is_quiet:
+                return
+            self.advance(MINUTE)
+            self.reap()
+
+    # ------------------------------------------------------------ looking
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is left to do."""
+        due = (records.DUE_BATCH, records.DUE_SHARD, records.DUE_DELIVERY)
+        return not any(self.store.query(one, index=Index.DUE, limit=1) for one in due) and not any(
+            self.queue.counts(name).waiting or self.queue.counts(name).in_flight
+            for name in QueueName
+        )
+
+    def batch(self, batch: Batch) -> Batch:
+        """The batch as it is now."""
+        found = batches.load(self.untapped, batch.tenant, batch.id)
+        assert found is not None
+        return found
+
+    def all_batches(self) -> list[Batch]:
+        """Every batch of every tenant, acknowledged or not."""
+        return [
+            records.to_batch(item)
+            for tenant in sorted(self.tenants)
+            for kind in ("batches", "responses")
+            for item in self.store.query(f"{tenant}/{kind}", limit=9999)
+        ]
+
+    def shards(self, batch: Batch) -> list[Shard]:
+        return batches.shards(self.untapped, batch)
+
+    def pool(self, model: str = "mistral") -> Pool:
+        name = self.env.catalog.models[model].pool
+        (item,) = self.store.get(records.pool_key(name))
+        return records.to_pool(item, name)
+
+    def output(self, batch: Batch) -> list[dict[str, Any]]:
+        """Lines of the output file."""
+        return self._lines(batch, self.batch(batch).output_file_id)
+
+    def errors(self, batch: Batch) -> list[dict[str, Any]]:
+        """Lines of the error file."""
+        return self._lines(batch, self.batch(batch).error_file_id)
+
+    def _lines(self, batch: Batch, file_id: str | None) -> list[dict[str, Any]]:
+        if file_id is None:
+            return []
+        data = self.blobs.get(files.blob_key(batch.tenant, file_id))
+        return [json.loads(line) for line in data.split(b"\n")[:-1]]
+
+    def input_of(self, batch: Batch) -> bytes:
+        """What was in the batch's input file, deleted or not."""
+        known = self.uploaded.get((batch.tenant, batch.input_file_id or ""))
+        if known is not None:
+            return known
+        try:
+            return self.blobs.get(batch.input_key or "")
+        except NotFound:
+            return b""
+
+    def mails(self) -> list[Path]:
+        return sorted(self.outbox.glob("*.eml"))
+
+    def is_response(self, batch: Batch) -> bool:
+        return batch.kind is BatchKind.RESPONSE
+
+
+def load_event(name: str) -> dict[str, Any]:
+    """One of the samples in `events/`."""
+    event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_bytes())
+    return event
+
+
+def sns_event(name: str, attempt: Submission, **response: str) -> dict[str, Any]:
+    """A sample of SageMaker's notifications, about this attempt."""
+    event = load_event(name)
+    sns = event["Records"][0]["Sns"]
+    message = json.loads(sns["Message"])
+    message["inferenceId"] = str(attempt.shard.ref)
+    if response:
+        message["responseParameters"] |= response
+    sns["Message"] = json.dumps(message, separators=(",", ":"))
+    return event
+
+
+@contextmanager
+def a_world(**options: Any) -> Iterator[World]:
+    """A world of its own, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="backburner-"))
+    world = World(folder, **options)
+    try:
+        yield world
+    finally:
+        world.close()
+        shutil.rmtree(folder)
