@@ -58,7 +58,8 @@ def _connects(command: F) -> F:
     @wraps(command)
     def with_client(url: str, key: str | None, data_dir: Path, **arguments: Any) -> Any:
         try:
-            return command(Client.connect(url, key or _dev_key(data_dir)), **arguments)
+            with Client.connect(url, key or _dev_key(data_dir)) as client:
+                return command(client, **arguments)
         except Unreachable as error:
             _fail(str(error), UNREACHABLE)
         except ApiError as error:
@@ -79,7 +80,11 @@ def main() -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option(
-    "--port", default=DEFAULT_PORT, show_default=True, help="Port to listen at; 0 takes a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port to listen at; 0 takes a free one.",
 )
 @_data_dir
 @click.option(
@@ -95,12 +100,26 @@ def main() -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Models that clients may ask for; default: the one that comes with the project.",
 )
-@click.option("--max-instances", default=2, show_default=True, help="Most instances at once.")
 @click.option(
-    "--idle-minutes", default=5, show_default=True, help="Minutes without work until none is left."
+    "--max-instances",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Most instances at once.",
 )
 @click.option(
-    "--minute-seconds", default=60.0, show_default=True, help="Length of a minute, for demos."
+    "--idle-minutes",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Minutes without work until none is left.",
+)
+@click.option(
+    "--minute-seconds",
+    type=click.FloatRange(0.1),
+    default=60.0,
+    show_default=True,
+    help="Length of a minute, for demos.",
 )
 @click.option(
     "--provisioning-seconds",
@@ -113,15 +132,15 @@ def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
     """Run the whole stack until Ctrl-C: gateway, functions, and the model's endpoint."""
     from backburner_local.stack import Stack, describe
 
+    if choices["engine"] == "openai" and not choices["base_url"]:
+        raise click.UsageError("--engine openai needs --base-url.")
+    stopping = _told_to_stop()
     _log_to(choices["data_dir"])
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
     try:
         stack = Stack(Options(**choices)).start()
     except Exception as error:
         logging.getLogger(__name__).exception("stack.start_failed")
-        _fail(f"The stack can't start: {error}", NOT_COMPLETED)
+        _fail(f"The stack can't start: {_reason(error)}", NOT_COMPLETED)
     try:
         if as_json:
             click.echo(describe(stack))
@@ -132,7 +151,7 @@ def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
                 f" drop folder {stack.options.data_dir / 'drop'})"
             )
         stopping.wait()
-        click.echo("Stopping: finishing what runs.", err=True)
+        click.echo("Stopping: finishing what runs. Ctrl-C again ends it at once.", err=True)
     finally:
         stack.stop()
 
@@ -384,14 +403,37 @@ def _dev_key(data_dir: Path) -> str:
         _fail(f"No API key: give --key, or start a stack that makes {path}.", USAGE)
 
 
+def _told_to_stop() -> threading.Event:
+    """Set by Ctrl-C and SIGTERM; a second Ctrl-C ends everything at once, as a crash would."""
+    stopping = threading.Event()
+
+    def stop(number: int, _: object) -> None:
+        if stopping.is_set() and number == signal.SIGINT:
+            os._exit(NOT_COMPLETED)
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return stopping
+
+
 def _log_to(data_dir: Path) -> None:
-    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _fail(f"The data folder can't be made: {_reason(error)}", NOT_COMPLETED)
     logging.basicConfig(
         filename=data_dir / "backburner.log",
         level=os.environ.get("BACKBURNER_LOG_LEVEL", "INFO"),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    return (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -32,13 +32,29 @@ class Client:
 
     @classmethod
     def connect(cls, url: str, key: str) -> Self:
-        """A client of the gateway at the URL, such as `http://127.0.0.1:8787`."""
+        """A client of the gateway at the URL, such as `http://127.0.0.1:8787`.
+
+        Raises:
+            ApiError: the key can't be one.
+            Unreachable: the URL can't be one.
+        """
+        if not key.isascii() or not key.isprintable():
+            raise ApiError(401, "The API key is not valid.")
         headers = {"Authorization": f"Bearer {key}"}
         base = url.rstrip("/").removesuffix("/v1")
         timeout = httpx.Timeout(30.0, read=300.0, write=300.0)
-        return cls(
-            httpx.Client(base_url=base, headers=headers, timeout=timeout, follow_redirects=True)
-        )
+        try:
+            return cls(
+                httpx.Client(base_url=base, headers=headers, timeout=timeout, follow_redirects=True)
+            )
+        except httpx.InvalidURL as error:
+            raise Unreachable(f"'{url}' is no URL: {error}.") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
 
     def upload(self, path: Path) -> dict[str, Any]:
         """Upload a file of requests."""
@@ -85,7 +101,10 @@ class Client:
             answer = self.http.request(method, path, **arguments)
         if answer.is_error:
             raise _error(answer)
-        body: dict[str, Any] = answer.json()
+        try:
+            body: dict[str, Any] = answer.json()
+        except ValueError as error:
+            raise Unreachable(f"What answers at {answer.url} is no Backburner.") from error
         return body
 
     def _reaching(self) -> "_Reaching":

@@ -25,6 +25,9 @@ SPOOL_BYTES = 1 << 20
 
 _CHUNK = 1 << 18
 
+#: Connections that may wait to be accepted.
+_BACKLOG = 1024
+
 
 class Gateway:
     """Serves the API function, signed links to objects, and metrics."""
@@ -43,7 +46,7 @@ class Gateway:
         """Prepare; nothing is served before `start`.
 
         Args:
-            listener: bound socket; closed by `stop`.
+            listener: listening socket; closed by `stop`.
             function: the API function.
             blobs: where large bodies are spooled.
             find_signed: the file that a signed path and query name, if the signature is good.
@@ -95,7 +98,7 @@ class Gateway:
             handler_cancellation=False,
         )
         await runner.setup()
-        await web.SockSite(runner, self._listener, backlog=1024).start()
+        await web.SockSite(runner, self._listener, backlog=_BACKLOG).start()
         stopping = asyncio.Event()
         self._started.set_result((asyncio.get_running_loop(), stopping))
         await stopping.wait()
@@ -173,15 +176,21 @@ class Gateway:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one. Raises OSError if the port is taken."""
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        OSError: the port is taken, or the address is none of this machine's.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-    except OSError:
+        listener.listen(_BACKLOG)  # bound alone, the port could still go to another
+    except OSError as error:
         listener.close()
-        raise
+        why = f"can't listen at {host}:{port}: {error.strerror}"
+        raise OSError(error.errno, why) from error
     return listener
 
 

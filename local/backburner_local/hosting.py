@@ -56,7 +56,8 @@ def create_scaling(emulator: SageMakerEmulator, template: Template) -> None:
         arns[name] = (answer or {})["PolicyARN"]
     for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
         actions = [arns.get(action, action) for action in alarm.get("AlarmActions", ())]
-        request = {**alarm, "AlarmName": alarm.get("AlarmName", name), "AlarmActions": actions}
+        endpoint = next(d["Value"] for d in alarm["Dimensions"] if d["Name"] == "EndpointName")
+        request = {**alarm, "AlarmName": f"{name}-{endpoint}", "AlarmActions": actions}
         emulator.call("cloudwatch", "PutMetricAlarm", request)
 
 

@@ -2,7 +2,19 @@
 
 import sys
 
+from backburner.domain.errors import BackburnerError
 from backburner_local.options import Options
+
+
+class NoModel(BackburnerError):  # noqa: N818 - reads as a sentence where it is caught
+    """The model that the engine runs is not there."""
+
+
+def check(options: Options, *, model_name: str) -> None:
+    """Raise NoModel, before instances that can't start are tried again and again."""
+    folder = options.root / "model" / model_name
+    if options.engine == "openvino" and not folder.is_dir():
+        raise NoModel(f"there is no model at {folder}; `--engine null` needs none.")
 
 
 def command(options: Options, *, model_name: str) -> list[str]:

@@ -96,10 +96,7 @@ class Stack:
         for function in loaded:
             for trigger in function.triggers("SNS"):
                 topics.subscribe(trigger.properties["Topic"], function)
-        for model in self.env.catalog.models.values():
-            command = model_server.command(options, model_name=model.name)
-            hosting.create_endpoints(self.emulator, declared, command)
-        hosting.create_scaling(self.emulator, declared)
+        self._create_endpoints()
         self._start_workers(declared, loaded)
         self._start_gateway(listener, next(f for f in loaded if f.triggers("HttpApi")))
         self._resume()
@@ -117,6 +114,16 @@ class Stack:
         )
         self.emulator.start()
         self._ending.callback(self.emulator.stop)
+
+    def _create_endpoints(self) -> None:
+        """Each endpoint that the catalog names, as the template declares its one."""
+        behind = {model.endpoint: model for model in reversed(self.env.catalog.models.values())}
+        for endpoint, model in behind.items():
+            declared = declaration(self.options, endpoint=endpoint)
+            model_server.check(self.options, model_name=model.name)
+            command = model_server.command(self.options, model_name=model.name)
+            hosting.create_endpoints(self.emulator, declared, command)
+            hosting.create_scaling(self.emulator, declared)
 
     def _start_workers(self, declared: template.Template, loaded: list[LoadedFunction]) -> None:
         workers = Workers()
@@ -163,16 +170,16 @@ class Stack:
             self.emulator.put_metric("Backburner", name, dimensions, value)
 
 
-def declaration(options: Options) -> template.Template:
+def declaration(options: Options, *, endpoint: str | None = None) -> template.Template:
     """The template, with the parameters that the operator chose."""
-    return template.load(
-        options.root / "template.yaml",
-        {
-            "CreateEndpoint": "true",
-            "MaxInstances": options.max_instances,
-            "IdleMinutes": options.idle_minutes,
-        },
-    )
+    parameters: dict[str, str | int] = {
+        "CreateEndpoint": "true",
+        "MaxInstances": options.max_instances,
+        "IdleMinutes": options.idle_minutes,
+    }
+    if endpoint is not None:
+        parameters["EndpointName"] = endpoint
+    return template.load(options.root / "template.yaml", parameters)
 
 
 @contextmanager

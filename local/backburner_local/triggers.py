@@ -1,13 +1,18 @@
 """Fire the template's event sources on this machine: queues, topics, schedules, drop folder."""
 
+import fcntl
 import logging
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from watchfiles import Change, watch
 
-from backburner.ports import Blobs
+from backburner.ports import Blobs, BlobStat
 from backburner_local import events
 from backburner_local.adapters.queue import Message, SqliteQueue
 from backburner_local.functions import LoadedFunction
@@ -17,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 #: Longest a poller sleeps before it looks whether it should end.
 _BEAT_SECONDS = 0.5
+
+#: How long a file in the drop folder must stay as it is.
+_SETTLE_SECONDS = 1.0
 
 
 class QueueTrigger:
@@ -74,43 +82,97 @@ class ScheduleTrigger:
                 return
 
 
+@dataclass(slots=True)
+class _Coming:
+    """A file in the drop folder that was not told of yet, as it was last seen."""
+
+    etag: str
+    #: When it is looked at again; on the monotonic clock.
+    look_at: float
+    #: Times that the function failed on it.
+    failures: int = 0
+
+
 class DropTrigger:
-    """The drop folder: a file that stays as it is for a moment is an upload."""
+    """The drop folder: a file that stays as it is for a moment, and that nobody writes, is there.
+
+    Names that end with `.part` or begin with a dot are those of files that are still coming.
+    """
 
     def __init__(self, bucket_folder: Path, prefix: str, blobs: Blobs) -> None:
         self._bucket = bucket_folder.name
         self._bucket_folder = bucket_folder
         self._folder = bucket_folder / prefix
         self._blobs = blobs
+        self._coming: dict[str, _Coming] = {}
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def run(self, function: LoadedFunction, stopping: threading.Event) -> None:
-        """Tell of the files that are there, then of those that come, until told to stop."""
-        self._tell(function, self._folder.rglob("*"))
+        """Tell of the files that are there, and of those that come, until told to stop."""
+        is_first = True
         for changes in watch(
             self._folder,
             stop_event=stopping,
             debounce=400,
             step=100,
-            rust_timeout=500,
+            rust_timeout=250,
             yield_on_timeout=True,
             raise_interrupt=False,
         ):
             paths = {Path(path) for change, path in changes if change is not Change.deleted}
-            self._tell(function, paths)
+            if is_first:  # what came before anyone watched
+                paths.add(self._folder)
+                is_first = False
+            self._note(paths)
+            self._tell(function)
 
-    def _tell(self, function: LoadedFunction, paths: Iterable[Path]) -> None:
-        for path in sorted(paths):
-            if not path.is_file() or path.suffix == ".part" or path.name.startswith("."):
+    def _note(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            # A folder may have been filled before it was watched.
+            for file in path.rglob("*") if path.is_dir() else (path,):
+                if file.is_file() and file.suffix != ".part" and not file.name.startswith("."):
+                    key = file.relative_to(self._bucket_folder).as_posix()
+                    self._coming.setdefault(key, _Coming(etag="", look_at=0.0))
+
+    def _tell(self, function: LoadedFunction) -> None:
+        now = time.monotonic()
+        for key, coming in sorted(self._coming.items()):
+            if now < coming.look_at:
                 continue
-            key = path.relative_to(self._bucket_folder).as_posix()
             stat = self._blobs.stat(key)
-            if stat is None:
-                continue
-            try:
-                function(events.s3(self._bucket, key, size=stat.size, etag=stat.etag))
-            except Exception:
-                logger.exception("function.failed %s", function.name)
+            if stat is None:  # gone again, or its name can't be a key
+                del self._coming[key]
+            elif stat.etag != coming.etag or _is_being_written(self._bucket_folder / key):
+                coming.etag, coming.look_at = stat.etag, now + _SETTLE_SECONDS
+            elif self._call(function, stat):
+                del self._coming[key]
+            else:
+                coming.failures += 1
+                coming.look_at = now + min(60.0, 2.0**coming.failures)
+
+    def _call(self, function: LoadedFunction, stat: BlobStat) -> bool:
+        try:
+            function(events.s3(self._bucket, stat.key, size=stat.size, etag=stat.etag))
+        except Exception:
+            logger.exception("function.failed %s", function.name)
+            return False
+        return True
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether someone has the file open for writing; False where the system can't tell."""
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    with suppress(OSError), path.open("rb") as file:
+        # Should a writer come while we hold the lease, the kernel signals us: by default with one
+        # that would end the process.
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except BlockingIOError:
+            return True
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
 class Topics:
@@ -142,9 +204,20 @@ class Workers:
         function: LoadedFunction,
     ) -> None:
         """Run a trigger in a thread of its own."""
-        thread = threading.Thread(target=run, args=(function, self._stopping), name=name)
+        thread = threading.Thread(target=self._keep_running, args=(run, function), name=name)
         thread.start()
         self._threads.append(thread)
+
+    def _keep_running(
+        self, run: Callable[[LoadedFunction, threading.Event], None], function: LoadedFunction
+    ) -> None:
+        """Whatever breaks, such as a full disk, must not end the trigger for good."""
+        while not self._stopping.is_set():
+            try:
+                run(function, self._stopping)
+            except Exception:
+                logger.exception("trigger.broke %s", function.name)
+                self._stopping.wait(1.0)
 
     def stop(self) -> None:
         """End all, after what they are doing now."""

@@ -204,5 +204,7 @@ def _link_user_folders(data_dir: Path, bucket_folder: Path) -> None:
         folder = bucket_folder / name
         folder.mkdir(parents=True, exist_ok=True)
         link = data_dir / name
+        if link.is_symlink():
+            link.unlink()  # the data directory may have been moved
         if not link.exists():
-            link.symlink_to(folder.resolve())
+            link.symlink_to(folder.relative_to(data_dir), target_is_directory=True)

@@ -15,7 +15,7 @@ def names(items: Sequence[Item]) -> list[Any]:
 # ---------------------------------------------------------------- queries
 
 #: In the order of their bytes, which is not that of UTF-16.
-SORTS = ["A", "a", "a#1", "a#10", "a#2", "a$", "b", "é", "\ue000", "\uffff", "😀"]
+SORTS = ["A", "a", "a#1", "a#10", "a#2", "a$", "b", "é", "\ud7ff", "\ue000", "\uffff", "😀"]
 QUERIES: list[tuple[dict[str, Any], list[str]]] = [
     ({}, SORTS),
     ({"newest_first": True}, SORTS[::-1]),
@@ -24,6 +24,7 @@ QUERIES: list[tuple[dict[str, Any], list[str]]] = [
     ({"prefix": "a#"}, ["a#1", "a#10", "a#2"]),
     ({"prefix": "a#1"}, ["a#1", "a#10"]),
     ({"prefix": "z"}, []),
+    ({"prefix": "\ud7ff"}, ["\ud7ff"]),
     ({"prefix": "\uffff"}, ["\uffff"]),
     ({"prefix": "😀"}, ["😀"]),
     ({"after": "a#10"}, SORTS[4:]),
@@ -32,7 +33,7 @@ QUERIES: list[tuple[dict[str, Any], list[str]]] = [
     ({"after": "😀"}, []),
     ({"up_to": "a#10"}, SORTS[:4]),
     ({"up_to": "a#11"}, SORTS[:4]),
-    ({"up_to": "é", "newest_first": True}, ["😀", "\uffff", "\ue000", "é"]),
+    ({"up_to": "é", "newest_first": True}, ["😀", "\uffff", "\ue000", "\ud7ff", "é"]),
     ({"after": "a", "up_to": "b"}, SORTS[2:7]),
     ({"after": "b", "up_to": "a"}, []),
     ({"after": "a", "up_to": "a"}, []),

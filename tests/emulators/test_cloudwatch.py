@@ -3,10 +3,12 @@
 import gzip
 import json
 import time
+import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import cbor2
 import pytest
 from botocore.exceptions import ClientError
 
@@ -163,6 +165,75 @@ def test_a_bad_alarm_is_a_validation_error(shared):
 def test_what_is_not_emulated_says_so(shared):
     with pytest.raises(ClientError, match="PutDashboard is not emulated"):
         shared.cloudwatch.put_dashboard(DashboardName="d", DashboardBody="{}")
+
+
+def call_in_cbor(shared: Stage, operation: str, message: Any) -> Any:
+    """As SDKs of other languages do."""
+    request = urllib.request.Request(
+        f"{shared.emulator.url}/service/GraniteServiceVersion20100801/operation/{operation}",
+        cbor2.dumps(message, datetime_as_timestamp=True),
+        {"Smithy-Protocol": "rpc-v2-cbor", "Content-Type": "application/cbor"},
+    )
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, response.headers, cbor2.loads(response.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, cbor2.loads(error.read())
+
+
+def test_the_cbor_protocol_is_spoken_too(shared):
+    now = datetime.now(UTC)
+    datum = {"MetricName": "c", "Value": 3.0, "Timestamp": now}
+    status, headers, _ = call_in_cbor(
+        shared, "PutMetricData", {"Namespace": "Cbor", "MetricData": [datum]}
+    )
+    assert (status, headers["Smithy-Protocol"]) == (200, "rpc-v2-cbor")
+    _, _, answer = call_in_cbor(
+        shared,
+        "GetMetricStatistics",
+        {
+            "Namespace": "Cbor",
+            "MetricName": "c",
+            "StartTime": now - timedelta(seconds=5),
+            "EndTime": now + timedelta(seconds=5),
+            "Period": 60,
+            "Statistics": ["Sum"],
+        },
+    )
+    (point,) = answer["Datapoints"]
+    assert point["Sum"] == 3.0
+    assert abs(point["Timestamp"] - now) < timedelta(seconds=1)
+
+
+def test_errors_in_cbor_carry_both_codes(shared):
+    status, headers, answer = call_in_cbor(
+        shared, "SetAlarmState", {"AlarmName": "no", "StateValue": "OK", "StateReason": "x"}
+    )
+    assert status == 404
+    assert answer["__type"].endswith("#ResourceNotFound")
+    assert headers["x-amzn-query-error"] == "ResourceNotFound;Sender"
+
+
+def test_what_is_not_a_message_is_a_serialization_error(shared):
+    url = f"{shared.emulator.url}/service/GraniteServiceVersion20100801/operation/ListMetrics"
+    for target, headers in [
+        (url, {}),
+        (shared.emulator.url, {"X-Amz-Target": "GraniteServiceVersion20100801.ListMetrics"}),
+    ]:
+        request = urllib.request.Request(target, b"\xff\x00 nonsense", headers)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request)
+        with caught.value:
+            assert caught.value.code == 400
+            assert b"SerializationException" in caught.value.read()
+
+
+def test_an_alarm_may_be_put_as_a_template_writes_it(shared):
+    texts = {"Period": "60", "EvaluationPeriods": "1", "Threshold": "5.5"}
+    shared.emulator.call("cloudwatch", "PutMetricAlarm", alarm("templated", **texts))
+    (found,) = shared.cloudwatch.describe_alarms(AlarmNames=["templated"])["MetricAlarms"]
+    assert (found["Period"], found["EvaluationPeriods"], found["Threshold"]) == (60, 1, 5.5)
 
 
 @pytest.mark.parametrize("is_packed", [False, True])

@@ -1,7 +1,9 @@
 """The control plane through boto3: endpoints made, updated, listed and deleted by anyone."""
 
+import json
 import os
 import sys
+import urllib.request
 from typing import Any
 
 import pytest
@@ -235,6 +237,21 @@ def test_an_image_nobody_mapped_is_refused(stage):
     create_config(stage, "config")
     with pytest.raises(ClientError, match="which command stands for image unknown"):
         stage.control.create_endpoint(EndpointName="my-ep", EndpointConfigName="config")
+
+
+def test_an_update_that_retains_nothing_starts_from_the_initial_count(made):
+    made.in_service(1)
+    create_config(made, "two", count=2)
+    made.control.update_endpoint(EndpointName="my-ep", EndpointConfigName="two")
+    made.in_service(2)
+
+
+def test_a_console_can_ask_for_the_status(shared):
+    with urllib.request.urlopen(f"{shared.emulator.url}/_emulator/status") as response:
+        told = json.load(response)["my-ep"]
+    assert told["status"] == "InService"
+    assert told["instances"] == {"in_service": 1}
+    assert [count for _, count in told["history"]] == [0, 1]
 
 
 def test_operations_can_be_called_in_process(shared):

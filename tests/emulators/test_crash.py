@@ -123,10 +123,12 @@ def test_no_instance_outlives_a_killed_emulator(victim):
 def test_two_emulators_do_not_share_a_data_directory(stage):
     stage.start(endpoint(initial_instance_count=0))
     first = stage.emulator
+    second = type(first)(
+        objects=stage.objects, publish=stage.listener.publish, data_dir=stage.root / "data"
+    )
     with pytest.raises(RuntimeError, match="another emulator works in"):
-        type(first)(
-            objects=stage.objects, publish=stage.listener.publish, data_dir=stage.root / "data"
-        ).start()
+        second.start()
+    second.stop()
 
 
 def test_a_stopped_emulator_goes_on_where_it_stopped(stage):

@@ -309,6 +309,73 @@ def test_bad_scaling_calls_are_refused(shared, call, code):
     assert caught.value.response["Error"]["Code"] == code
 
 
+def test_suspended_scaling_out_does_nothing_until_it_is_resumed(stage):
+    stage.start(endpoint(initial_instance_count=0), minute_seconds=0.05)
+    stage.in_service(0)
+    register(stage, 0, 2)
+    up = step_policy(stage, "up", [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}])
+    alarm(stage, "up", "Up", up, EvaluationPeriods=1, DatapointsToAlarm=1)
+
+    def suspend(*, is_suspended: bool) -> None:
+        stage.scaling.register_scalable_target(
+            **RESOURCE, SuspendedState={"DynamicScalingOutSuspended": is_suspended}
+        )
+
+    def is_up() -> bool:
+        stage.emulator.put_metric("AWS/SageMaker", "Up", {"EndpointName": "my-ep"}, 1)
+        return desired(stage) > 0
+
+    suspend(is_suspended=True)
+    for _ in range(20):
+        assert not is_up()
+        time.sleep(0.01)
+    suspend(is_suspended=False)
+    wait_until(is_up)
+
+
+def test_a_deleted_policy_does_nothing_any_more(stage):
+    stage.start(endpoint(initial_instance_count=0), minute_seconds=0.05)
+    stage.in_service(0)
+    register(stage, 0, 2)
+    up = step_policy(stage, "up", [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}])
+    alarm(stage, "up", "Up", up, EvaluationPeriods=1, DatapointsToAlarm=1)
+    stage.scaling.delete_scaling_policy(**RESOURCE, PolicyName="up")
+    stage.emulator.put_metric("AWS/SageMaker", "Up", {"EndpointName": "my-ep"}, 1)
+
+    def is_in_alarm():
+        (told,) = stage.cloudwatch.describe_alarms(AlarmNames=["up"])["MetricAlarms"]
+        return told["StateValue"] == "ALARM"
+
+    wait_until(is_in_alarm)
+    assert desired(stage) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "complaint"),
+    [
+        ("PredictiveScaling", {}, "not supported"),
+        ("StepScaling", {}, "StepScalingPolicyConfiguration is required"),
+        (
+            "TargetTrackingScaling",
+            {
+                "TargetTrackingScalingPolicyConfiguration": {
+                    "TargetValue": 70,
+                    "PredefinedMetricSpecification": {
+                        "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
+                    },
+                }
+            },
+            "Only CustomizedMetricSpecification",
+        ),
+    ],
+)
+def test_policies_that_can_never_work_are_refused(stage, kind, config, complaint):
+    stage.start(endpoint(initial_instance_count=0))
+    register(stage)
+    with pytest.raises(ClientError, match=complaint):
+        stage.scaling.put_scaling_policy(**RESOURCE, PolicyName="p", PolicyType=kind, **config)
+
+
 def test_deregistering_takes_the_policies_and_their_alarms_along(stage):
     stage.start(endpoint(initial_instance_count=0))
     stage.in_service(0)
@@ -325,3 +392,36 @@ def test_deregistering_takes_the_policies_and_their_alarms_along(stage):
     assert stage.cloudwatch.describe_alarms()["MetricAlarms"] == []
     listed = stage.scaling.describe_scaling_policies(ServiceNamespace="sagemaker")
     assert listed["ScalingPolicies"] == []
+
+
+def test_a_policy_may_track_an_expression_over_several_metrics(stage):
+    stage.start(endpoint(initial_instance_count=1), minute_seconds=0.06)
+    stage.in_service(1)
+    register(stage, 0, 3)
+    metric = {"Namespace": "Own", "Dimensions": [{"Name": "EndpointName", "Value": "my-ep"}]}
+    stage.scaling.put_scaling_policy(
+        **RESOURCE,
+        PolicyName="math",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": 5,
+            "CustomizedMetricSpecification": {
+                "Metrics": [
+                    {
+                        "Id": name,
+                        "ReturnData": False,
+                        "MetricStat": {"Stat": "Maximum", "Metric": {"MetricName": name, **metric}},
+                    }
+                    for name in ("waiting", "running")
+                ]
+                + [{"Id": "e1", "Expression": "FILL(waiting, 0) + FILL(running, 0)"}],
+            },
+        },
+    )
+
+    def is_scaled():
+        for name in ("waiting", "running"):
+            stage.emulator.put_metric("Own", name, {"EndpointName": "my-ep"}, 6)
+        return desired(stage) == 3
+
+    wait_until(is_scaled)

@@ -30,6 +30,5 @@ def dev_key(stack) -> str:
 @pytest.fixture
 def client(stack, dev_key) -> Iterator[Client]:
     """A client with the development key."""
-    connected = Client.connect(stack.url, dev_key)
-    yield connected
-    connected.http.close()
+    with Client.connect(stack.url, dev_key) as connected:
+        yield connected

@@ -77,18 +77,26 @@ def instances(client: Client) -> int:
 class Up:
     """A stack in a process group of its own; started as often as one likes on the same data."""
 
-    def __init__(self, data_dir: Path, *options: str, delay_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *options: str,
+        delay_seconds: float = 0.0,
+        directory: Path | None = None,
+    ) -> None:
         """Prepare; nothing runs before `start`.
 
         Args:
             data_dir: of the stack.
             options: further ones of `backburner up`.
             delay_seconds: what the null engine waits before it answers.
+            directory: where it is started, without being told where its data is.
         """
         self.data_dir = data_dir
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
         self._options = options
+        self._directory = directory
         #: In the environment of the stack and of all that it starts.
         self._mark = uuid.uuid4().hex
         self._environment = {
@@ -106,23 +114,24 @@ class Up:
 
     def start(self) -> Self:
         """Return when it says that it is ready."""
-        self.launch()
-        assert self.process is not None
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        stdout = self.launch().stdout
+        assert stdout is not None
+        line = stdout.readline()
         assert line, f"no stack: {self._log()}"
         self.url = json.loads(line)["url"]
         return self
 
-    def launch(self) -> None:
+    def launch(self, *, as_json: bool = True) -> "subprocess.Popen[str]":
         """Start the process, and don't wait."""
-        # The default stack is silent on standard error until it stops.
         self.process = subprocess.Popen(
             [
-                sys.executable, "-m", "backburner_local.cli", "up", "--json", "--port", "0",
-                "--data-dir", str(self.data_dir), "--engine", "null", "--minute-seconds", "1",
+                sys.executable, "-m", "backburner_local.cli", "up",
+                "--port", "0", "--engine", "null", "--minute-seconds", "1",
+                *(["--json"] if as_json else []),
+                *(["--data-dir", str(self.data_dir)] if self._directory is None else []),
                 *self._options,
             ],
+            cwd=self._directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -130,6 +139,7 @@ class Up:
             env=self._environment,
             start_new_session=True,
         )  # fmt: skip
+        return self.process
 
     @property
     def client(self) -> Client:

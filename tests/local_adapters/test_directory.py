@@ -60,6 +60,13 @@ def test_an_edit_of_a_file_changes_its_etag(blobs, tmp_path):
     assert blobs.stat("a").etag != before
 
 
+def test_objects_written_within_one_tick_of_the_kernel_have_times_of_their_own(blobs, tmp_path):
+    for n in range(50):
+        blobs.put(str(n), b"same size")
+    times = {path.stat().st_mtime_ns for path in (tmp_path / "bucket").iterdir()}
+    assert len(times) == 50
+
+
 def test_an_edit_of_the_source_does_not_reach_the_copy(blobs, tmp_path):
     blobs.put("a", b"one")
     blobs.copy("a", "copy")

@@ -4,55 +4,17 @@ import base64
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
 import pytest
 
-from backburner import bootstrap
-from backburner.domain.catalog import Catalog, Model
-from backburner.domain.shard import Cut, Shard
-from backburner.ports import AttemptState, Environment, Limits, Look, QueueName, Submitted
-from backburner.services import collect, dispatch, finalize, keys, plan
-from backburner.wire.openai import OpenAIDialect
-from backburner.wire.shard import JsonlShards
-from backburner_local.adapters.clock import FixedClock, SequentialIds
-from backburner_local.adapters.events import LocalEvents
-from backburner_local.adapters.files import DirectoryBlobs
-from backburner_local.adapters.metrics import LocalMetrics
-from backburner_local.adapters.outbox import OutboxMailer
-from backburner_local.adapters.queue import SqliteQueue
-from backburner_local.adapters.sqlite import Database
-from backburner_local.adapters.store import SqliteStore
+from backburner.domain.shard import Cut
+from backburner.ports import Limits
+from backburner.services import keys
 from functions.api import app
-
-CHAT = "/v1/chat/completions"
-PUBLIC_URL = "http://127.0.0.1:8088"
-
-
-class HeldBackend:
-    """A backend that keeps what it is given until the test answers."""
-
-    def __init__(self) -> None:
-        self.held: list[tuple[Shard, bytes | str]] = []
-
-    def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
-        self.held.append((shard, payload))
-        return Submitted()
-
-    def look(self, shard: Shard) -> Look:
-        return Look(state=AttemptState.UNKNOWN)
-
-    def stop(self, shard: Shard) -> None:
-        pass
-
-    def instances(self, model: Model) -> int:
-        return 1
-
-    def wake(self, model: Model, wanted: int) -> None:
-        pass
+from tests.world import CHAT, EMBEDDINGS, World, a_catalog, a_model
 
 
 def completion(text: str = "hi", **message: Any) -> dict[str, Any]:
@@ -98,7 +60,7 @@ class Client:
     """Asks as one tenant."""
 
     key: str | None
-    world: "World"
+    world: "WebWorld"
     headers: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str, **query: Any) -> Answer:
@@ -190,64 +152,40 @@ def answer_of(result: dict[str, Any]) -> Answer:
     return Answer(result["statusCode"], headers, data)
 
 
-@dataclass
-class World:
-    """The environment, and what happens in it beside the API."""
-
-    env: Environment
-    queue: SqliteQueue
-    backend: HeldBackend
-    clock: FixedClock
+class WebWorld(World):
+    """The world, and clients of its API."""
 
     def client(self, tenant: str, **options: Any) -> Client:
         secret, _ = keys.create(self.env, tenant, secret=f"secret-of-{tenant}")
         return Client(secret, self, **options)
 
-    def work(self) -> None:
-        """Have the queues' functions run until nothing is left to do but to wait for models."""
-        actions = {
-            QueueName.PLAN: lambda m: plan.plan(self.env, m["tenant"], m["batch_id"]),
-            QueueName.DISPATCH: lambda m: dispatch.dispatch(self.env, m["pool"]),
-            QueueName.FINALIZE: lambda m: finalize.finalize(self.env, m["tenant"], m["batch_id"]),
-        }
-        while sum(self._work_one(queue, action) for queue, action in actions.items()):
-            pass
+    def reply(self, *, count: int | None = None, status: int = 200, body: Any = None) -> None:
+        """Have the model answer the first `count` shards that it holds."""
 
-    def _work_one(self, queue: QueueName, action: Any) -> bool:
-        messages = self.queue.receive(queue, 10, 30)
-        for message in messages:
-            action(msgspec.json.decode(message.body))
-        self.queue.delete(messages)
-        return bool(messages)
+        def one(request: dict[str, Any]) -> dict[str, Any]:
+            told = body or completion(f"re {request['custom_id']}")
+            return {"line": request["line"], "status_code": status, "body": told}
 
-    def answer(self, *, count: int | None = None, status: int = 200, body: Any = None) -> None:
-        """Have the models answer the first `count` shards that they hold."""
-        held = self.backend.held[:count]
-        del self.backend.held[:count]
-        for shard, payload in held:
-            data = self.env.blobs.get(payload) if isinstance(payload, str) else payload
-            lines = []
-            for request in map(json.loads, data.splitlines()):
-                told = body or completion(f"re {request['custom_id']}")
-                lines.append({"line": request["line"], "status_code": status, "body": told})
-            key = f"raw/{shard.ref}"
-            self.env.blobs.put(key, b"".join(json.dumps(one).encode() + b"\n" for one in lines))
-            collect.collect_result(self.env, shard.ref, result_key=key)
+        for attempt in self.outstanding[:count]:
+            self.answer(attempt, one)
+
+    def finish(self, body: Any = None) -> None:
+        """Have the model answer whatever comes."""
+        self.pump()
+        while self.outstanding:
+            self.reply(body=body)
+            self.pump()
 
     def keys(self, prefix: str) -> list[str]:
         return [stat.key for stat in self.env.blobs.list(prefix)]
 
 
-MODEL = Model(
-    name="tiny",
-    backend="held",
-    endpoint="tiny",
-    context_window=4096,
-    routes=(CHAT,),
-    slots=4,
-    slots_per_instance=4,
-    max_instances=1,
-    cut=Cut(lines=2, bytes=1_000_000, tokens=1_000_000),
+CATALOG = a_catalog(
+    *(
+        a_model(name, slots=4, slots_per_instance=4, cut=Cut(lines=2, bytes=10**6, tokens=10**6))
+        for name in ("tiny", "acme/large", "mistral-tiny")
+    ),
+    a_model("embedder", routes=(EMBEDDINGS,)),
 )
 
 
@@ -258,37 +196,9 @@ def limits() -> Limits:
 
 @pytest.fixture
 def world(tmp_path, limits):
-    clock = FixedClock()
-    database = Database(tmp_path / "store.db", durable=False)
-    queue = SqliteQueue(database, clock)
-    backend = HeldBackend()
-    blobs = DirectoryBlobs(tmp_path, "bucket", clock, b"key", PUBLIC_URL, durable=False)
-    models = (
-        MODEL,
-        replace(MODEL, name="acme/large"),
-        replace(MODEL, name="embedder", routes=("/v1/embeddings",)),
-        replace(MODEL, name="mistral-tiny"),
-    )
-    env = Environment(
-        store=SqliteStore(database),
-        blobs=blobs,
-        queue=queue,
-        backends={"held": backend},
-        mailer=OutboxMailer(tmp_path / "outbox", "backburner@example.com", clock),
-        events=LocalEvents(),
-        metrics=LocalMetrics(),
-        clock=clock,
-        ids=SequentialIds(),
-        catalog=Catalog({model.name: model for model in models}),
-        dialects={"openai": OpenAIDialect()},
-        shards=JsonlShards(),
-        limits=limits,
-        public_url=PUBLIC_URL,
-    )
-    bootstrap.install(env)
-    yield World(env, queue, backend, clock)
-    bootstrap.install(None)
-    database.close()
+    world = WebWorld(tmp_path, limits=limits, catalog=CATALOG)
+    yield world
+    world.close()
 
 
 @pytest.fixture

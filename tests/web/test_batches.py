@@ -1,26 +1,23 @@
 """Batches over HTTP."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from tests.web.conftest import CHAT, World, requests
-
-
-def finish(world: World) -> None:
-    """Have the models answer whatever comes."""
-    world.work()
-    while world.backend.held:
-        world.answer()
-        world.work()
+from backburner import bootstrap
+from backburner_local.adapters.files import DirectoryBlobs
+from tests.web.conftest import requests
+from tests.world import CHAT
 
 
 def test_a_batch_goes_from_upload_to_results(world, acme):
     batch = acme.batch(requests(5), metadata={"who": "me"})
     assert batch["status"] == "validating"
-    world.work()
+    world.pump()
     assert acme.get(f"/v1/batches/{batch['id']}").json["status"] == "in_progress"
-    finish(world)
+    world.finish()
     done = acme.get(f"/v1/batches/{batch['id']}").json
     assert done["status"] == "completed"
     assert done["metadata"] == {"who": "me"}
@@ -36,7 +33,7 @@ def test_a_batch_goes_from_upload_to_results(world, acme):
 def test_a_bad_file_fails_with_all_of_its_errors(world, acme):
     lines = requests(1) + b"oops\n" + requests(1)
     batch = acme.batch(lines)
-    world.work()
+    world.pump()
     failed = acme.get(f"/v1/batches/{batch['id']}").json
     assert failed["status"] == "failed"
     codes = [(one["line"], one["code"]) for one in failed["errors"]["data"]]
@@ -47,7 +44,7 @@ def test_a_bad_file_fails_with_all_of_its_errors(world, acme):
 
 def test_the_errors_of_a_batch_outlive_their_file(world, acme):
     batch = acme.batch(b"oops\n")
-    world.work()
+    world.pump()
     world.env.blobs.delete(*world.keys("errors/"))
     failed = acme.get(f"/v1/batches/{batch['id']}").json
     assert failed["errors"]["data"][0]["message"].startswith("This line is not parseable")
@@ -56,7 +53,7 @@ def test_the_errors_of_a_batch_outlive_their_file(world, acme):
 @pytest.mark.parametrize("way", [{"x_on_invalid": "skip"}, {"metadata": {"x_on_invalid": "skip"}}])
 def test_bad_lines_are_skipped_on_demand(world, acme, way):
     batch = acme.batch(b"oops\n" + requests(1), **way)
-    finish(world)
+    world.finish()
     done = acme.get(f"/v1/batches/{batch['id']}").json
     assert done["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
     assert (done["x_on_invalid"], done["x_skipped"]) == ("skip", 1)
@@ -143,14 +140,14 @@ def test_a_bad_page_is_refused(acme, query):
 
 def test_a_cancelled_batch_keeps_what_has_finished(world, acme):
     batch = acme.batch(requests(6))
-    world.work()
-    world.answer(count=1)
+    world.pump()
+    world.reply(count=1)
     cancelled = acme.post(f"/v1/batches/{batch['id']}/cancel")
     assert (cancelled.status, cancelled.json["status"]) == (200, "cancelling")
     assert cancelled.json["cancelling_at"] is not None
     again = acme.post(f"/v1/batches/{batch['id']}/cancel")
     assert (again.status, again.json["status"]) == (200, "cancelling")
-    finish(world)
+    world.finish()
     ended = acme.get(f"/v1/batches/{batch['id']}").json
     assert ended["status"] == "cancelled"
     assert sum(ended["request_counts"][name] for name in ("completed", "failed")) == 6
@@ -159,7 +156,7 @@ def test_a_cancelled_batch_keeps_what_has_finished(world, acme):
 
 def test_a_batch_that_has_ended_can_not_be_cancelled(world, acme):
     batch = acme.batch(requests(1))
-    finish(world)
+    world.finish()
     answer = acme.post(f"/v1/batches/{batch['id']}/cancel")
     assert (answer.status, answer.error["type"]) == (400, "invalid_request_error")
     assert "completed" in answer.error["message"]
@@ -172,8 +169,8 @@ def test_a_batch_that_has_ended_can_not_be_cancelled(world, acme):
 def running(world, acme):
     """A batch of six whose first four requests are done."""
     batch = acme.batch(requests(6))
-    world.work()
-    world.answer(count=2)
+    world.pump()
+    world.reply(count=2)
     return acme.get(f"/v1/batches/{batch['id']}").json
 
 
@@ -189,7 +186,7 @@ def test_reading_goes_on_after_the_last_line(world, acme, running):
     assert [line["custom_id"] for line in rest.lines] == ["r-4"]
     nothing_new = acme.get(path, offset=4)
     assert (nothing_new.body, nothing_new.headers["x-last-line"]) == (b"", "4")
-    finish(world)
+    world.finish()
     end = acme.get(path, offset=4)
     assert [line["custom_id"] for line in end.lines] == ["r-5", "r-6"]
     assert (end.headers["x-incomplete"], end.headers["x-last-line"]) == ("false", "6")
@@ -198,8 +195,27 @@ def test_reading_goes_on_after_the_last_line(world, acme, running):
 def test_what_is_read_early_is_what_the_file_will_hold(world, acme, running):
     path = f"/v1/files/{running['output_file_id']}/content"
     early = acme.get(path).body
-    finish(world)
+    world.finish()
     assert acme.get(path).body.startswith(early)
+
+
+def test_a_batch_may_end_while_it_is_read(world, acme, running):
+    class EndingBlobs(DirectoryBlobs):
+        """Blobs of a batch that ends as soon as someone reads what it is made of."""
+
+        def __init__(self) -> None:
+            self.__dict__ |= vars(world.blobs)
+
+        def read(self, key: str) -> Any:
+            if key.startswith("batches/") and world.outstanding:
+                world.finish()
+            return super().read(key)
+
+    env = replace(world.env, blobs=EndingBlobs())
+    bootstrap.install(env)
+    content = acme.get(f"/v1/files/{running['output_file_id']}/content")
+    assert len(content.lines) == 6
+    assert content.headers["x-incomplete"] == "false"
 
 
 def test_the_files_of_a_running_batch_are_there(acme, running):
@@ -217,9 +233,9 @@ def test_the_files_of_a_running_batch_can_not_be_deleted(acme, running):
 
 def test_a_batch_without_successes_has_no_output_file(world, acme):
     batch = acme.batch(requests(2))
-    world.work()
-    world.answer(status=400, body={"error": {"message": "no"}})
-    world.work()
+    world.pump()
+    world.reply(status=400, body={"error": {"message": "no"}})
+    world.pump()
     done = acme.get(f"/v1/batches/{batch['id']}").json
     assert (done["status"], done["output_file_id"]) == ("completed", None)
     assert len(acme.get(f"/v1/files/{done['error_file_id']}/content").lines) == 2
@@ -229,15 +245,12 @@ def test_a_batch_without_successes_has_no_output_file(world, acme):
 
 def test_a_large_answer_ends_with_a_whole_line(world, acme):
     batch = acme.batch(requests(6, content="x"))
-    world.work()
-    while world.backend.held:
-        world.answer(body={"choices": [{"message": {"content": "y" * 1_500_000}}]})
-        world.work()
+    world.finish(body={"choices": [{"message": {"content": "y" * 1_500_000}}]})
     done = acme.get(f"/v1/batches/{batch['id']}").json
     path = f"/v1/files/{done['output_file_id']}/content"
     whole = acme.get(path)
     assert whole.status == 302
-    assert whole.headers["location"].startswith("http://127.0.0.1:8088/blobs/files/acme/")
+    assert whole.headers["location"].startswith("http://here/blobs/files/acme/")
     read, offset = [], 0
     for _ in range(10):
         part = acme.get(path, offset=offset)

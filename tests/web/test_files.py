@@ -221,7 +221,7 @@ def test_a_large_file_is_read_by_a_link_that_needs_no_key(world, acme):
     file_id = acme.upload(data, spool="tmp/body").json["id"]
     answer = acme.get(f"/v1/files/{file_id}/content")
     assert answer.status == 302
-    link = answer.headers["location"].removeprefix("http://127.0.0.1:8088")
+    link = answer.headers["location"].removeprefix("http://here")
     assert world.env.blobs.verify(link) == f"files/acme/{file_id}"
     assert acme.get(f"/v1/files/{file_id}/content", offset=0).status == 302
 

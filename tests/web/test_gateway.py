@@ -15,7 +15,7 @@ from backburner.ports import Item, Key
 from backburner.services import keys
 from backburner_local.adapters.store import SqliteStore
 from functions.api import app
-from tests.web.conftest import Client, World, answer_of, make_event, requests
+from tests.web.conftest import Client, WebWorld, answer_of, make_event, requests
 
 EVENTS = sorted((Path(__file__).parents[2] / "events").glob("api_*.json"))
 
@@ -30,7 +30,7 @@ class BrokenStore(SqliteStore):
         raise self.error
 
 
-def break_store(world: World, error: Exception) -> None:
+def break_store(world: WebWorld, error: Exception) -> None:
     bootstrap.install(replace(world.env, store=BrokenStore(error)))
 
 

@@ -1,6 +1,5 @@
 """Background responses over HTTP."""
 
-import json
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ def test_a_response_is_queued_runs_and_completes(world, acme):
     assert (response["status"], response["output"], response["usage"]) == ("queued", [], None)
     path = f"/v1/responses/{response['id']}"
     assert acme.get(path).json["status"] == "in_progress"
-    world.answer(body=completion("hello"))
+    world.reply(body=completion("hello"))
     done = acme.get(path).json
     assert done["status"] == "completed"
     assert done["metadata"] == {"a": "b"}
@@ -32,8 +31,8 @@ def test_a_response_is_queued_runs_and_completes(world, acme):
 
 def test_the_model_gets_a_chat_completion(world, acme):
     ask(acme, instructions="be brief", max_output_tokens=5)
-    ((_, payload),) = world.backend.held
-    (line,) = map(json.loads, payload.splitlines())
+    (attempt,) = world.outstanding
+    (line,) = attempt.requests
     assert line["url"] == "/v1/chat/completions"
     assert line["body"]["max_completion_tokens"] == 5
     assert [one["role"] for one in line["body"]["messages"]] == ["system", "user"]
@@ -43,14 +42,14 @@ def test_without_a_slot_it_waits(world, acme):
     ids = [ask(acme).json["id"] for _ in range(5)]
     states = [acme.get(f"/v1/responses/{one}").json["status"] for one in ids]
     assert states == ["in_progress"] * 4 + ["queued"]
-    world.answer()
-    world.work()
+    world.reply()
+    world.pump()
     assert acme.get(f"/v1/responses/{ids[4]}").json["status"] == "in_progress"
 
 
 def test_a_refused_request_fails_with_the_models_words(world, acme):
     path = f"/v1/responses/{ask(acme).json['id']}"
-    world.answer(status=400, body={"error": {"message": "Too hot.", "code": "hot"}})
+    world.reply(status=400, body={"error": {"message": "Too hot.", "code": "hot"}})
     failed = acme.get(path).json
     assert failed["status"] == "failed"
     assert failed["error"] == {"code": "hot", "message": "Too hot."}
@@ -61,15 +60,15 @@ def test_a_cancelled_response_is_cancelled_at_once(world, acme):
     for _ in range(2):
         answer = acme.post(f"{path}/cancel")
         assert (answer.status, answer.json["status"]) == (200, "cancelled")
-    world.answer()
-    world.work()
+    world.reply()
+    world.pump()
     assert acme.get(path).json["status"] == "cancelled"
     assert acme.post(f"{path}/cancel").json["status"] == "cancelled"
 
 
 def test_a_completed_response_can_not_be_cancelled(world, acme):
     path = f"/v1/responses/{ask(acme).json['id']}"
-    world.answer()
+    world.reply()
     answer = acme.post(f"{path}/cancel")
     assert (answer.status, answer.error["type"]) == (400, "invalid_request_error")
 
@@ -99,7 +98,7 @@ BAD = {
 def test_a_bad_field_is_named(world, acme, members, status, param):
     answer = ask(acme, **members)
     assert (answer.status, answer.error["param"]) == (status, param)
-    assert world.backend.held == []
+    assert world.outstanding == []
 
 
 def test_a_stream_can_not_be_read(acme):

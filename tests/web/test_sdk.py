@@ -52,10 +52,7 @@ def test_the_sdk_runs_a_batch_to_its_end(world, sdk):
         extra_body={"priority": 3},
     )
     assert batch.request_counts.failed == 0
-    world.work()
-    while world.backend.held:
-        world.answer()
-        world.work()
+    world.finish()
     batch = sdk.batches.retrieve(batch.id)
     assert (batch.status, batch.request_counts.completed) == ("completed", 3)
     assert batch.usage.total_tokens == 15
@@ -72,7 +69,7 @@ def test_the_sdk_pages_to_the_end(sdk):
 def test_the_sdk_reads_a_background_response(world, sdk):
     response = sdk.responses.create(model="tiny", input="hi", background=True)
     assert (response.status, response.output_text) == ("queued", "")
-    world.answer()
+    world.reply()
     response = sdk.responses.retrieve(response.id)
     assert (response.status, response.output_text) == ("completed", "re response")
     assert response.usage.total_tokens == 5
@@ -89,4 +86,4 @@ def test_the_sdk_sees_its_own_kinds_of_errors(sdk):
         sdk.responses.create(model="tiny", input="hi")
     with pytest.raises(openai.AuthenticationError):
         sdk.with_options(api_key="wrong").models.list()
-    assert [model.id for model in sdk.models.list()][0] == "tiny"
+    assert next(iter(sdk.models.list())).id == "tiny"

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.web.conftest import CHAT, requests
+from tests.web.conftest import requests
+from tests.world import CHAT
 
 ROUTES = [
     ("GET", "/v1/files/{file}"),
@@ -29,13 +30,13 @@ ROUTES = [
 def ids(world, acme):
     """One of everything that the tenant acme can have."""
     done = acme.batch(requests(1))
-    world.work()
-    world.answer()
-    world.work()
+    world.pump()
+    world.reply()
+    world.pump()
     done = acme.get(f"/v1/batches/{done['id']}").json
     running = acme.batch(requests(4))
-    world.work()
-    world.answer(count=1)
+    world.pump()
+    world.reply(count=1)
     running = acme.get(f"/v1/batches/{running['id']}").json
     asked = {"model": "tiny", "input": "hi", "background": True}
     return {

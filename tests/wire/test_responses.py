@@ -90,6 +90,10 @@ ITEMS = {
             }
         ],
     ),
+    "an image alone": (
+        [{"role": "user", "content": [{"type": "input_image", "image_url": "u"}]}],
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}],
+    ),
     "calls and what they gave": (
         [
             {"role": "user", "content": "a"},

@@ -251,7 +251,11 @@ class DirectoryBlobs:
                 missing.append(folder)
                 folder = folder.parent
             for one in reversed(missing):
-                one.mkdir(exist_ok=True)
+                try:
+                    one.mkdir()
+                except FileExistsError:  # another process made it, and may have removed it again
+                    if one.is_file():
+                        raise
                 if self._durable:
                     _sync(one.parent)
 

@@ -114,8 +114,6 @@ def _in_our_words(error: InvalidRequest) -> InvalidRequest:
     if error.param == "max_completion_tokens":
         message = error.message.replace("max_completion_tokens", "max_output_tokens")
         return InvalidRequest(message, param="max_output_tokens")
-    if error.param is not None and error.param.startswith("messages"):
-        return InvalidRequest(f"'input' is not valid: {error.message}", param="input")
     return error
 
 

@@ -106,9 +106,11 @@ class AutoScaling:
                     "ValidationException", "MinCapacity and MaxCapacity must both be specified."
                 )
         message = dict(known.message) if known else self._new_target(request)
-        for name in ("MinCapacity", "MaxCapacity", "RoleARN", "SuspendedState"):
+        for name in ("MinCapacity", "MaxCapacity", "RoleARN"):
             if request.get(name) is not None:
                 message[name] = request[name]
+        suspended = request.get("SuspendedState") or {}
+        message["SuspendedState"] = {**message["SuspendedState"], **suspended}
         if not 0 <= message["MinCapacity"] <= message["MaxCapacity"]:
             raise ApiError(
                 "ValidationException",

@@ -27,6 +27,9 @@ from backburner_local.emulators.sagemaker.worker import Outcome, failure
 
 logger = logging.getLogger(__name__)
 
+#: Looking through everything that waits is not done more often than this.
+_EXPIRY_PAUSE_SECONDS = 0.25
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -220,7 +223,7 @@ class HostedEndpoint:
             if self._expiry[0] <= at:
                 return
             self._expiry[1].cancel()
-        pause = max(0.05, at - time.time())
+        pause = max(_EXPIRY_PAUSE_SECONDS, at - time.time())
         timer = asyncio.get_running_loop().call_later(pause, self._expire_waiting)
         self._expiry = (at, timer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import aiohttp
 from backburner_local.emulators.sagemaker.endpoint import Endpoint
 from backburner_local.emulators.sagemaker.instance import Instance, InstanceState
 from backburner_local.emulators.sagemaker.knobs import Knobs
+
+logger = logging.getLogger(__name__)
 
 _GOING = (InstanceState.STOPPING, InstanceState.GONE)
 
@@ -106,7 +109,12 @@ class InstancePool:
         self.instances.append(instance)
         task = asyncio.create_task(instance.run())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("instance.broke", exc_info=task.exception())
 
     def _changed(self, instance: Instance) -> None:
         if instance.state is InstanceState.IN_SERVICE:

@@ -22,6 +22,7 @@ from backburner_local.emulators.objects import Objects
 from backburner_local.emulators.sagemaker.endpoint import Endpoint
 from backburner_local.emulators.sagemaker.knobs import Knobs
 from backburner_local.emulators.sagemaker.publisher import Publish
+from backburner_local.emulators.sagemaker.template_values import with_numbers
 from backburner_local.emulators.sagemaker.world import Settings, World
 from backburner_local.emulators.wire import Message
 
@@ -84,6 +85,7 @@ class SageMakerEmulator:
             self._started.result()
         except BaseException:
             self._thread.join()
+            self._thread = None
             raise
         return self
 
@@ -116,10 +118,13 @@ class SageMakerEmulator:
     def call(self, service: str, operation: str, request: Message) -> Message | None:
         """Any emulated operation without HTTP: ``call("cloudwatch", "PutMetricAlarm", {...})``.
 
+        A template's properties may be passed as they are: numbers may be text there.
+
         Raises:
             ApiError: as the service would answer.
         """
-        return self._on_loop(lambda world: world.call(service, operation, request))
+        numbered = with_numbers(request)
+        return self._on_loop(lambda world: world.call(service, operation, numbered))
 
     def put_metric(
         self,
