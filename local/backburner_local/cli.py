@@ -419,7 +419,7 @@ def _told_to_stop() -> threading.Event:
 
 def _log_to(data_dir: Path) -> None:
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         _fail(f"The data folder can't be made: {_reason(error)}", NOT_COMPLETED)
     logging.basicConfig(

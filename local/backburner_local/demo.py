@@ -7,6 +7,7 @@ back to zero.
 import argparse
 import collections
 import json
+import os
 import re
 import signal
 import subprocess
@@ -63,7 +64,11 @@ def main() -> None:
         "Starting the stack: gateway, functions, and an endpoint with [bold]0 instances[/bold]."
         " A minute lasts 2 seconds here."
     )
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as stack:  # noqa: S603
+    # An engine that answers at once would leave nothing to watch.
+    environment = {**os.environ, "BACKBURNER_NULL_DELAY_SECONDS": "0.5"}
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, text=True, env=environment
+    ) as stack:
         try:
             is_good = _run(console, stack, data_dir)
         finally:
@@ -136,7 +141,7 @@ def _follow(console: Console, client: Client, batch_id: str, seen: Seen, started
             return
         if batch["status"] == "in_progress" and counts["completed"] and not seen.partial_lines:
             seen.partial_lines = _show_partial(console, client, batch)
-        time.sleep(0.4)
+        time.sleep(0.2)
 
 
 def _bar(done: int, total: int) -> str:

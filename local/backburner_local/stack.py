@@ -76,7 +76,7 @@ class Stack:
 
     def _start(self) -> None:
         options = self.options
-        options.data_dir.mkdir(parents=True, exist_ok=True)
+        options.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._ending.enter_context(_locked(options.data_dir / "lock"))
         listener = listen(options.host, options.port)
         self._ending.callback(listener.close)

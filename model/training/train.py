@@ -24,6 +24,7 @@ SAMPLES_A_ROUND = 768
 BATCH_TOKENS = 4096
 #: Lengths are padded to multiples of this, because each new shape is compiled anew.
 PADDING = 16
+PLACES_PADDING = 512
 IGNORED = -100
 
 ROPE_THETA = 10_000.0
@@ -34,8 +35,8 @@ RAMP_ROUNDS = 90
 #: Pure copying practice at the very start, then one step in eight until the ramp ends.
 COPY_STEPS = 120
 COPY_EVERY = 8
-#: Weight of a prompt's token; an answer's token weighs ANSWER_WEIGHT / length ** 0.7, so that
-#: long answers of mostly fixed text do not drown short ones.
+#: Weight of a prompt's token during the ramp; after it only answers count. An answer's token weighs
+#: ANSWER_WEIGHT / length ** 0.7, so that long answers of mostly fixed text do not drown short ones.
 PROMPT_WEIGHT = 0.3
 ANSWER_WEIGHT = 12.0
 
@@ -163,7 +164,8 @@ def batched(samples: list[Tokens]) -> list[list[Tokens]]:
     return [*batches, current]
 
 
-def tensors(samples: list[Tokens]) -> Batch:
+def tensors(samples: list[Tokens], *, prompts: bool) -> Batch:
+    """Lay samples out; `prompts` makes the prompts' tokens targets too."""
     length = _padded(max(len(each) for each in samples))
     shape = (max(len(samples), BATCH_TOKENS // length), length)
     inputs = torch.full(shape, PAD)
@@ -172,8 +174,9 @@ def tensors(samples: list[Tokens]) -> Batch:
     for row, each in enumerate(samples):
         whole = torch.tensor(each.asked + each.answered)
         inputs[row, : len(whole)] = whole
-        targets[row, : len(whole) - 1] = whole[1:]
         answer = slice(len(each.asked) - 1, len(whole) - 1)
+        aimed_at = slice(0, answer.stop) if prompts else answer
+        targets[row, aimed_at] = whole[aimed_at.start + 1 :]
         weights[row, answer] = ANSWER_WEIGHT / len(each.answered) ** 0.7
     return Batch(inputs, targets, weights)
 
@@ -190,14 +193,20 @@ def copying(vocabulary: int, random: torch.Generator) -> Batch:
 
 
 def loss_of(model: MistralForCausalLM, batch: Batch) -> torch.Tensor:
+    """Weighted cross-entropy over the targets."""
+    targets, weights = batch.targets.flatten(), batch.weights.flatten()
+    places = (targets != IGNORED).nonzero().squeeze(1)
+    # Filled up to a multiple of a few hundred with a place that is ignored: again, few shapes.
+    ignored = (targets == IGNORED).nonzero()[0]
+    places = torch.cat([places, ignored.expand(-len(places) % PLACES_PADDING)])
     with torch.autocast("cpu", torch.bfloat16):
         hidden = model.model(input_ids=batch.inputs, use_cache=False).last_hidden_state
-        logits = model.lm_head(hidden).float().flatten(0, 1)
+        logits = model.lm_head(hidden.flatten(0, 1)[places])
     losses = functional.cross_entropy(
-        logits, batch.targets.flatten(), ignore_index=IGNORED, reduction="none"
+        logits.float(), targets[places], ignore_index=IGNORED, reduction="none"
     )
-    weights = batch.weights.flatten() * (batch.targets.flatten() != IGNORED)
-    return (losses * weights).sum() / weights.sum()
+    counted = weights[places] * (targets[places] != IGNORED)
+    return (losses * counted).sum() / counted.sum()
 
 
 @torch.no_grad()
@@ -205,10 +214,9 @@ def exact(model: MistralForCausalLM, samples: list[Tokens]) -> float:
     """Share of whole answers right: a greedy answer is right if each token of it is."""
     right = 0
     for batch in batched(samples):
-        made = tensors(batch)
+        made = tensors(batch, prompts=False)
         best = model(input_ids=made.inputs, use_cache=False).logits.argmax(-1)
-        answer = (made.weights != PROMPT_WEIGHT) & (made.targets != IGNORED)
-        wrong = ((best != made.targets) & answer).any(1)[: len(batch)]
+        wrong = ((best != made.targets) & (made.targets != IGNORED)).any(1)[: len(batch)]
         right += int((~wrong).sum())
     return right / len(samples)
 
@@ -280,7 +288,7 @@ class Run:
         for i, batch in enumerate(batches):
             if level < 1.0 and i % COPY_EVERY == 0:
                 yield copying(len(self._tokenizer), random)
-            yield tensors(batch)
+            yield tensors(batch, prompts=level < 1.0)
 
     def _scores(self, count: int) -> dict[str, dict[str, float]]:
         splits: tuple[Split, ...] = ("fills", "phrasings")

@@ -47,7 +47,7 @@ def client(service: Any, url: str, **options: Any) -> Any:
 
 
 def wait_until(
-    condition: Callable[[], Any], seconds: float = 10, what: str = "the condition"
+    condition: Callable[[], Any], seconds: float = 30, what: str = "the condition"
 ) -> Any:
     deadline = time.monotonic() + seconds
     while not (result := condition()):
@@ -85,7 +85,7 @@ class Listener:
     def tests(self) -> list[str]:
         return [topic for topic, message in list(self.heard) if "TestNotification" in message]
 
-    def wait(self, count: int = 1, seconds: float = 10) -> list[tuple[str, Any]]:
+    def wait(self, count: int = 1, seconds: float = 30) -> list[tuple[str, Any]]:
         """Results by inference id, when there are this many."""
         with self._changed:
             enough = self._changed.wait_for(lambda: len(self.results()) >= count, seconds)

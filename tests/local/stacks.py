@@ -165,9 +165,7 @@ class Up:
 
     def end(self) -> None:
         """Leave nothing behind, whatever the test did."""
-        self._disconnect()
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
+        self._end(signal.SIGKILL)
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
 

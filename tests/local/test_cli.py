@@ -100,15 +100,16 @@ class TestSubmit:
         assert json.loads(result.stdout)["metadata"]["filename"] == path.name
 
 
-class TestOneBatch:
-    @pytest.fixture(scope="class")
-    def batch_id(self, backburner, tmp_path_factory) -> str:
-        """A batch of three lines, of which the second failed."""
-        path = tmp_path_factory.mktemp("batch") / "three.jsonl"
-        path.write_bytes(request(1) + b"{oops\n" + request(3))
-        result = backburner("submit", path, "--watch", "--json", "--skip-invalid")
-        return str(json.loads(result.stdout)["id"])
+@pytest.fixture(scope="module")
+def batch_id(backburner, tmp_path_factory) -> str:
+    """A batch of three lines, of which the second failed."""
+    path = tmp_path_factory.mktemp("batch") / "three.jsonl"
+    path.write_bytes(request(1) + b"{oops\n" + request(3))
+    result = backburner("submit", path, "--watch", "--json", "--skip-invalid")
+    return str(json.loads(result.stdout)["id"])
 
+
+class TestOneBatch:
     def test_its_status_tells_by_its_exit_code_how_it_ended(self, backburner, batch_id):
         result = backburner("status", batch_id)
         assert result.exit_code == 3
@@ -213,17 +214,18 @@ class TestWhatGoesWrong:
         assert "completion_window" in result.stderr
 
 
-class TestUp:
-    @pytest.fixture(scope="class")
-    def up(self, tmp_path_factory) -> Iterator[Up]:
-        with Up(tmp_path_factory.mktemp("up") / "data") as running:
-            yield running
+@pytest.fixture(scope="module")
+def up(tmp_path_factory) -> Iterator[Up]:
+    with Up(tmp_path_factory.mktemp("up") / "data") as running:
+        yield running
 
+
+class TestUp:
     def test_only_its_owner_may_read_the_secrets(self, up):
         for name in ("dev.key", "sign.key"):
             assert stat.S_IMODE((up.data_dir / name).stat().st_mode) == 0o600
 
-    def test_a_second_stack_on_the_same_data_is_refused(self, up, tmp_path):
+    def test_a_second_stack_on_the_same_data_is_refused(self, up):
         second = run_up("--data-dir", up.data_dir)
         assert second.returncode == 1
         assert second.stderr == (f"The stack can't start: Another stack works on {up.data_dir}.\n")
@@ -233,49 +235,41 @@ class TestUp:
         port = up.url.rpartition(":")[2]
         second = run_up("--data-dir", tmp_path / "data", "--port", port)
         assert second.returncode == 1
-        assert f"127.0.0.1:{port}: Address already in use" in second.stderr
-        assert "Traceback" not in second.stderr
+        assert second.stderr == (
+            f"The stack can't start: can't listen at 127.0.0.1:{port}: Address already in use\n"
+        )
 
-    def test_a_folder_that_can_not_be_written_is_named(self, tmp_path):
+    def test_a_folder_that_can_not_be_made_is_named(self, tmp_path):
         (tmp_path / "file").write_text("in the way")
-        second = run_up("--data-dir", tmp_path / "file" / "data")
-        assert second.returncode in (1, 2)
-        assert str(tmp_path / "file") in second.stderr
-        assert "Traceback" not in second.stderr
+        folder = tmp_path / "file" / "data"
+        result = CliRunner().invoke(cli.main, ["up", "--data-dir", str(folder)])
+        assert result.exit_code == 1
+        assert result.stderr == f"The data folder can't be made: Not a directory: {folder}\n"
 
     def test_the_other_servers_engine_needs_to_know_where_it_is(self, tmp_path):
-        result = run_up("--data-dir", tmp_path / "data", "--engine", "openai")
-        assert result.returncode == 2
+        arguments = ["up", "--data-dir", str(tmp_path / "data"), "--engine", "openai"]
+        result = CliRunner().invoke(cli.main, arguments)
+        assert result.exit_code == 2
         assert "--base-url" in result.stderr
 
-    def test_without_json_one_line_tells_the_url_the_key_and_the_drop_folder(self, tmp_path):
-        with Up(tmp_path / "data") as up:
-            assert up.stop() == 0
-            process = up.launch(as_json=False)
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert up.stop() == 0
-        assert line.startswith("Backburner is ready at http://127.0.0.1:")
-        assert f"(key in {tmp_path / 'data' / 'dev.key'}" in line
-        assert f"drop folder {tmp_path / 'data' / 'drop'})" in line
-
-    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-    def test_told_to_stop_it_finishes_what_runs_and_leaves_nothing_behind(self, tmp_path, how):
+    def test_told_to_stop_it_finishes_what_runs_and_leaves_nothing_behind(self, tmp_path):
         path = tmp_path / "in.jsonl"
         path.write_bytes(requests(40))  # one shard
         with Up(tmp_path / "data", delay_seconds=1.0) as up:
             batch = submit(up, path)
-            wait_until(up.servers, "an instance")
-            wait_until(lambda: up.pool().running_lines, "work in flight")
+            wait_until(lambda: up.servers() and up.pool().running_lines, "work in flight")
             time.sleep(0.3)
 
-            assert up.stop(how) == 0
+            assert up.stop(signal.SIGTERM) == 0
 
             assert up.processes() == []
+            (tmp_path / "data").rename(tmp_path / "moved")
+            up.data_dir = tmp_path / "moved"
             up.start()
             ended = wait_until(lambda: completed(up, batch["id"]), "the end of the batch")
             output = lines(up.client.content(ended["output_file_id"]))
             assert [text_of(line) for line in output] == [f"say {n}" for n in range(1, 41)]
+            assert (up.data_dir / "drop").is_dir()
 
     def test_a_second_ctrl_c_ends_it_at_once(self, tmp_path):
         path = tmp_path / "in.jsonl"
@@ -293,28 +287,27 @@ class TestUp:
             assert process.wait(timeout=10) == 1
             wait_until(lambda: not up.processes(), "the end of the instances", 10)
 
-    def test_a_data_folder_may_be_moved(self, tmp_path):
-        with Up(tmp_path / "old") as up:
-            up.stop()
-            (tmp_path / "old").rename(tmp_path / "new")
-            moved = Up(tmp_path / "new")
-            with moved:
-                assert (tmp_path / "new" / "drop").is_dir()
-                assert moved.stop() == 0
-
-
-def test_the_data_folder_is_where_one_is_and_its_default_needs_no_option(tmp_path):
-    """What the README tells: `backburner up` here, `backburner submit` beside it."""
-    (tmp_path / "in.jsonl").write_bytes(requests(3))
-    with Up(tmp_path / ".backburner", directory=tmp_path) as up:
-        result = subprocess.run(
-            [*COMMAND, "submit", "in.jsonl", "--watch", "--url", up.url],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-        assert result.returncode == 0, result.stderr
-        assert up.stop() == 0
+    def test_it_needs_no_option_and_is_stopped_by_ctrl_c(self, tmp_path):
+        """What the README tells: `backburner up` here, `backburner submit` beside it."""
+        (tmp_path / "in.jsonl").write_bytes(requests(3))
+        up = Up(tmp_path / ".backburner", directory=tmp_path)
+        try:
+            process = up.launch(as_json=False)
+            assert process.stdout is not None
+            ready = process.stdout.readline()
+            assert ready.startswith("Backburner is ready at http://127.0.0.1:")
+            assert "(key in .backburner/dev.key, drop folder .backburner/drop)" in ready
+            result = subprocess.run(
+                [*COMMAND, "submit", "in.jsonl", "--watch", "--url", ready.split()[4]],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+            )
+            assert result.returncode == 0, result.stderr
+            assert up.stop(signal.SIGINT) == 0
+            assert up.processes() == []
+        finally:
+            up.end()
 
 
 COMMAND = [sys.executable, "-m", "backburner_local.cli"]

@@ -239,7 +239,8 @@ class DirectoryBlobs:
             except (FileExistsError, NotADirectoryError) as exc:
                 raise _in_the_way(key) from exc
             if self._durable:
-                _sync(target.parent)
+                with suppress(FileNotFoundError):  # deleted already
+                    _sync(target.parent)
             return
         raise Busy(f"The folder of '{key}' is removed as fast as it is made.")
 

@@ -182,14 +182,13 @@ def next_step(  # noqa: PLR0911 - one return a rule
     """What the batch needs next; reap, and whoever changed the batch, see to it."""
     if batch.is_terminal:
         return Step.WAIT
-    if batch.status is BatchStatus.FINALIZING:
+    is_planned = batch.status is not BatchStatus.VALIDATING
+    if batch.status is BatchStatus.FINALIZING or (is_planned and batch.open_shards == 0):
         return Step.FINALIZE
     if batch.stopping is None and now >= batch.expires_at:
         return Step.STOP_EXPIRED
-    if batch.status is BatchStatus.VALIDATING:
+    if not is_planned:
         return Step.PLAN
-    if batch.open_shards == 0:
-        return Step.FINALIZE
     if batch.stopping is not None:
         return Step.DRAIN
     if batch.is_released or not batch.canary_has_ended:

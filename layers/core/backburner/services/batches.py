@@ -16,7 +16,7 @@ from backburner.domain.errors import Conflict, NotFound
 from backburner.domain.finding import Finding
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Environment, Is, Missing, QueueName
-from backburner.services import manifest, mirror, records, transitions
+from backburner.services import files, manifest, mirror, records, transitions
 
 
 def load(env: Environment, tenant: str, batch_id: str) -> Batch | None:
@@ -90,6 +90,21 @@ def reject(env: Environment, batch: Batch, found: list[Finding]) -> None:
     except Conflict:
         return
     tell(env, told)
+
+
+def clean_up(env: Environment, tenant: str, batch_id: str) -> None:
+    """Remove the objects that only the running batch needed, once it has ended.
+
+    Whoever handles a message of the batch comes here: the one that ended it may have died.
+    """
+    ended = load(env, tenant, batch_id)
+    if ended is None or not ended.is_terminal or ended.kind is BatchKind.RESPONSE:
+        return
+    unused = [stat.key for stat in env.blobs.list(ended.blob_prefix)]
+    for name, used in (("output", ended.output_file_id), ("errors", ended.error_file_id)):
+        if used is None:
+            unused.append(files.blob_key(tenant, files.result_id(batch_id, name)))
+    env.blobs.delete(*unused)
 
 
 def advance(env: Environment, tenant: str, batch_id: str) -> None:
@@ -166,8 +181,9 @@ def drain(env: Environment, batch: Batch) -> None:
             except Conflict:  # it moved; reap comes again
                 continue
             if shard.status is ShardStatus.IN_FLIGHT:
-                model = env.catalog.models[shard.model]
-                env.backends[model.backend].stop(shard)
+                model = env.catalog.get(shard.model)
+                if model is not None:
+                    env.backends[model.backend].stop(shard)
     after = load(env, batch.tenant, batch.id)
     if after is not None and after.open_shards == 0 and not after.is_terminal:
         env.queue.send(QueueName.FINALIZE, {"tenant": batch.tenant, "batch_id": batch.id})

@@ -1,5 +1,6 @@
 """Take in the result of a shard: what stands, what is tried again, what is left to do."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -18,25 +19,28 @@ _TRIES = 10
 def collect_result(env: Environment, ref: AttemptRef, *, result_key: str) -> None:
     """The backend says that it wrote the attempt's result to this object.
 
-    Does nothing if the shard has ended already. If the object is not there, the lines are tried
-    again: `missing_result`.
+    If the object is not there, the lines are tried again: `missing_result`. Where the shard has
+    ended already, nothing changes; either way nobody needs the object any more.
     """
     shard = _load_open(env, ref)
-    if shard is None:
-        return
-    try:
-        data = env.blobs.get(result_key)
-    except NotFound:
-        data = b""
-    requests = _requests(env, shard)
-    named = dict(env.shards.head(line) for line in requests)
-    outcomes = list(env.shards.outcomes(named, iter(data.split(b"\n"))))
-    if _save(env, shard, requests, outcomes):
-        env.blobs.delete(result_key)
+    if shard is not None:
+        try:
+            data = env.blobs.get(result_key)
+        except NotFound:
+            if ref.attempt < shard.attempt:
+                return  # a later attempt is on its way
+            data = b""
+        requests = _requests(env, shard)
+        named = dict(map(env.shards.head, requests))
+        outcomes = list(env.shards.outcomes(named, iter(data.split(b"\n"))))
+        _save(env, ref, shard, requests, outcomes)
+    env.blobs.delete(result_key)
 
 
 def collect_failure(env: Environment, ref: AttemptRef, *, code: str, reason: str) -> None:
     """The attempt failed as a whole: each of its lines did.
+
+    Does nothing if the shard has ended already, or if a later attempt is on its way.
 
     Args:
         env: the world.
@@ -45,14 +49,14 @@ def collect_failure(env: Environment, ref: AttemptRef, *, code: str, reason: str
         reason: in words that a client may see: nothing of ours, no account ids.
     """
     shard = _load_open(env, ref)
-    if shard is None:
+    if shard is None or ref.attempt < shard.attempt:
         return
     requests = _requests(env, shard)
     outcomes = [
         Outcome(line=line, custom_id=custom_id, code=code, message=reason)
         for line, custom_id in map(env.shards.head, requests)
     ]
-    _save(env, shard, requests, outcomes)
+    _save(env, ref, shard, requests, outcomes)
 
 
 def _load_open(env: Environment, ref: AttemptRef) -> Shard | None:
@@ -68,37 +72,49 @@ def _requests(env: Environment, shard: Shard) -> list[bytes]:
     return data.split(b"\n")[:-1]
 
 
-def _save(env: Environment, shard: Shard, requests: list[bytes], outcomes: list[Outcome]) -> bool:
-    """Commit the outcomes; False if another result of the shard was first."""
+def _save(
+    env: Environment,
+    ref: AttemptRef,
+    shard: Shard,
+    requests: list[bytes],
+    outcomes: list[Outcome],
+) -> None:
+    """Commit the outcomes, unless another result of the shard was first.
+
+    The attempt may be later than the shard knows: the backend seemed to throttle it, and started
+    it all the same.
+    """
     for _ in range(_TRIES):
-        parted = sort_outcomes(outcomes, attempt=shard.attempt, policy=env.limits.retry)
-        done = _store_outcomes(env, shard, parted)
-        retry = _retry_shard(env, shard, requests, parted)
+        attempt = max(ref.attempt, shard.attempt)
+        parted = sort_outcomes(outcomes, attempt=attempt, policy=env.limits.retry)
+        done = _store_outcomes(env, replace(shard, attempt=attempt), parted)
+        retry = _retry_shard(env, done, requests, parted)
         batch = batches.load(env, shard.tenant, shard.batch_id)
         if batch is None:
-            return False
+            return
         writes, told = _writes(env, batch, shard, done, parted, retry)
         try:
             env.store.transact(*writes)
         except Conflict:
-            seen = _load_open(env, shard.ref)
+            seen = _load_open(env, ref)
             if seen is None:
-                return False
+                batches.clean_up(env, shard.tenant, shard.batch_id)
+                return
             shard = seen
             continue
         batches.tell(env, told)
-        if retry is not None:
+        if retry is not None and batch.stopping is None:
             pause = max(0.0, retry.not_before - env.clock.now())
             capacity.kick(env, retry.pool, delay_seconds=pause)
-        elif batch.kind is BatchKind.FILE:
+        elif not told:
             batches.advance(env, batch.tenant, batch.id)
         capacity.kick_if_waiting(env, shard.pool)
-        return True
+        return
     raise Conflict(f"shard {shard.ref} keeps changing")
 
 
 def _store_outcomes(env: Environment, shard: Shard, parted: Sorted) -> Shard:
-    """The shard as done, with its final outcomes inline or in an object of this attempt."""
+    """The shard as done, with its final outcomes inline or in an object."""
     kept = b"".join(env.shards.keep(outcome) + b"\n" for outcome in parted.final)
     done = replace(
         shard,
@@ -110,9 +126,7 @@ def _store_outcomes(env: Environment, shard: Shard, parted: Sorted) -> Shard:
     )
     if len(kept) <= env.limits.inline_bytes:
         return replace(done, result_inline=kept)
-    key = f"batches/{shard.tenant}/{shard.batch_id}/results/{shard.id}-a{shard.attempt}.jsonl"
-    env.blobs.put(key, kept, content_type="application/jsonl")
-    return replace(done, result_key=key)
+    return replace(done, result_key=_put(env, shard, f"results/{shard.id}", kept))
 
 
 def _retry_shard(
@@ -133,20 +147,29 @@ def _retry_shard(
         first_line=min(again),
         last_line=max(again),
         line_count=len(lines),
-        not_before=now + env.limits.retry.pause_seconds(max(1, shard.attempt), env.ids.random()),
-        look_at=None,
-        lease_ends_at=None,
+        not_before=now + env.limits.retry.pause_seconds(shard.attempt, env.ids.random()),
         claimed_at=None,
-        output_location=None,
-        failure_location=None,
+        result_key=None,
+        result_inline=None,
         input_inline=data,
         input_key=None,
     )
     if len(data) <= env.limits.inline_bytes:
         return retry
-    key = f"batches/{shard.tenant}/{shard.batch_id}/inputs/{name}.jsonl"
-    env.blobs.put(key, data, content_type="application/jsonl")
+    key = _put(env, shard, f"inputs/{name}", data)
     return replace(retry, input_inline=None, input_key=key)
+
+
+def _put(env: Environment, shard: Shard, name: str, data: bytes) -> str:
+    """Write an object of the batch; returns its key.
+
+    The key names the content: of two who take in different results of one shard at once, one
+    wins, and its objects must be its own.
+    """
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    key = f"batches/{shard.tenant}/{shard.batch_id}/{name}-{digest}.jsonl"
+    env.blobs.put(key, data, content_type="application/jsonl")
+    return key
 
 
 def _writes(
@@ -163,7 +186,8 @@ def _writes(
     now = env.clock.now()
     ending: list[Write] = []
     told: list[Delivery] = []
-    if batch.kind is BatchKind.RESPONSE and retry is None:
+    is_running = batch.status is BatchStatus.IN_PROGRESS
+    if batch.kind is BatchKind.RESPONSE and retry is None and is_running:
         ended = transitions.ended_as(
             batch,
             BatchStatus.COMPLETED if completed else BatchStatus.FAILED,

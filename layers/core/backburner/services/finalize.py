@@ -4,7 +4,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
-from backburner.domain.errors import Conflict
+from backburner.domain.errors import Conflict, NotFound
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.ports import Environment, Is
 from backburner.services import batches, files, mirror, results, transitions
@@ -25,14 +25,23 @@ def finalize(env: Environment, tenant: str, batch_id: str) -> None:
     files again; one wins the way out.
     """
     batch = batches.load(env, tenant, batch_id)
-    if batch is None or batch.is_terminal:
-        return
+    if batch is not None and not batch.is_terminal:
+        try:
+            _finalize(env, batch)
+        except NotFound:
+            after = batches.find(env, tenant, batch_id, kind=batch.kind)
+            if not after.is_terminal:  # else another one was faster, and has cleaned up
+                raise
+    batches.clean_up(env, tenant, batch_id)
+
+
+def _finalize(env: Environment, batch: Batch) -> None:
     if batch.status is not BatchStatus.FINALIZING:
         try:
             env.store.transact(*transitions.begin_finalizing(batch, now=env.clock.now()))
         except Conflict:
             return
-        batch = batches.find(env, tenant, batch_id, kind=batch.kind)
+        batch = batches.find(env, batch.tenant, batch.id, kind=batch.kind)
     written = _write_files(env, batch)
     ended = _ended(env, batch, written)
     told = batches.deliveries(env, ended)
@@ -48,18 +57,6 @@ def finalize(env: Environment, tenant: str, batch_id: str) -> None:
             )
         )
         batches.tell(env, told)
-        clean_up(env, ended)
-
-
-def clean_up(env: Environment, ended: Batch) -> None:
-    """Remove the objects that only the running batch needed."""
-    if ended.kind is BatchKind.RESPONSE:
-        return
-    unused = [stat.key for stat in env.blobs.list(ended.blob_prefix)]
-    for name, used in (("output", ended.output_file_id), ("errors", ended.error_file_id)):
-        if used is None:
-            unused.append(files.blob_key(ended.tenant, files.result_id(ended.id, name)))
-    env.blobs.delete(*unused)
 
 
 def _write_files(env: Environment, batch: Batch) -> _Written:
@@ -89,12 +86,13 @@ def _write_files(env: Environment, batch: Batch) -> _Written:
 
 
 def _ended(env: Environment, batch: Batch, written: _Written) -> Batch:
+    is_response = batch.kind is BatchKind.RESPONSE
     return transitions.ended_as(
         batch,
         transitions.terminal_status(batch),
         now=env.clock.now(),
-        completed=written.output_lines,
-        failed=batch.failed if batch.kind is BatchKind.RESPONSE else written.error_lines,
+        completed=batch.completed if is_response else written.output_lines,
+        failed=batch.failed if is_response else written.error_lines,
         output_file_id=batch.output_file_id if written.output_lines else None,
         error_file_id=batch.error_file_id if written.error_lines else None,
     )

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.batch import Batch, Step, next_step
 from backburner.domain.catalog import Model
 from backburner.domain.context import Fit, estimate_fit, room_for_prompt
 from backburner.domain.errors import Conflict, InvalidLine
@@ -16,7 +16,7 @@ from backburner.ports import MAX_WRITES, Environment
 from backburner.services import batches, capacity, files, manifest, transitions
 
 #: Shards released in one transaction; beside them stand the check and one update a pool.
-RELEASE_SHARDS = MAX_WRITES // 2
+RELEASE_SHARDS = (MAX_WRITES - 1) // 2
 
 BOM = b"\xef\xbb\xbf"
 
@@ -49,10 +49,15 @@ def plan(env: Environment, tenant: str, batch_id: str) -> None:
     batch = batches.load(env, tenant, batch_id)
     if batch is None:
         return
-    if batch.status is BatchStatus.VALIDATING and batch.stopping is None:
+    threshold = env.limits.canary_threshold
+    step = next_step(batch, now=env.clock.now(), canary_threshold=threshold)
+    if step is Step.PLAN:
         _plan(env, batch)
-    elif batch.status is BatchStatus.IN_PROGRESS and not batch.is_released:
+    elif step is Step.RELEASE:
         release(env, batch)
+    else:
+        batches.advance(env, tenant, batch_id)
+    batches.clean_up(env, tenant, batch_id)
 
 
 def _plan(env: Environment, batch: Batch) -> None:
@@ -239,9 +244,7 @@ def _start(env: Environment, reading: _Reading) -> None:
 
 
 def release(env: Environment, batch: Batch) -> None:
-    """Queue every planned shard that is not queued yet, once the canary has ended."""
-    if not batch.canary_has_ended:
-        return
+    """Queue every planned shard that is not queued yet."""
     queued = {shard.id for shard in batches.shards(env, batch)}
     rest = [shard for shard in manifest.load(env, batch) if shard.id not in queued]
     with suppress(Conflict):  # stopping, or released by another
