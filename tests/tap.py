@@ -1,7 +1,7 @@
 """A tap on the ports: counts the calls that handlers make, and lets a test act at any of them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -74,6 +74,19 @@ def fault_at(number: int, when: str, fault: type[BaseException] = Crash) -> Hook
             raise fault(f"{when} call {number}: {name}")
 
     return hook
+
+
+@contextmanager
+def crash_after(tap: Tap, name: str) -> Iterator[None]:
+    """The process dies right after its first call of that name."""
+
+    def hook(call: int, at: str, called: str) -> None:
+        if called == name and at == "after":
+            raise Crash(name)
+
+    with tap.hooked(hook), suppress(Crash):
+        yield
+        raise AssertionError(f"{name} was never called")
 
 
 def meanwhile(number: int, tap: Tap, act: Callable[[], object]) -> Hook:

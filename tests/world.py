@@ -106,7 +106,7 @@ def a_catalog(*models: Model) -> Catalog:
 
 #: Spans short enough for leases to end within the shortest window.
 LIMITS = Limits(
-    canary_lines=2,
+    canary_lines=4,
     canary_from_lines=9,
     request_ttl_seconds=120,
     invocation_timeout_seconds=60,

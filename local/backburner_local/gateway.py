@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
+from aiohttp.helpers import content_disposition_header
 
 from backburner.ports import Blobs
 from backburner_local import events
@@ -110,8 +111,8 @@ class Gateway:
             return web.Response(status=403, text="The link is not valid, or not any more.\n")
         headers = {"Content-Type": "application/octet-stream"}
         if filename := request.query.get("filename"):
-            headers["Content-Disposition"] = (
-                f'attachment; filename="{filename.encode("ascii", "replace").decode()}"'
+            headers["Content-Disposition"] = content_disposition_header(
+                "attachment", filename=filename
             )
         return web.FileResponse(path, headers=headers)
 
@@ -142,6 +143,9 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def _body(self, request: web.Request) -> AsyncIterator[tuple[bytes | None, str | None]]:
         """The body, or the object that it was spooled to; None where it is too large."""
+        if (request.content_length or 0) > self._max_body_bytes:
+            yield None, None
+            return
         head = bytearray()
         async for chunk in request.content.iter_chunked(_CHUNK):
             head += chunk

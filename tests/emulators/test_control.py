@@ -57,7 +57,6 @@ def made(stage):
 
 
 def test_an_endpoint_created_by_boto3_works(made):
-    assert made.describe()["EndpointStatus"] == "Creating"
     waiter = made.control.get_waiter("endpoint_in_service")
     made.in_service(1)
     waiter.wait(EndpointName="my-ep", WaiterConfig=FAST)
@@ -116,7 +115,6 @@ def test_an_update_replaces_the_fleet_and_keeps_the_scaled_count(made):
     made.control.update_endpoint(
         EndpointName="my-ep", EndpointConfigName="config-2", RetainAllVariantProperties=True
     )
-    assert made.describe()["EndpointStatus"] == "Updating"
     made.in_service(2)
     assert made.describe()["EndpointConfigName"] == "config-2"
     _, after = made.result("peak=0")
@@ -222,6 +220,7 @@ def test_bad_calls_are_validation_exceptions(shared, operation, members, complai
 
 def test_an_endpoint_in_progress_cannot_be_updated(stage):
     stage.start(endpoint(), provisioning_delay_seconds=30)
+    assert stage.describe()["EndpointStatus"] == "Creating"
     with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
         stage.control.update_endpoint_weights_and_capacities(
             EndpointName="my-ep",

@@ -59,7 +59,7 @@ def test_concurrency_is_instances_times_invocations_per_instance(
 
 
 def test_instances_are_provisioning_then_in_service_then_gone(stage):
-    stage.start(endpoint(initial_instance_count=0), provisioning_delay_seconds=0.3)
+    stage.start(endpoint(initial_instance_count=0), provisioning_delay_seconds=0.8)
     stage.in_service(0)
     scale(stage, 1)
     assert stage.describe()["EndpointStatus"] == "Updating"

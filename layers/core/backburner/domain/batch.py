@@ -125,6 +125,9 @@ class Batch:
     output_tokens: int = 0
     #: Shards planned, by the manifest; retries are not among them.
     planned_shards: int = 0
+    #: Prefix of the objects that planning wrote: another run of it, perhaps with another catalog,
+    #: has its own.
+    plan_prefix: str | None = None
     #: Whether the planned shards after the canary are in the queue.
     is_released: bool = False
     #: Shards that have not ended yet, those not released among them.

@@ -87,7 +87,7 @@ class AttemptRef:
     def parse(cls, text: str) -> "AttemptRef | None":
         """The attempt that the text names, or None: it is not one of ours."""
         parts = text.split("/")
-        if len(parts) != 4 or not parts[3].isdigit():
+        if len(parts) != 4 or not (parts[3].isascii() and parts[3].isdigit()):
             return None
         return cls(tenant=parts[0], batch_id=parts[1], shard_id=parts[2], attempt=int(parts[3]))
 

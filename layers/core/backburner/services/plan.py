@@ -27,6 +27,8 @@ class _Reading:
 
     env: Environment
     batch: Batch
+    #: Of the objects that this run writes.
+    prefix: str
     drafts: dict[str, tuple[ShardDraft, list[bytes]]] = field(default_factory=dict)
     planned: list[Shard] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)
@@ -44,7 +46,7 @@ class _Reading:
 def plan(env: Environment, tenant: str, batch_id: str) -> None:
     """Plan a batch that is validating, or release the rest of one whose canary passed.
 
-    May run twice, also at once: ids, cuts and objects come out the same, and one wins.
+    May run twice, also at once: each run writes objects of its own, and one wins.
     """
     batch = batches.load(env, tenant, batch_id)
     if batch is None:
@@ -61,7 +63,7 @@ def plan(env: Environment, tenant: str, batch_id: str) -> None:
 
 
 def _plan(env: Environment, batch: Batch) -> None:
-    reading = _Reading(env, batch)
+    reading = _Reading(env, batch, f"{batch.blob_prefix}plans/{env.ids.new('plan')}/")
     stat = env.blobs.stat(batch.input_key or "")
     if stat is None:
         _fail(env, reading, Finding(code="invalid_request", message="The input file was deleted."))
@@ -85,13 +87,13 @@ def numbered_lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | 
     Splits on LF alone: the other separators that Unicode knows may stand inside strings.
     """
     number = 0
-    while data := stream.readline(limit + 3):
+    while data := stream.readline(limit + len(BOM) + len(b"\r\n") + 1):
         number += 1
+        if number == 1:
+            data = data.removeprefix(BOM)
         is_long = len(data.rstrip(b"\r\n")) > limit
         while not data.endswith(b"\n") and (more := stream.readline(1 << 20)):
             data = more
-        if number == 1:
-            data = data.removeprefix(BOM)
         if is_long:
             yield number, None
         elif data := data.strip(b"\r\n\t "):
@@ -213,7 +215,7 @@ def _cut(reading: _Reading, model_name: str) -> None:
         created_at=batch.created_at,
         deadline=batch.expires_at,
         priority=batch.priority,
-        input_key=f"{batch.blob_prefix}inputs/{name}.jsonl",
+        input_key=f"{reading.prefix}{name}.jsonl",
     )
     reading.env.blobs.put(shard.input_key or "", data)
     reading.planned.append(shard)
@@ -222,13 +224,15 @@ def _cut(reading: _Reading, model_name: str) -> None:
 def _start(env: Environment, reading: _Reading) -> None:
     batch = reading.batch
     if reading.skipped:
-        env.blobs.put(manifest.skipped_key(batch), b"".join(s + b"\n" for s in reading.skipped))
-    manifest.save(env, batch, reading.planned)
+        skipped = b"".join(line + b"\n" for line in reading.skipped)
+        env.blobs.put(manifest.skipped_key(reading.prefix), skipped)
+    manifest.save(env, reading.prefix, reading.planned)
     models = {shard.model for shard in reading.planned}
     planned = transitions.Planned(
         total=reading.total + reading.invalid,
         skipped=reading.invalid,
         shards=len(reading.planned),
+        prefix=reading.prefix,
         output_file_id=files.result_id(batch.id, "output"),
         error_file_id=files.result_id(batch.id, "errors"),
         model=models.pop() if len(models) == 1 else None,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from backburner.domain.batch import Batch
 from backburner.domain.delivery import Delivery
-from backburner.domain.errors import BackburnerError, BackendError, Conflict
+from backburner.domain.errors import BackendError, Conflict
 from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import AttemptState, Environment, Index, Is, Item, Update
@@ -38,7 +38,7 @@ def reap(env: Environment) -> int:
             looked += 1
             try:
                 look(env, item)
-            except (BackburnerError, OSError, ValueError, AssertionError) as error:
+            except Exception as error:  # noqa: BLE001 - the others come first
                 errors.append(error)
     for model in env.catalog.models.values():
         if env.store.query(model.pool, index=Index.QUEUE, limit=1):

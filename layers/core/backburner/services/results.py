@@ -63,7 +63,7 @@ def _never_run(env: Environment, batch: Batch, shard: Shard) -> Iterator[Outcome
 
 
 def _skipped(env: Environment, batch: Batch) -> Iterator[Outcome]:
-    with env.blobs.read(manifest.skipped_key(batch)) as stream:
+    with env.blobs.read(manifest.skipped_key(batch.plan_prefix or "")) as stream:
         for line in stream:
             yield env.shards.kept(line)
 

@@ -87,6 +87,8 @@ class Planned:
     #: Lines that were skipped as invalid; they have their outcome already.
     skipped: int
     shards: int
+    #: Of the objects that this run of planning wrote.
+    prefix: str
     output_file_id: str
     error_file_id: str
     model: str | None
@@ -104,6 +106,7 @@ def start(batch: Batch, planned: Planned, first: Sequence[Shard], *, now: Instan
         "failed": planned.skipped,
         "skipped": planned.skipped,
         "planned_shards": planned.shards,
+        "plan_prefix": planned.prefix,
         "open_shards": planned.shards,
         "is_released": len(first) == planned.shards,
         "output_file_id": planned.output_file_id,

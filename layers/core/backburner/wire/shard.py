@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -32,13 +33,17 @@ class _Result(msgspec.Struct):
     body: msgspec.Raw = msgspec.Raw(b"null")
 
 
+#: Tokens of one answer, within reason.
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+
+
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: _Tokens = 0
+    completion_tokens: _Tokens = 0
 
 
 class _Answer(msgspec.Struct):
-    usage: _Usage | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class _Kept(msgspec.Struct, omit_defaults=True):
@@ -57,6 +62,7 @@ _head = msgspec.json.Decoder(_Head).decode
 _result = msgspec.json.Decoder(_Result).decode
 _kept = msgspec.json.Decoder(_Kept).decode
 _answer = msgspec.json.Decoder(_Answer).decode
+_usage = msgspec.json.Decoder(_Usage).decode
 
 MISSING = ("missing_result", "The model's server returned no result for this request.")
 
@@ -123,15 +129,22 @@ def _outcome(data: bytes, requests: Mapping[int, str]) -> Outcome | None:
         if not body.startswith(b"{"):
             return None
         body.decode()  # what msgspec hands through raw may still be broken UTF-8
-        usage = _answer(body).usage if result.status_code < 300 else None
+        answer = _answer(body)
         return Outcome(
             line=result.line,
             custom_id=custom_id,
             status_code=result.status_code,
             body=body,
-            usage=Usage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
-            if usage
-            else Usage(),
+            usage=_used(answer.usage) if result.status_code < 300 else Usage(),
         )
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _used(data: msgspec.Raw) -> Usage:
+    """Tokens by the model's account; one that makes no sense does not cost the answer."""
+    try:
+        usage = _usage(data)
+    except msgspec.MsgspecError:
+        return Usage()
+    return Usage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)

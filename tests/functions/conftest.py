@@ -1,0 +1,13 @@
+"""A world for each test, judged by the oracle's standing rules when it ends."""
+
+import pytest
+
+from tests import oracle
+from tests.world import a_world
+
+
+@pytest.fixture
+def world():
+    with a_world() as world:
+        yield world
+        oracle.check_step(world)

@@ -1,0 +1,163 @@
+"""Slots: who gets the next one, and that none is ever lost."""
+
+from dataclasses import replace
+
+import pytest
+
+from backburner.domain.batch import BatchStatus
+from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
+from backburner.domain.shard import ShardStatus
+from backburner.ports import QueueName
+from backburner.services import dispatch
+from tests import oracle
+from tests.world import LIMITS, a_catalog, a_model, a_world, answer_with, chat
+
+
+def go(world):
+    world.pump(QueueName.PLAN, QueueName.DISPATCH)
+
+
+def test_as_many_shards_are_in_flight_as_there_are_slots(world):
+    for tenant in ("a", "b", "c"):
+        world.submit(4, tenant=tenant)
+    go(world)
+    assert (world.pool().in_flight, world.pool().waiting_lines) == (2, 4)
+    world.answer()
+    go(world)
+    assert len(world.backend.submissions) == 3
+    world.settle()
+    oracle.check_end(world)
+
+
+def test_the_earliest_deadline_runs_first_then_priority_then_age(world):
+    names = []
+    for name, window, priority in (
+        ("d-old", "24h", 0),
+        ("d-late", "24h", 0),
+        ("c", "24h", 5),
+        ("b", "1h", 0),
+        ("a", "1h", 9),
+    ):
+        world.submit([chat(name)], window=window, priority=priority)
+        names.append(name)
+        if name == "d-old":
+            world.advance(0.001)
+    world.clock.advance(0)
+    world.pump(QueueName.PLAN)
+    while not world.is_quiet and len(world.backend.submissions) < len(names):
+        world.pump(QueueName.DISPATCH)
+        world.answer()
+    order = [attempt.custom_ids[0] for attempt in world.backend.submissions]
+    assert order == ["a", "b", "d-old", "c", "d-late"]
+
+
+def test_a_tenant_holds_no_more_than_its_share_while_others_wait():
+    limits = replace(LIMITS, tenant_share=0.5)
+    with a_world(limits=limits, catalog=a_catalog(a_model(slots=4))) as world:
+        world.submit(40, tenant="greedy", window="15m")
+        world.submit([chat("modest")], tenant="modest")
+        go(world)
+        while world.outstanding and world.outstanding[0].shard.id == "00001":
+            world.answer()
+            go(world)
+        held = [one.shard.tenant for one in world.outstanding]
+        assert held.count("greedy") == 2
+        assert "modest" in [one.shard.tenant for one in world.backend.submissions]
+        oracle.check_step(world)
+
+
+def test_a_throttled_backend_gives_the_slot_back_and_the_attempt_does_not_count(world):
+    batch = world.submit(2)
+    world.backend.errors += [BackendThrottled(), BackendThrottled(), BackendThrottled()]
+    for _ in range(4):
+        go(world)
+        (shard,) = world.shards(batch)
+        if shard.status is ShardStatus.WAITING:
+            assert (shard.attempt, world.pool().in_flight) == (0, 0)
+            assert shard.not_before > world.clock.now()
+        world.advance(10)
+    go(world)
+    assert [one.shard.attempt for one in world.backend.submissions] == [1]
+    world.settle()
+    oracle.check_end(world)
+
+
+def test_a_throttled_backend_is_not_asked_for_more(world):
+    world.submit(8)
+    world.backend.errors.append(BackendThrottled())
+    go(world)
+    assert world.backend.submissions == []
+    assert world.pool().in_flight == 0
+    world.settle()
+    oracle.check_end(world)
+
+
+def test_a_shard_that_the_backend_refuses_fails_for_good(world):
+    batch = world.submit(2)
+    world.backend.errors.append(BackendRefused("Too large."))
+    go(world)
+    world.settle()
+    assert [line["error"]["code"] for line in world.errors(batch)] == ["backend_refused"] * 2
+    assert world.backend.submissions == []
+    oracle.check_end(world)
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_submit_whose_answer_is_lost_ends_well_either_way(world, is_taken):
+    batch = world.submit(2)
+    error = BackendError()
+    error.is_taken = is_taken
+    world.backend.errors.append(error)
+    go(world)
+    assert world.pool().in_flight == 1
+    world.settle()
+    assert world.batch(batch).completed == 2
+    assert len(world.backend.submissions) == 1
+    oracle.check_end(world)
+
+
+def test_a_shard_waits_out_its_pause(world):
+    world.submit(1)
+    go(world)
+    world.answer(reply=answer_with(429))
+    world.pump()
+    assert world.outstanding == []
+    assert dispatch.dispatch(world.env, "manual:mistral") == 0
+    world.advance(10)
+    world.pump()
+    assert len(world.outstanding) == 1
+
+
+def test_a_dispatch_message_of_a_pool_that_no_model_has_does_nothing(world):
+    assert dispatch.dispatch(world.env, "manual:nobody") == 0
+
+
+def test_nothing_of_an_expired_batch_is_started(world):
+    batch = world.submit(2, window="15m")
+    world.pump(QueueName.PLAN)
+    world.advance(15 * 60)
+    world.pump(QueueName.DISPATCH)
+    assert world.backend.submissions == []
+    world.tick()
+    assert world.batch(batch).status is BatchStatus.EXPIRED
+    oracle.check_end(world)
+
+
+def test_submission_wakes_the_endpoint_at_most_once_per_cool_down(world):
+    world.backend.instance_count = 0
+    for _ in range(3):
+        world.submit(2)
+        world.backend.instance_count = 0
+        go(world)
+    assert world.backend.wakes == [1]
+    world.advance(LIMITS.wake_cooldown_seconds + 1)
+    world.backend.instance_count = 0
+    dispatch.dispatch(world.env, "manual:mistral")
+    assert len(world.backend.wakes) == 2
+    assert world.backend.wakes[-1] >= 1
+
+
+def test_an_endpoint_that_is_awake_is_left_alone(world):
+    world.submit(2)
+    go(world)
+    assert world.backend.wakes == []
