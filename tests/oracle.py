@@ -6,6 +6,7 @@
 import json
 from collections import Counter
 from email import message_from_bytes
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,9 @@ def _slots_are_those_of_the_shards(world: World, shards: list[Shard]) -> None:
         assert pool.in_flight == len(running)
         assert pool.running_lines == sum(one.line_count for one in running)
         assert pool.waiting_lines == sum(one.line_count for one in waiting)
-        queued = [item["id"] for item in world.store.query(model.pool, index=Index.QUEUE, limit=999)]
+        queued = [
+            item["id"] for item in world.store.query(model.pool, index=Index.QUEUE, limit=999)
+        ]
         assert sorted(queued) == sorted(one.id for one in waiting)
         held = Counter(one.tenant for one in running)
         for tenant in world.tenants:
@@ -149,7 +152,7 @@ def _every_line_came_out_once(world: World, batch: Batch) -> None:
     _files_are_recorded(world, batch)
 
 
-def _input_lines(world: World, batch: Batch) -> dict[int, dict[str, dict[str, list[dict[str, str]]]]]:
+def _input_lines(world: World, batch: Batch) -> dict[int, Any]:
     """The batch's lines by number; None for those that are no requests."""
     found = {}
     for number, data in enumerate(world.input_of(batch).removeprefix(b"\xef\xbb\xbf").split(b"\n")):

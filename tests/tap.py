@@ -18,7 +18,7 @@ class Crash(BaseException):
     """The process died here. No `Exception`: nothing may survive it."""
 
 
-class PortFailed(Exception):
+class PortError(Exception):
     """A port broke, or its answer was lost."""
 
 

@@ -203,8 +203,8 @@ class ManualBackend:
     blobs: DirectoryBlobs
     store: SqliteStore
     submissions: list[Submission] = field(default_factory=list)
-    #: Raised by the next submits, first to last; one with `is_taken` set took the shard first.
-    errors: list[Exception] = field(default_factory=list)
+    #: Raised by the next submits, first to last, and whether the shard was taken all the same.
+    errors: list[tuple[Exception, bool]] = field(default_factory=list)
     stopped: list[Shard] = field(default_factory=list)
     instance_count: int = 1
     wakes: list[int] = field(default_factory=list)
@@ -213,14 +213,18 @@ class ManualBackend:
 
     def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
         data = self.blobs.get(payload) if isinstance(payload, str) else payload
-        error = self.errors.pop(0) if self.errors else None
-        if error is None or getattr(error, "is_taken", False):
+        error, is_taken = self.errors.pop(0) if self.errors else (None, True)
+        if is_taken:
             requests = [json.loads(line) for line in data.splitlines()]
             self._insist_on_new_lines(shard, requests)
             self.submissions.append(Submission(shard, requests))
         if error is not None:
             raise error
         return Submitted(failure_location=self.blobs.uri(self._last(shard).failure_key))
+
+    def fail_next(self, *errors: Exception, is_taken: bool = False) -> None:
+        """Have the next submits raise these."""
+        self.errors += [(error, is_taken) for error in errors]
 
     def look(self, shard: Shard) -> Look:
         attempt = Submission(shard, [])
@@ -660,6 +664,7 @@ class World:
 
     def mails(self) -> list[Path]:
         return sorted(self.outbox.glob("*.eml"))
+
 
 def load_event(name: str) -> dict[str, Any]:
     """One of the samples in `events/`."""

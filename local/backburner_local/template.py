@@ -139,9 +139,11 @@ class _Resolver:
             self._values[name] = f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}" if is_topic else name
         for name, resource in resources.items():
             if resource["Type"] == "AWS::S3::Bucket":
-                self._values[name] = self.value(resource["Properties"].get("BucketName", name))
+                self._values[name] = self.value(
+                    resource.get("Properties", {}).get("BucketName", name)
+                )
             if resource["Type"] == "AWS::SageMaker::Endpoint":
-                given = self.value(resource["Properties"].get("EndpointName", name))
+                given = self.value(resource.get("Properties", {}).get("EndpointName", name))
                 self._values[f"{name}.EndpointName"] = given
 
     def value(self, given: Any) -> Any:

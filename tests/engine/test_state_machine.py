@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled, BackburnerError
+from backburner.domain.errors import BackburnerError, BackendError, BackendRefused, BackendThrottled
 from backburner.ports import QueueName
 from backburner.services import batches, files
 from tests import oracle
-from tests.tap import Crash, PortFailed, fault_at
+from tests.tap import Crash, PortError, fault_at
 from tests.world import LIMITS, Reply, World, answer_with, by_name, chat, jsonl, succeed
 
 IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
@@ -58,9 +58,9 @@ REPLIES: dict[str, Reply] = {
     "odd ones are throttled": lambda request: (
         answer_with(429) if request["line"] % 2 else succeed
     )(request),
-    "even ones are refused": lambda request: (
-        succeed if request["line"] % 2 else answer_with(422)
-    )(request),
+    "even ones are refused": lambda request: (succeed if request["line"] % 2 else answer_with(422))(
+        request
+    ),
     "every third is missing": lambda request: succeed(request) if request["line"] % 3 else None,
 }
 
@@ -203,9 +203,8 @@ class Engine(RuleBasedStateMachine):
         is_taken=st.booleans(),
     )
     def the_next_submit_fails(self, kind, is_taken):
-        error = kind("not now")
-        error.is_taken = is_taken and kind is not BackendRefused  # type: ignore[attr-defined]
-        self.world.backend.errors.append(error)
+        is_taken = is_taken and kind is not BackendRefused
+        self.world.backend.fail_next(kind("not now"), is_taken=is_taken)
 
     def _attempt(self, which: int) -> Any:
         return self.world.outstanding[which % len(self.world.outstanding)]
@@ -217,7 +216,7 @@ class Engine(RuleBasedStateMachine):
         act=st.sampled_from(["pump", "reap", "submit", "respond", "answer", "drop", "cancel"]),
         number=st.integers(0, 40),
         when=st.sampled_from(["before", "after"]),
-        fault=st.sampled_from([Crash, PortFailed]),
+        fault=st.sampled_from([Crash, PortError]),
     )
     def break_at_some_call(self, act, number, when, fault):
         self.faults += 1
@@ -230,7 +229,7 @@ class Engine(RuleBasedStateMachine):
             "drop": lambda: self.drop_a_file(3, 0, 1),
             "cancel": lambda: self.cancel(number),
         }
-        with self.world.tap.hooked(fault_at(number, when, fault)), suppress(Crash, PortFailed):
+        with self.world.tap.hooked(fault_at(number, when, fault)), suppress(Crash, PortError):
             acts[act]()
 
     def _answer_first(self) -> None:

@@ -5,10 +5,11 @@ The second runs, start to end, between two port calls of the first. All such pla
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
-from backburner.domain.batch import Batch, BatchKind
+from backburner.domain.batch import Batch
 from backburner.domain.delivery import Channel
 from backburner.ports import QueueName
 from backburner.services import batches, deliver, dispatch, finalize, plan
@@ -194,9 +195,7 @@ RACES = {
     "a response's cancel and its result": Race(
         nothing, do_cancel, told_of_success, is_response=True
     ),
-    "a response's result, twice": Race(
-        nothing, told_of_success, told_of_success, is_response=True
-    ),
+    "a response's result, twice": Race(nothing, told_of_success, told_of_success, is_response=True),
     "a response's result and the deadline": Race(
         nothing, told_of_success, expire, is_response=True
     ),
@@ -213,7 +212,7 @@ def test_it_does_not_matter_when_the_other_comes(race):
         with a_world(limits=SMALL) as world:
             batch = begin(world, race)
             race.before(world, batch)
-            hook = meanwhile(number, world.tap, lambda: race.second(world, batch))
+            hook = meanwhile(number, world.tap, partial(race.second, world, batch))
             try:
                 with world.tap.hooked(hook):
                     race.first(world, batch)

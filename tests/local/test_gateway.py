@@ -19,6 +19,7 @@ from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.functions import LoadedFunction
 from backburner_local.gateway import SPOOL_BYTES, Gateway, listen
 from backburner_local.template import Function
+from tests.local.stacks import wait_until
 
 MOST_BYTES = 3 * SPOOL_BYTES
 
@@ -175,6 +176,7 @@ class TestBodies:
         assert error["message"] == f"The body is larger than {MOST_BYTES} bytes."
         assert error["type"] == "invalid_request_error"
         assert door.events == []
+        assert door.http.get("/").status_code == 200
         assert door.spooled() == []
 
     def test_the_largest_body_is_taken(self, door):
@@ -221,7 +223,7 @@ class TestLinks:
             ("signature=", "signature=0"),
             ("expires=", "expires=9"),
             ("filename=", "filename=x"),
-            ("/blobs/files/", "/blobs/../bucket/files/"),
+            ("/blobs/files/", "/blobs//files/"),
             ("&signature", "&more=1&signature"),
         ],
     )
@@ -229,7 +231,7 @@ class TestLinks:
         door.blobs.put("files/acme/file 2", b"secret")
         door.blobs.put("files/other/file 1", b"secret")
         assert old in link
-        assert door.http.get(link.replace(old, new)).status_code in (403, 404)
+        assert door.http.get(link.replace(old, new)).status_code == 403
 
     def test_without_a_signature_nothing_opens(self, door, link):
         assert door.http.get("/blobs/files/acme/file%201").status_code == 403
@@ -289,8 +291,8 @@ class TestWholeStack:
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
     def test_metrics_tell_of_the_backlog(self, stack):
-        text = httpx.get(f"{stack.url}/metrics").text
-        assert 'backburner_outstanding_requests{endpoint_name="backburner-mistral"} 0' in text
+        wanted = 'backburner_outstanding_requests{endpoint_name="backburner-mistral"} 0'
+        wait_until(lambda: wanted in httpx.get(f"{stack.url}/metrics").text, "the report")
 
     def test_an_unknown_path_is_404_in_the_shape_of_openai(self, stack):
         answer = httpx.get(f"{stack.url}/v1/nothing")

@@ -12,25 +12,24 @@ import pytest
 
 from tests.local.stacks import Up, lines, names, requests, text_of, wait_until
 
-SHORT, LONG = 5, 100
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kills", "count"), [(SHORT, 3000), pytest.param(LONG, 20_000, marks=pytest.mark.long)]
+    ("kills", "count", "instances"),
+    [(5, 2000, 1), pytest.param(100, 40_000, 2, marks=pytest.mark.long)],
 )
 def test_a_stack_killed_at_random_moments_finishes_its_batch_with_every_line_once(
-    tmp_path, kills, count
+    tmp_path, kills, count, instances
 ):
     seed = random.randrange(1_000_000)
     moments = random.Random(seed)
     print(f"seed {seed}")
-    up = Up(tmp_path / "data", delay_seconds=0.8)
+    up = Up(tmp_path / "data", "--max-instances", str(instances), delay_seconds=0.5)
     try:
         batch_id = _submit(up.start(), tmp_path, count)
         unfinished = 0
         for _ in range(kills):
-            time.sleep(moments.uniform(0.0, 2.0))
+            time.sleep(moments.uniform(0.0, 1.8))
             unfinished += up.client.batch(batch_id)["status"] != "completed"
             before = up.processes()
             up.kill()
@@ -55,7 +54,7 @@ def test_a_stack_killed_while_it_starts_starts_again(tmp_path):
     print(f"seed {seed}")
     up = Up(tmp_path / "data")
     try:
-        for _ in range(4):
+        for _ in range(3):
             up.launch()
             time.sleep(moments.uniform(0.3, 1.2))
             up.kill()

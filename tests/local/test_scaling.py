@@ -107,7 +107,8 @@ def test_a_single_request_asks_for_an_instance_which_takes_its_time_to_come(plac
     ).json()
 
     def status() -> str:
-        return str(here.client.http.get(f"/v1/responses/{made['id']}").json()["status"])
+        response = here.client.http.get(f"/v1/responses/{made['id']}").json()
+        return str(response["status"])
 
     wait_until(lambda: here.variant()["DesiredInstanceCount"] == 1, "the wish for an instance")
     assert here.running() == 0
@@ -116,10 +117,10 @@ def test_a_single_request_asks_for_an_instance_which_takes_its_time_to_come(plac
 
 
 def test_an_instance_that_works_is_not_stopped_for_being_idle(place):
-    here = place(minute_seconds=0.3, idle_minutes=1)
+    here = place(minute_seconds=0.2, idle_minutes=1)
 
     # Some ten times as long as an idle endpoint lasts.
-    batch_id = here.submit(request(1) + request(2, "null:delay=3"))
+    batch_id = here.submit(request(1) + request(2, "null:delay=2"))
 
     wait_until(lambda: here.status(batch_id) == "completed", "the end of the batch")
     assert here.output(batch_id) == ["r1", "r2"]
@@ -131,7 +132,8 @@ def test_the_backlog_is_reported_at_zero_too(place):
     here = place(minute_seconds=0.5)
 
     def reported() -> str:
-        return here.client.http.get("/metrics").text
+        text: str = here.client.http.get("/metrics").text
+        return text
 
     wait_until(lambda: "backburner_outstanding_requests" in reported(), "the report")
     values = dict(line.rsplit(" ", 1) for line in reported().splitlines() if line[0] != "#")

@@ -1,5 +1,7 @@
 """The canary: a bad batch stops before money is spent."""
 
+from typing import Any
+
 import pytest
 
 from backburner.domain.batch import BatchStatus
@@ -7,10 +9,10 @@ from backburner.ports import QueueName
 from backburner.services import batches, plan
 from tests import oracle
 from tests.tap import crash_after
-from tests.world import answer_with, by_name, chat
+from tests.world import World, answer_with, by_name, chat
 
 
-def with_canary(world, lines=12):
+def with_canary(world: World, lines: Any = 12) -> Any:
     batch = world.submit(lines)
     world.pump(QueueName.PLAN, QueueName.DISPATCH)
     return batch
@@ -18,7 +20,9 @@ def with_canary(world, lines=12):
 
 def test_only_the_canary_runs_at_first(world):
     with_canary(world)
-    assert [attempt.custom_ids for attempt in world.outstanding] == [["acme-1", "acme-2", "acme-3", "acme-4"]]
+    assert [attempt.custom_ids for attempt in world.outstanding] == [
+        ["acme-1", "acme-2", "acme-3", "acme-4"]
+    ]
 
 
 def test_the_rest_runs_once_the_canary_did_well(world):

@@ -1,6 +1,7 @@
 """Taking results in: whatever the backend says, every line has one outcome."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -9,16 +10,16 @@ from backburner.domain.errors import BackendThrottled
 from backburner.domain.shard import ShardStatus
 from backburner.ports import QueueName
 from tests import oracle
-from tests.world import a_world, answer_with, by_name, chat, jsonl, succeed
+from tests.world import World, a_world, answer_with, by_name, chat, jsonl, succeed
 
 
-def in_flight(world, lines=4, **options):
+def in_flight(world: World, lines: Any = 4, **options: Any) -> Any:
     batch = world.submit(lines, **options)
     world.pump(QueueName.PLAN, QueueName.DISPATCH)
     return batch
 
 
-def attempts_of_lines(world):
+def attempts_of_lines(world: World) -> Any:
     """How often each line was asked of the backend."""
     return Counter(name for one in world.backend.submissions for name in one.custom_ids)
 
@@ -119,7 +120,7 @@ def test_too_many_lines_and_lines_of_others_change_nothing(world):
     batch = in_flight(world, 2)
     attempt = world.outstanding[0]
     mine = [succeed(request) for request in attempt.requests]
-    strange = answer_with(500)(attempt.requests[0])
+    strange = answer_with(500)(attempt.requests[0]) or b""
     world.answer(data=jsonl([*mine, strange, succeed(attempt.requests[1] | {"line": 77})]))
     world.settle()
     assert world.batch(batch).completed == 2
@@ -164,7 +165,7 @@ def test_a_truncated_result_costs_only_the_lines_that_were_cut_off(world):
 def test_a_usage_that_makes_no_sense_does_not_cost_the_answer(world, usage):
     batch = in_flight(world, 1)
 
-    def reply(request):
+    def reply(request: Any) -> Any:
         result = succeed(request)
         result["body"]["usage"] = usage
         return result
@@ -264,9 +265,7 @@ def test_the_failure_of_an_attempt_that_was_given_up_does_not_end_the_next(world
 def test_a_retry_that_seemed_throttled_may_have_started_all_the_same(world):
     """The service's first answer was lost; the client's second call was throttled."""
     batch = in_flight(world, 2)
-    error = BackendThrottled()
-    error.is_taken = True
-    world.backend.errors.append(error)
+    world.backend.fail_next(BackendThrottled(), is_taken=True)
     world.answer(reply=by_name({"acme-1": 500}))
     world.advance(10)
     world.pump(QueueName.DISPATCH)
@@ -281,7 +280,7 @@ def test_a_retry_that_seemed_throttled_may_have_started_all_the_same(world):
 def test_outcomes_and_retries_too_large_for_an_item_are_kept_as_objects(world):
     batch = in_flight(world, [chat(f"r{n}", user="u" * 9000) for n in range(4)])
 
-    def large(request):
+    def large(request: Any) -> Any:
         answer = succeed(request)
         answer["body"]["padding"] = "p" * 9000
         return answer
@@ -309,9 +308,9 @@ def test_a_stranger_is_ignored(world):
 class _Named:
     """A shard whose attempt is called otherwise."""
 
-    def __init__(self, shard, name):
+    def __init__(self, shard: Any, name: Any) -> None:
         self._shard = shard
         self.ref = name
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: Any) -> Any:
         return getattr(self._shard, name)

@@ -1,6 +1,7 @@
 """Slots: who gets the next one, and that none is ever lost."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,10 @@ from backburner.domain.shard import ShardStatus
 from backburner.ports import QueueName
 from backburner.services import dispatch
 from tests import oracle
-from tests.world import LIMITS, a_catalog, a_model, a_world, answer_with, chat
+from tests.world import LIMITS, World, a_catalog, a_model, a_world, answer_with, chat
 
 
-def go(world):
+def go(world: World) -> Any:
     world.pump(QueueName.PLAN, QueueName.DISPATCH)
 
 
@@ -68,7 +69,7 @@ def test_a_tenant_holds_no_more_than_its_share_while_others_wait():
 
 def test_a_throttled_backend_gives_the_slot_back_and_the_attempt_does_not_count(world):
     batch = world.submit(2)
-    world.backend.errors += [BackendThrottled(), BackendThrottled(), BackendThrottled()]
+    world.backend.fail_next(*[BackendThrottled()] * 3)
     for _ in range(4):
         go(world)
         (shard,) = world.shards(batch)
@@ -84,7 +85,7 @@ def test_a_throttled_backend_gives_the_slot_back_and_the_attempt_does_not_count(
 
 def test_a_throttled_backend_is_not_asked_for_more(world):
     world.submit(8)
-    world.backend.errors.append(BackendThrottled())
+    world.backend.fail_next(BackendThrottled())
     go(world)
     assert world.backend.submissions == []
     assert world.pool().in_flight == 0
@@ -94,7 +95,7 @@ def test_a_throttled_backend_is_not_asked_for_more(world):
 
 def test_a_shard_that_the_backend_refuses_fails_for_good(world):
     batch = world.submit(2)
-    world.backend.errors.append(BackendRefused("Too large."))
+    world.backend.fail_next(BackendRefused("Too large."))
     go(world)
     world.settle()
     assert [line["error"]["code"] for line in world.errors(batch)] == ["backend_refused"] * 2
@@ -105,9 +106,7 @@ def test_a_shard_that_the_backend_refuses_fails_for_good(world):
 @pytest.mark.parametrize("is_taken", [True, False])
 def test_a_submit_whose_answer_is_lost_ends_well_either_way(world, is_taken):
     batch = world.submit(2)
-    error = BackendError()
-    error.is_taken = is_taken
-    world.backend.errors.append(error)
+    world.backend.fail_next(BackendError(), is_taken=is_taken)
     go(world)
     assert world.pool().in_flight == 1
     world.settle()

@@ -1,33 +1,31 @@
 """Reading a file: what is wrong with it, and how it is cut."""
 
-import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from backburner.domain.batch import BatchStatus
+from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.errors import NotFound
 from backburner.domain.shard import Cut
 from backburner.ports import QueueName
 from backburner.services import batches, files, manifest, plan
 from tests import oracle
 from tests.tap import meanwhile
-from tests.world import EMBEDDINGS, LIMITS, a_catalog, a_model, a_world, chat, jsonl
+from tests.world import EMBEDDINGS, LIMITS, World, a_catalog, a_model, a_world, chat, jsonl
 
 
-def planned(world, lines, **options):
+def planned(world: World, lines: Any, **options: Any) -> Any:
     batch = world.submit(lines, **options)
     world.pump(QueueName.PLAN)
     return world.batch(batch)
 
 
-def findings(world, batch):
-    return [
-        (one.line, one.code, one.param) for one in batches.findings(world.untapped, batch)
-    ]
+def findings(world: World, batch: Batch) -> Any:
+    return [(one.line, one.code, one.param) for one in batches.findings(world.untapped, batch)]
 
 
-def bad_lines():
+def bad_lines() -> Any:
     other = chat("other-model", model="nobody")
     other_route = chat("other-route") | {"url": EMBEDDINGS}
     too_long = chat("too-long", max_tokens=5000)
@@ -284,5 +282,3 @@ def test_a_planner_that_finds_the_batch_expired_stops_it(world):
     world.pump()
     assert world.batch(batch).status is BatchStatus.EXPIRED
     oracle.check_end(world)
-
-

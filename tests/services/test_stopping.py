@@ -1,23 +1,24 @@
 """Cancelling and expiring, in every state: what has finished is kept, the rest is told."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from backburner.domain.batch import BatchKind, BatchStatus
+from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.errors import NotFound
 from backburner.domain.shard import Cut
 from backburner.ports import QueueName, Update
 from backburner.services import batches, reap, records
 from tests import oracle
-from tests.world import a_catalog, a_model, a_world, answer_with, chat
+from tests.world import LIMITS, World, a_catalog, a_model, a_world, answer_with, chat
 
 
-def cancel(world, batch):
+def cancel(world: World, batch: Batch) -> Any:
     return batches.cancel(world.env, batch.tenant, batch.id, kind=batch.kind)
 
 
-def codes(world, batch):
+def codes(world: World, batch: Batch) -> Any:
     return [(line["error"] or {}).get("code") for line in world.errors(batch)]
 
 
@@ -58,16 +59,17 @@ def test_what_is_in_flight_may_still_finish(world):
     oracle.check_end(world)
 
 
-def test_what_is_in_flight_is_given_up_after_the_grace(world):
-    batch = world.submit(8)
-    world.pump(QueueName.PLAN, QueueName.DISPATCH)
-    cancel(world, batch)
-    for attempt in world.outstanding:
-        world.lose(attempt)
-    world.tick(6)
-    assert world.batch(batch).status is BatchStatus.CANCELLED
-    assert len(world.backend.stopped) == 2
-    oracle.check_end(world)
+def test_what_is_in_flight_is_given_up_after_the_grace():
+    with a_world(limits=replace(LIMITS, request_ttl_seconds=3600)) as world:
+        batch = world.submit(8)
+        world.pump(QueueName.PLAN, QueueName.DISPATCH)
+        cancel(world, batch)
+        for attempt in world.outstanding:
+            world.lose(attempt)
+        world.tick(6)
+        assert world.batch(batch).status is BatchStatus.CANCELLED
+        assert len(world.backend.stopped) == 2
+        oracle.check_end(world)
 
 
 def test_lines_to_retry_are_not_tried_again_once_the_batch_stops(world):
@@ -119,7 +121,7 @@ def test_a_batch_of_more_shards_than_a_page_is_drained_at_once():
 # ---------------------------------------------------------------- expiring
 
 
-def expire(world, batch):
+def expire(world: World, batch: Batch) -> Any:
     world.clock.advance(batch.expires_at - world.clock.now())
     world.reap()
     world.pump()
@@ -183,7 +185,7 @@ def test_a_batch_that_finished_before_its_deadline_completes_although_nobody_not
     oracle.check_end(world)
 
 
-def with_the_finalize_message_lost(world):
+def with_the_finalize_message_lost(world: World) -> Any:
     world.notify_success(world.backend.submissions[0])
     for message in world.queue.receive(QueueName.FINALIZE, 10, 1):
         world.queue.delete([message])

@@ -14,6 +14,9 @@ from backburner.domain.errors import Conflict
 from backburner.ports import Environment, Is, Mail, QueueName, Update
 from backburner.services import batches, records
 
+#: Longest delay of a message, and time after which one that did not come is lost.
+_LONGEST_DELAY, _MESSAGE_SECONDS = 900.0, 60.0
+
 
 def deliver(env: Environment, tenant: str, batch_id: str, channel: Channel) -> None:
     """Make one attempt, and note how it went.
@@ -41,14 +44,18 @@ def _failed(env: Environment, delivery: Delivery, *, reason: str) -> None:
         _note(env, delivery, status=DeliveryStatus.DEAD, attempts=attempts, last_error=reason)
         return
     pause = pause_seconds(attempts)
-    due = records.delivery_due(delivery, env.clock.now() + pause)
+    has_message = pause <= _LONGEST_DELAY
+    # Reap sees to long pauses, and to messages that get lost.
+    at = env.clock.now() + pause + (_MESSAGE_SECONDS if has_message else 0.0)
+    due = records.delivery_due(delivery, at)
     _note(env, delivery, attempts=attempts, last_error=reason, **due)
-    message = {
-        "tenant": delivery.tenant,
-        "batch_id": delivery.batch_id,
-        "channel": delivery.channel,
-    }
-    env.queue.send(QueueName.DELIVER, message, delay_seconds=min(900.0, pause))
+    if has_message:
+        message = {
+            "tenant": delivery.tenant,
+            "batch_id": delivery.batch_id,
+            "channel": delivery.channel,
+        }
+        env.queue.send(QueueName.DELIVER, message, delay_seconds=pause)
 
 
 def _note(env: Environment, delivery: Delivery, **changes: Any) -> None:

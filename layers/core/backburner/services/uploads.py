@@ -3,10 +3,10 @@
 from pathlib import PurePosixPath
 
 from backburner.domain.batch import Batch
-from backburner.domain.errors import Conflict, NotFound, Rejected
-from backburner.domain.file import FilePurpose
+from backburner.domain.errors import Conflict, NotFound, Rejected, TooLarge
+from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.finding import Finding
-from backburner.ports import Environment
+from backburner.ports import BlobStat, Environment
 from backburner.services import files, mirror, records, submit
 
 
@@ -28,21 +28,14 @@ def take(env: Environment, blob_key: str) -> Batch | None:
     once = records.upload_key(tenant, f"{blob_key}#{stat.etag}" if stat else "")
     if stat is None or env.store.get(once) != [None]:
         return None
-    file_id = env.ids.new("file")
-    try:
-        size = env.blobs.copy(blob_key, files.blob_key(tenant, file_id)).size
-    except NotFound:
+    if stat.size > env.limits.file_bytes:
+        _reject(env, blob_key, TooLarge(f"A file has at most {env.limits.file_bytes} bytes."))
         return None
-    file = files.add(
-        env,
-        tenant,
-        file_id=file_id,
-        filename=path.name,
-        purpose=FilePurpose.BATCH,
-        size=size,
-    )
+    file = _copy(env, stat)
+    if file is None:
+        return None
     new = submit.NewBatch(
-        input_file_id=file_id,
+        input_file_id=file.id,
         route="/v1/chat/completions",
         metadata={"dropped": path.name[:512]},
         dropped_key=blob_key,
@@ -52,6 +45,32 @@ def take(env: Environment, blob_key: str) -> Batch | None:
     except Conflict:  # the event came twice at once
         files.forget(env, file)
     except Rejected as error:
-        finding = Finding(code=error.code or "rejected", message=error.message)
-        mirror.reject(env, blob_key, [finding])
+        _reject(env, blob_key, error)
     return None
+
+
+def _copy(env: Environment, seen: BlobStat) -> StoredFile | None:
+    """A file with the content that was seen, or None: it is gone."""
+    tenant, file_id = env.drop_tenant, env.ids.new("file")
+    copied = files.blob_key(tenant, file_id)
+    try:
+        size = env.blobs.copy(seen.key, copied).size
+    except NotFound:
+        return None
+    after = env.blobs.stat(seen.key)
+    if after is not None and after.etag != seen.etag:  # replaced: an event of its own comes
+        env.blobs.delete(copied)
+        return None
+    return files.add(
+        env,
+        tenant,
+        file_id=file_id,
+        filename=PurePosixPath(seen.key).name,
+        purpose=FilePurpose.BATCH,
+        size=size,
+    )
+
+
+def _reject(env: Environment, blob_key: str, error: Rejected) -> None:
+    finding = Finding(code=error.code or "rejected", message=error.message)
+    mirror.reject(env, blob_key, [finding])

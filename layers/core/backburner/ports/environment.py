@@ -1,0 +1,82 @@
+"""All ports of one world, and the limits that its operator set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from backburner.domain.catalog import Catalog
+from backburner.domain.retry import RetryPolicy
+from backburner.ports.backend import Backend
+from backburner.ports.blobs import Blobs
+from backburner.ports.formats import Dialect, ShardFormat, TokenCounter
+from backburner.ports.queue import Queue
+from backburner.ports.store import Store
+from backburner.ports.telling import Events, Mailer, Metrics
+from backburner.ports.time import Clock, Ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds and spans that an operator may set."""
+
+    line_bytes: int = 1_000_000
+    file_bytes: int = 512 * 1024 * 1024
+    file_lines: int = 1_000_000
+    nesting: int = 128
+    reported_errors: int = 1000
+    #: Objects up to this size live in the store's items, which may have 400 KB.
+    inline_bytes: int = 8_192
+    canary_lines: int = 16
+    #: Batches of at least so many lines have a canary.
+    canary_from_lines: int = 64
+    canary_threshold: float = 0.5
+    #: Share of a pool's slots that one tenant may hold.
+    tenant_share: float = 1.0
+    #: Longest that a shard waits inside the backend before it is started.
+    request_ttl_seconds: int = 3600
+    #: Longest that one attempt may run.
+    invocation_timeout_seconds: int = 900
+    #: Time between looks for a result that nobody told of.
+    look_seconds: float = 300.0
+    #: What the backend's and our clocks may differ by, added to each lease.
+    lease_margin_seconds: float = 60.0
+    #: How long shards in flight may still finish once their batch stops.
+    grace_seconds: float = 300.0
+    #: Time between two looks at a batch that is not terminal.
+    batch_check_seconds: float = 120.0
+    #: Least time between two requests for capacity.
+    wake_cooldown_seconds: float = 300.0
+    #: How long the files that a batch wrote are kept; 0: for ever.
+    output_expires_seconds: float = 30 * 86400.0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    @property
+    def lease_seconds(self) -> float:
+        """Time after which an attempt can't be running any more."""
+        return (
+            self.request_ttl_seconds + self.invocation_timeout_seconds + self.lease_margin_seconds
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The world, as the services see it: one adapter a port."""
+
+    store: Store
+    blobs: Blobs
+    queue: Queue
+    backends: Mapping[str, Backend]
+    mailer: Mailer
+    events: Events
+    metrics: Metrics
+    clock: Clock
+    ids: Ids
+    catalog: Catalog
+    dialects: Mapping[str, Dialect]
+    shards: ShardFormat
+    limits: Limits = Limits()
+    #: Counts tokens of a model's prompts where the bytes leave doubt; by model name.
+    tokenizers: Mapping[str, TokenCounter] = field(default_factory=dict)
+    #: Where users reach the gateway, for links in mails and events; no slash at the end.
+    public_url: str = ""
+    #: Tenant that files of the drop folder belong to.
+    drop_tenant: str = "default"

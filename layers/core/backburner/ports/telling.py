@@ -1,0 +1,36 @@
+"""Telling people, programs and dashboards."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """One message; the id is the same on every attempt to send it."""
+
+    to: str
+    subject: str
+    text: str
+    message_id: str
+
+
+class Mailer(Protocol):
+    """Sends mail."""
+
+    def send(self, mail: Mail) -> None:
+        """Hand over one message; raises an exception if it was not taken."""
+
+
+class Events(Protocol):
+    """Publishes events to whoever subscribed."""
+
+    def publish(self, event: Mapping[str, Any], attributes: Mapping[str, str]) -> None:
+        """Publish one event, with attributes that subscribers can filter by."""
+
+
+class Metrics(Protocol):
+    """Publishes metrics."""
+
+    def publish(self, values: Mapping[str, float], dimensions: Mapping[str, str]) -> None:
+        """Publish values under one set of dimensions, as of now."""

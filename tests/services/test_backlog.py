@@ -1,0 +1,84 @@
+"""The backlog metric: always there, and true."""
+
+from typing import Any
+
+from backburner.ports import QueueName
+from backburner.services import backlog
+from tests import oracle
+from tests.world import World, a_catalog, a_model, a_world, chat
+
+
+def latest(world: World, endpoint: Any = "backburner-mistral") -> Any:
+    return [dict(v) for v, about in world.published if about == {"EndpointName": endpoint}][-1]
+
+
+def test_zeros_are_published_while_there_is_nothing(world):
+    world.report_backlog()
+    for endpoint in ("backburner-mistral", "backburner-ministral", "backburner-embed"):
+        values = latest(world, endpoint)
+        assert {name: value for name, value in values.items() if name != "Instances"} == {
+            "OutstandingRequests": 0,
+            "WaitingRequests": 0,
+            "InFlightRequests": 0,
+            "OutstandingRequestsPerInstance": 0,
+            "OldestWaitingSeconds": 0,
+            "WantedInstances": 0,
+        }
+
+
+def test_waiting_and_running_requests_are_counted(world):
+    world.submit(12)
+    world.pump(QueueName.PLAN, QueueName.DISPATCH)
+    world.answer()
+    world.pump(QueueName.PLAN, QueueName.DISPATCH)
+    world.submit([chat(f"later-{n}") for n in range(3)])
+    world.pump(QueueName.PLAN)
+    world.advance(30)
+    world.report_backlog()
+    values = latest(world)
+    assert values["WaitingRequests"] == 3
+    assert values["InFlightRequests"] == 8
+    assert values["OutstandingRequests"] == 11
+    assert values["OutstandingRequestsPerInstance"] == 11
+    assert values["OldestWaitingSeconds"] == 30
+    assert values["WantedInstances"] >= 1
+    world.settle()
+    world.report_backlog()
+    assert latest(world)["OutstandingRequests"] == 0
+    oracle.check_end(world)
+
+
+def test_with_no_instance_all_requests_are_one_instances(world):
+    world.backend.instance_count = 0
+    world.submit(3)
+    world.pump(QueueName.PLAN)
+    world.report_backlog()
+    assert latest(world)["OutstandingRequestsPerInstance"] == 3
+
+
+def test_waiting_work_is_looked_at_although_its_message_was_lost(world):
+    world.submit(2)
+    world.pump(QueueName.PLAN)
+    world.queue.delete(world.queue.receive(QueueName.DISPATCH, 10, 1))
+    world.report_backlog()
+    world.pump(QueueName.DISPATCH)
+    assert len(world.outstanding) == 1
+
+
+def test_wanted_instances_follow_the_measured_rate_and_the_deadline():
+    model = a_model(slots=8, slots_per_instance=1, max_instances=5)
+    with a_world(catalog=a_catalog(model)) as world:
+        world.submit(4, window="15m")
+        world.pump(QueueName.PLAN, QueueName.DISPATCH)
+        world.advance(40)  # four requests in forty seconds: a tenth of one a second
+        world.answer()
+        world.submit([chat(f"more-{n}") for n in range(200)], window="15m")
+        world.pump(QueueName.PLAN)
+        (measured,) = backlog.report_backlog(world.env)
+        # 4 of 200 lines are the canary, all that waits now: one instance does it in 40 s.
+        assert measured.wanted == 1
+        world.pump(QueueName.DISPATCH)
+        world.answer()
+        world.pump(QueueName.PLAN)
+        (measured,) = backlog.report_backlog(world.env)
+        assert measured.wanted == 2

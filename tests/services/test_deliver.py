@@ -1,0 +1,159 @@
+"""Telling people: at least once, with one id, and never too often."""
+
+from dataclasses import replace
+from email import message_from_bytes, policy
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from backburner.domain.batch import Batch
+from backburner.domain.delivery import (
+    MAX_DELIVERY_ATTEMPTS,
+    Channel,
+    DeliveryStatus,
+    pause_seconds,
+)
+from backburner.domain.errors import InvalidRequest
+from backburner.ports import QueueName
+from backburner.services import deliver, records
+from backburner.services.deliver import duration
+from tests import oracle
+from tests.tap import crash_after
+from tests.world import World, by_name
+
+ADDRESS = {"notify_email": "ada@example.com"}
+
+
+class BrokenMailer:
+    """A mailer that fails, for a while or for ever."""
+
+    def __init__(self, world: World, times: Any) -> None:
+        self.mailer, self.world = world.untapped.mailer, world
+        self.times = times
+        self.asked_at: list[float] = []
+
+    def send(self, mail: Any) -> Any:
+        self.asked_at.append(self.world.clock.now())
+        if len(self.asked_at) <= self.times:
+            raise OSError("The mail server is away.")
+        self.mailer.send(mail)
+
+
+def broken(world: World, times: Any) -> Any:
+    mailer = BrokenMailer(world, times)
+    world.set_env(replace(world.untapped, mailer=mailer))
+    return mailer
+
+
+def delivery_of(world: World, batch: Batch, channel: Any = Channel.EMAIL) -> Any:
+    (item,) = world.store.get(records.delivery_key(batch.tenant, batch.id, channel))
+    assert item is not None
+    return records.to_delivery(item)
+
+
+def test_the_mail_tells_counts_and_links_and_nothing_of_the_prompts(world):
+    batch = world.submit(3, metadata=ADDRESS)
+    world.settle(by_name({"acme-2": 400}))
+    (path,) = world.mails()
+    mail = message_from_bytes(path.read_bytes(), policy=policy.default)
+    after = world.batch(batch)
+    assert mail["To"] == "ada@example.com"
+    assert mail["Subject"] == f"Batch {batch.id} is complete: 2 of 3 succeeded"
+    assert mail["Message-ID"] == f"<evt_{batch.id}@backburner.local>"
+    text = mail.get_content()
+    assert f"http://here/v1/batches/{batch.id}" in text
+    assert f"http://here/v1/files/{after.output_file_id}/content" in text
+    assert f"http://here/v1/files/{after.error_file_id}/content" in text
+    assert "prompt" not in text
+    oracle.check_end(world)
+
+
+def test_the_event_has_attributes_to_filter_by(world):
+    batch = world.submit(2)
+    world.settle()
+    (told,) = world.told
+    assert told.attributes == {
+        "type": "batch.completed",
+        "tenant": "acme",
+        "status": "completed",
+        "model": "mistral",
+    }
+    assert told.event["id"] == f"evt_{batch.id}"
+    assert "prompt" not in str(told.event)
+
+
+def test_a_delivery_that_fails_is_tried_again_until_it_succeeds(world):
+    mailer = broken(world, times=3)
+    batch = world.submit(1, metadata=ADDRESS)
+    world.settle()
+    assert len(mailer.asked_at) == 4
+    assert delivery_of(world, batch).status is DeliveryStatus.DELIVERED
+    assert len(world.mails()) == 1
+    oracle.check_end(world)
+
+
+def test_a_delivery_is_dead_after_the_last_attempt_about_half_a_day_later(world):
+    mailer = broken(world, times=10**9)
+    batch = world.submit(1, metadata=ADDRESS)
+    world.settle(minutes=24 * 60)
+    delivery = delivery_of(world, batch)
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.DEAD, MAX_DELIVERY_ATTEMPTS)
+    assert delivery.last_error == "OSError: The mail server is away."
+    asked = mailer.asked_at
+    assert len(asked) == MAX_DELIVERY_ATTEMPTS
+    pauses = [after - before for before, after in pairwise(asked)]
+    for number, pause in enumerate(pauses, start=1):
+        assert pause_seconds(number) <= pause <= pause_seconds(number) + 3 * 60
+    assert 8 * 3600 < asked[-1] - asked[0] < 12 * 3600
+    # The other channel was told at once, and once.
+    assert delivery_of(world, batch, Channel.EVENTS).attempts == 1
+
+
+def test_a_crash_between_sending_and_noting_sends_again_with_the_same_id(world):
+    batch = world.submit(1, metadata=ADDRESS)
+    world.run()
+    batch = world.submit(b'{"bad', metadata=ADDRESS)
+    world.pump(QueueName.PLAN)
+    with crash_after(world.tap, "events.publish"):
+        deliver.deliver(world.env, batch.tenant, batch.id, Channel.EVENTS)
+    world.settle()
+    told = [one.event["id"] for one in world.told if one.event["data"]["id"] == batch.id]
+    assert told == [f"evt_{batch.id}"] * 2
+    oracle.check_end(world)
+
+
+def test_what_was_delivered_is_not_delivered_again(world):
+    batch = world.submit(1, metadata=ADDRESS)
+    world.settle()
+    deliver.deliver(world.env, batch.tenant, batch.id, Channel.EVENTS)
+    deliver.deliver(world.env, batch.tenant, "batch_nobody", Channel.EVENTS)
+    assert len(world.told) == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["nobody", "@example.com", "a@", "a b@example.com", "a@b.example,c@d.example", "a\n@b.example"],
+)
+def test_an_address_that_is_none_is_refused_on_submission(world, address):
+    with pytest.raises(InvalidRequest, match="notify_email"):
+        world.submit(1, metadata={"notify_email": address})
+    with pytest.raises(InvalidRequest, match="notify_email"):
+        world.respond(metadata={"notify_email": address})
+    assert world.all_batches() == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (3599.9, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+        (90_000, "25 h 0 min"),
+    ],
+)
+def test_durations_are_written_as_people_do(seconds, text):
+    assert duration(seconds) == text

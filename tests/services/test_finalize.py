@@ -1,0 +1,103 @@
+"""Ending a batch: files in input order, and everything that only the run needed is gone."""
+
+import json
+from typing import Any
+
+import pytest
+
+from backburner.domain.batch import Batch, BatchStatus
+from backburner.ports import Index, QueueName, Update
+from backburner.services import files, finalize, records, results
+from tests import oracle
+from tests.tap import crash_after
+from tests.world import World, by_name, chat
+
+
+def all_done(world: World, lines: Any = 6, **options: Any) -> Any:
+    batch = world.submit(lines, **options)
+    world.pump(QueueName.PLAN, QueueName.DISPATCH)
+    while world.outstanding:
+        world.answer(reply=by_name({"acme-2": 400}))
+        world.pump(QueueName.PLAN, QueueName.DISPATCH)
+    return batch
+
+
+def test_each_line_is_in_one_file_in_input_order(world):
+    batch = all_done(world)
+    world.settle()
+    good = [line["custom_id"] for line in world.output(batch)]
+    assert good == ["acme-1", "acme-3", "acme-4", "acme-5", "acme-6"]
+    assert [line["custom_id"] for line in world.errors(batch)] == ["acme-2"]
+    oracle.check_end(world)
+
+
+def test_there_is_no_error_file_without_errors_and_no_output_without_successes(world):
+    good, bad = world.submit([chat("good")]), world.submit([chat("bad")])
+    world.settle(by_name({"bad": 400}))
+    assert (world.batch(good).error_file_id, world.batch(bad).output_file_id) == (None, None)
+    oracle.check_end(world)
+
+
+@pytest.mark.parametrize("name", ["blobs.write", "store.transact", "queue.send", "blobs.list"])
+def test_a_finalizer_that_dies_is_followed_by_another(world, name):
+    batch = all_done(world)
+    ((queue, message),) = world.receive(QueueName.FINALIZE)
+    with crash_after(world.tap, name):
+        world.handle(queue, message)
+    world.settle()
+    assert world.batch(batch).status is BatchStatus.COMPLETED
+    oracle.check_end(world)
+
+
+def test_the_finished_beginning_can_be_read_while_the_batch_runs(world):
+    batch = world.submit(12)
+    world.pump(QueueName.PLAN, QueueName.DISPATCH)
+    world.answer()
+    world.pump(QueueName.PLAN, QueueName.DISPATCH)
+    assert _partial(world, batch) == ["acme-1", "acme-2", "acme-3", "acme-4"]
+    world.answer(world.outstanding[1])
+    assert len(_partial(world, batch)) == 4  # what comes before is not in yet
+    world.answer()
+    assert len(_partial(world, batch)) == 12
+    world.settle()
+    oracle.check_end(world)
+
+
+def _partial(world: World, batch: Batch) -> Any:
+    lines = results.rendered(world.untapped, world.batch(batch), successes=True)
+    return [json.loads(line)["custom_id"] for line in lines]
+
+
+def test_a_batch_that_still_runs_is_not_ended(world):
+    batch = world.submit(3)
+    world.pump(QueueName.PLAN)
+    finalize.finalize(world.env, batch.tenant, batch.id)
+    finalize.finalize(world.env, batch.tenant, "batch_nobody")
+    assert world.batch(batch).status is BatchStatus.IN_PROGRESS
+
+
+def test_lines_that_do_not_add_up_are_never_passed_off_as_a_result(world):
+    batch = all_done(world)
+    key = records.batch_key(batch.tenant, batch.id)
+    world.untapped.store.transact(Update(key, add={"total": 1}))
+    with pytest.raises(AssertionError, match="6 lines came out of 7"):
+        finalize.finalize(world.env, batch.tenant, batch.id)
+    assert world.batch(batch).status is BatchStatus.FINALIZING
+    world.untapped.store.transact(Update(key, add={"total": -1}))
+
+
+def test_files_are_removed_once_they_expire(world):
+    batch = all_done(world)
+    world.settle()
+    after = world.batch(batch)
+    world.advance(31 * 86400)
+    assert files.page(world.untapped, "acme", after=None, limit=10, purpose="batch_output") == (
+        [],
+        False,
+    )
+    world.reap()
+    for file_id in (after.output_file_id, after.error_file_id):
+        assert world.blobs.stat(files.blob_key("acme", file_id)) is None
+        assert world.store.get(records.file_key("acme", file_id)) == [None]
+    assert world.blobs.stat(batch.input_key) is not None
+    assert world.store.query(records.DUE_FILE, index=Index.DUE) == []

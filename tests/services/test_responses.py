@@ -1,0 +1,130 @@
+"""Single requests: at once where a slot is free, and in turn where none is."""
+
+from typing import Any
+
+import pytest
+
+from backburner.domain.batch import Batch, BatchKind, BatchStatus
+from backburner.domain.errors import BackendRefused, BackendThrottled, NotFound
+from backburner.domain.request import Request
+from backburner.domain.shard import ShardStatus
+from backburner.ports import QueueName
+from backburner.services import batches, results, submit
+from backburner.services.files import batch_id_of, result_id
+from tests import oracle
+from tests.world import World, a_world, answer_with
+
+
+def status(world: World, batch: Batch) -> Any:
+    return world.batch(batch).status
+
+
+def test_a_request_starts_at_once_where_a_slot_is_free(world):
+    batch = world.respond()
+    assert len(world.outstanding) == 1
+    assert sum(world.queue.counts(name).waiting for name in QueueName) == 0
+    world.answer()
+    assert status(world, batch) is BatchStatus.COMPLETED
+    world.settle()
+    oracle.check_end(world)
+
+
+def test_a_request_waits_where_no_slot_is_free(world):
+    world.submit(8)
+    world.pump(QueueName.PLAN, QueueName.DISPATCH)
+    batch = world.respond()
+    assert [shard.status for shard in world.shards(batch)] == [ShardStatus.WAITING]
+    world.settle()
+    assert status(world, batch) is BatchStatus.COMPLETED
+    oracle.check_end(world)
+
+
+def test_a_request_that_fails_for_good_has_its_error(world):
+    batch = world.respond()
+    world.settle(answer_with(422))
+    after = world.batch(batch)
+    assert (after.status, after.failed) == (BatchStatus.FAILED, 1)
+    outcome = results.single(world.untapped, after)
+    assert outcome is not None
+    assert outcome.status_code == 422
+    oracle.check_end(world)
+
+
+def test_a_request_is_tried_again_like_any_other(world):
+    batch = world.respond()
+    world.answer(reply=answer_with(500))
+    assert results.single(world.untapped, world.batch(batch)) is None
+    world.settle()
+    assert status(world, batch) is BatchStatus.COMPLETED
+    assert len(world.backend.submissions) == 2
+    oracle.check_end(world)
+
+
+def test_a_request_that_is_cancelled_gives_its_slot_back_at_once(world):
+    batch = world.respond()
+    batches.cancel(world.env, "acme", batch.id, kind=BatchKind.RESPONSE)
+    assert world.pool().in_flight == 0
+    world.settle()
+    assert status(world, batch) is BatchStatus.CANCELLED
+    oracle.check_end(world)
+
+
+def test_a_request_that_waits_can_be_cancelled(world):
+    world.submit(8)
+    world.pump(QueueName.PLAN, QueueName.DISPATCH)
+    batch = world.respond()
+    batches.cancel(world.env, "acme", batch.id, kind=BatchKind.RESPONSE)
+    world.settle()
+    assert status(world, batch) is BatchStatus.CANCELLED
+    assert "one" not in [name for one in world.backend.submissions for name in one.custom_ids]
+    oracle.check_end(world)
+
+
+def test_a_request_that_nobody_answers_expires(world):
+    batch = world.respond(window="15m")
+    for _ in range(20):
+        for attempt in world.outstanding:
+            world.lose(attempt)
+        world.tick()
+    assert world.batch(batch).is_terminal
+    oracle.check_end(world)
+
+
+@pytest.mark.parametrize("error", [BackendThrottled(), BackendRefused("No.")])
+def test_a_backend_that_does_not_take_it_does_not_lose_it(world, error):
+    world.backend.fail_next(error)
+    batch = world.respond()
+    world.settle()
+    expected = BatchStatus.FAILED if isinstance(error, BackendRefused) else BatchStatus.COMPLETED
+    assert status(world, batch) is expected
+    oracle.check_end(world)
+
+
+def test_a_large_request_is_kept_as_an_object():
+    with a_world() as world:
+        batch = world.respond("x" * 9000)
+        assert world.batch(batch).input_key is not None
+        world.settle()
+        assert status(world, batch) is BatchStatus.COMPLETED
+        oracle.check_end(world)
+
+
+def test_a_model_that_nobody_has_is_refused(world):
+    request = Request(line=1, custom_id="x", model="nobody", route="/v1/responses", body=b"{}")
+    with pytest.raises(NotFound, match="nobody"):
+        submit.submit_response(world.env, "acme", request=request, original=b"{}")
+
+
+def test_a_response_is_no_batch_and_a_batch_no_response(world):
+    single, batch = world.respond(), world.submit(1)
+    with pytest.raises(NotFound):
+        batches.find(world.env, "acme", single.id, kind=BatchKind.FILE)
+    with pytest.raises(NotFound):
+        batches.find(world.env, "acme", batch.id, kind=BatchKind.RESPONSE)
+
+
+def test_ids_of_result_files_tell_their_batch():
+    assert batch_id_of(result_id("batch_1", "output")) == ("batch_1", "output")
+    assert batch_id_of(result_id("batch_1", "errors")) == ("batch_1", "errors")
+    for other in ("file_1", "file-1-input", "x-1-output", ""):
+        assert batch_id_of(other) is None

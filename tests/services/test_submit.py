@@ -1,0 +1,115 @@
+"""Taking a batch in: what is checked, and that it is durable."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from backburner.domain.errors import InvalidRequest, NotFound
+from backburner.domain.file import FilePurpose
+from backburner.services import batches, files, submit
+from tests import oracle
+from tests.tap import PortError, crash_after, fault_at
+from tests.world import CHAT, World
+
+
+def new(world: World, **changes: Any) -> Any:
+    file_id = world.upload([])
+    asked = submit.NewBatch(input_file_id=file_id, route=CHAT)
+    return submit.NewBatch(**asdict(asked) | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"route": "/v1/nothing"}, "endpoint"),
+        ({"route": None}, "endpoint"),
+        ({"route": ["/v1/chat/completions"]}, "endpoint"),
+        ({"completion_window": "1y"}, "completion_window"),
+        ({"metadata": [1]}, "metadata"),
+        ({"metadata": {"notify_email": "x"}}, "metadata.notify_email"),
+        ({"on_invalid": "maybe"}, "x_on_invalid"),
+        ({"on_invalid": ["fail"]}, "x_on_invalid"),
+        ({"priority": 10}, "priority"),
+        ({"priority": -1}, "priority"),
+        ({"priority": True}, "priority"),
+        ({"priority": 1.0}, "priority"),
+        ({"priority": "1"}, "priority"),
+        ({"priority": [1]}, "priority"),
+        ({"input_file_id": None}, "input_file_id"),
+        ({"input_file_id": ""}, "input_file_id"),
+        ({"input_file_id": 7}, "input_file_id"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named(world, changes, param):
+    with pytest.raises(InvalidRequest) as caught:
+        submit.submit_batch(world.env, "acme", new(world, **changes))
+    assert caught.value.param == param
+    assert world.all_batches() == []
+
+
+def test_a_file_that_is_not_there_or_anothers_is_not_found(world):
+    mine = new(world)
+    for tenant, asked in (("acme", new(world, input_file_id="file_none")), ("zeta", mine)):
+        with pytest.raises(NotFound) as caught:
+            submit.submit_batch(world.env, tenant, asked)
+        assert caught.value.param == "input_file_id"
+
+
+def test_a_result_file_is_no_input(world):
+    files.add(
+        world.env,
+        "acme",
+        file_id="file_out",
+        filename="out.jsonl",
+        purpose=FilePurpose.BATCH_OUTPUT,
+        size=0,
+    )
+    with pytest.raises(InvalidRequest, match="batch_output"):
+        submit.submit_batch(world.env, "acme", new(world, input_file_id="file_out"))
+
+
+def test_what_was_accepted_runs_although_the_process_died_right_after(world):
+    with crash_after(world.tap, "store.transact"):
+        world.submit(2)
+    world.settle()
+    (batch,) = world.all_batches()
+    assert batch.completed == 2
+    oracle.check_end(world)
+
+
+def test_what_was_not_accepted_leaves_no_batch(world):
+    with world.tap.hooked(fault_at(1, "before", PortError)), pytest.raises(PortError):
+        world.submit(2)
+    assert world.all_batches() == []
+
+
+def test_batches_are_listed_newest_first_page_by_page(world):
+    made = [world.submit(1).id for _ in range(5)]
+    found, after = [], None
+    while True:
+        page, more = batches.page(world.env, "acme", after=after, limit=2)
+        found += [batch.id for batch in page]
+        after = found[-1]
+        if not more:
+            break
+    assert found == made[::-1]
+
+
+def test_files_are_listed_page_by_page_and_by_purpose(world):
+    made = [world.upload([]) for _ in range(5)]
+    for newest_first in (True, False):
+        found, after, more = [], None, True
+        while more:
+            page, more = files.page(
+                world.env,
+                "acme",
+                after=after,
+                limit=2,
+                newest_first=newest_first,
+                purpose="batch",
+            )
+            found += [file.id for file in page]
+            after = found[-1]
+        assert found == (made[::-1] if newest_first else made)
+    assert files.page(world.env, "acme", after=None, limit=2, purpose="batch_output") == ([], False)

@@ -1,0 +1,149 @@
+"""The drop folder: a file put there is taken once, and its results come back beside it."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backburner.domain.batch import BatchStatus
+from backburner.ports import QueueName
+from tests import oracle
+from tests.tap import crash_after, meanwhile
+from tests.world import LIMITS, World, a_world, by_name, chat, jsonl
+
+
+def take(world: World, name: Any, lines: Any, times: Any = 1) -> Any:
+    key = world.drop(name, lines)
+    for _ in range(times):
+        world.notify_upload(key)
+    return key
+
+
+def objects(world: World, prefix: Any) -> Any:
+    return [stat.key for stat in world.blobs.list(prefix)]
+
+
+def test_results_and_errors_come_back_beside_each_other(world):
+    take(world, "team a/jobs 1.jsonl", [chat("a"), chat("b"), chat("c")])
+    world.settle(by_name({"b": 400}))
+    assert objects(world, "results/") == [
+        "results/team a/jobs 1.errors.jsonl",
+        "results/team a/jobs 1.jsonl",
+    ]
+    lines = world.blobs.get("results/team a/jobs 1.jsonl").split(b"\n")[:-1]
+    assert [json.loads(line)["custom_id"] for line in lines] == ["a", "c"]
+    (batch,) = world.all_batches()
+    assert (batch.tenant, batch.metadata) == ("dropper", {"dropped": "jobs 1.jsonl"})
+    oracle.check_end(world)
+
+
+def test_a_file_that_is_told_of_twice_is_taken_once(world):
+    key = take(world, "a.jsonl", [chat("a")], times=3)
+    world.settle()
+    world.advance(86400)
+    world.notify_upload(key)
+    assert len(world.all_batches()) == 1
+    oracle.check_end(world)
+
+
+def test_two_tellings_at_once_take_it_once(world):
+    key = world.drop("a.jsonl", [chat("a")])
+    for number in range(8):
+        world.drop("a.jsonl", [chat(f"a{number}")])
+        with world.tap.hooked(meanwhile(number, world.tap, lambda: world.notify_upload(key))):
+            world.notify_upload(key)
+        assert len(world.all_batches()) == number + 1
+    world.settle()
+    assert len(objects(world, "files/dropper/")) == 16  # no copy is left over
+    oracle.check_end(world)
+
+
+def test_another_content_under_the_same_name_is_another_batch(world):
+    take(world, "a.jsonl", [chat("a")])
+    take(world, "a.jsonl", [chat("b")])
+    assert len(world.all_batches()) == 2
+    world.settle()
+    oracle.check_end(world)
+
+
+def test_a_file_that_is_replaced_while_it_is_taken_is_taken_as_the_new_one_once(world):
+    key = world.drop("a.jsonl", [chat("old")])
+    with world.tap.hooked(
+        meanwhile(2, world.tap, lambda: world.drop("a.jsonl", [chat("new"), chat("newer")]))
+    ):
+        world.notify_upload(key)
+    world.notify_upload(key)  # of the new content
+    world.settle()
+    asked = [name for attempt in world.backend.submissions for name in attempt.custom_ids]
+    assert sorted(asked) == ["new", "newer"]
+    oracle.check_end(world)
+
+
+def test_a_file_that_can_not_run_is_put_aside_with_the_reasons(world):
+    take(world, "sub/bad.jsonl", jsonl([chat("a")]) + b"no json\n")
+    world.settle()
+    assert objects(world, "rejected/") == [
+        "rejected/sub/bad.jsonl",
+        "rejected/sub/bad.jsonl.error.json",
+    ]
+    reasons = json.loads(world.blobs.get("rejected/sub/bad.jsonl.error.json"))
+    assert reasons["file"] == "drop/sub/bad.jsonl"
+    (error,) = reasons["errors"]
+    assert (error["line"], error["code"]) == (2, "invalid_json_line")
+    assert objects(world, "results/") == []
+    oracle.check_end(world)
+
+
+def test_a_file_over_the_limit_is_put_aside_with_the_limit():
+    with a_world(limits=replace(LIMITS, file_bytes=100)) as world:
+        take(world, "big.jsonl", [chat("a"), chat("b")])
+        world.settle()
+        reasons = json.loads(world.blobs.get("rejected/big.jsonl.error.json"))
+        assert "100 bytes" in reasons["errors"][0]["message"]
+        assert world.all_batches() == []
+        assert objects(world, "files/") == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["drop/notes.txt", "drop/.hidden.jsonl", "results/a.jsonl", "files/acme/x.jsonl", "drop.jsonl"],
+)
+def test_other_objects_are_left_alone(world, key):
+    world.blobs.put(key, jsonl([chat("a")]))
+    world.notify_upload(key)
+    assert world.all_batches() == []
+    assert objects(world, "") == [key]
+
+
+def test_a_file_that_is_gone_again_is_nothing(world):
+    world.notify_upload("drop/gone.jsonl")
+    assert world.all_batches() == []
+
+
+def test_a_file_that_is_removed_while_its_batch_is_rejected_still_has_its_reasons(world):
+    key = take(world, "bad.jsonl", b"bad\n")
+    world.blobs.delete(key)
+    world.settle()
+    assert objects(world, "rejected/") == ["rejected/bad.jsonl.error.json"]
+
+
+@pytest.mark.parametrize("name", ["blobs.copy", "store.transact", "queue.send"])
+def test_a_crash_loses_no_upload(world, name):
+    key = world.drop("a.jsonl", [chat("a")])
+    with crash_after(world.tap, name):
+        world.notify_upload(key)
+    world.notify_upload(key)  # S3 tells again of what failed
+    world.tick(3)
+    world.settle()
+    (batch,) = world.all_batches()
+    assert batch.status is BatchStatus.COMPLETED
+    oracle.check_end(world)
+
+
+def test_a_message_that_was_lost_is_found_by_reap(world):
+    take(world, "a.jsonl", [chat("a")])
+    world.queue.delete(world.queue.receive(QueueName.PLAN, 1, 1))
+    world.settle()
+    (batch,) = world.all_batches()
+    assert batch.status is BatchStatus.COMPLETED
