@@ -23,7 +23,7 @@ def stack(tmp_path_factory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def dev_key(stack) -> str:
+def dev_key(stack):
     return (stack.options.data_dir / "dev.key").read_text().strip()
 
 

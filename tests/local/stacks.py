@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from backburner.domain.slots import Pool, pool_id
 from backburner.services import records
@@ -20,7 +20,7 @@ from backburner_local.client import Client
 
 T = TypeVar("T")
 
-CHAT = "/v1/chat/completions"
+CHAT: Final = "/v1/chat/completions"
 MODEL = "mistral-tiny"
 
 #: Longest that anything may take before a test gives up; slow machines are busy, not broken.
@@ -31,7 +31,7 @@ _INSTANCES = re.compile(r"^backburner_instances\{.*\} (\d+)", re.MULTILINE)
 
 
 def wait_until(
-    look: Callable[[], T], what: str = "the condition", seconds: float = PATIENCE_SECONDS
+    look: Callable[[], T | None], what: str = "the condition", seconds: float = PATIENCE_SECONDS
 ) -> T:
     """What `look` returns once that is true; fails if it stays false for too long."""
     deadline = time.monotonic() + seconds

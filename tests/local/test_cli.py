@@ -42,7 +42,7 @@ def backburner(stack) -> Run:
 
 
 @pytest.fixture
-def file(tmp_path) -> Path:
+def file(tmp_path):
     path = tmp_path / "work.jsonl"
     path.write_bytes(requests(40))
     return path

@@ -75,7 +75,7 @@ ANY_NAMES = [
 
 
 @pytest.fixture(scope="module")
-def dropped(desk) -> Desk:
+def dropped(desk):
     """The desk, with several files dropped at once: each must lie still for a moment."""
     contents = {
         "work.jsonl": requests(80),

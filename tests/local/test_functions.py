@@ -1,7 +1,6 @@
 """Handlers are found through the template, and called as Lambda calls them."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -33,7 +32,7 @@ def declared(folder: str, handler: str = "app.handler") -> Function:
 
 
 @pytest.fixture
-def root(tmp_path, request) -> Path:
+def root(tmp_path, request):
     # Modules stay loaded, by the names of their folders.
     name = re.sub(r"\W", "_", request.node.name)
     folder = tmp_path / name

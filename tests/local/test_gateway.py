@@ -194,7 +194,7 @@ class TestBodies:
 
 class TestLinks:
     @pytest.fixture
-    def link(self, door) -> str:
+    def link(self, door):
         door.blobs.put("files/acme/file 1", b"0123456789")
         url = door.blobs.presign("files/acme/file 1", seconds=60, filename='re"sülts.jsonl')
         assert url.startswith(door.url)

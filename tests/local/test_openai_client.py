@@ -46,19 +46,19 @@ def connect(stack) -> Iterator[Callable[..., OpenAI]]:
 
 
 @pytest.fixture(scope="module")
-def ai(connect, dev_key) -> OpenAI:
+def ai(connect, dev_key):
     return connect(dev_key)
 
 
 @pytest.fixture(scope="module")
-def other(stack, connect) -> OpenAI:
+def other(stack, connect):
     """Another tenant."""
     secret, _ = keys.create(stack.env, "other")
     return connect(secret)
 
 
 @pytest.fixture
-def newcomer(stack, connect) -> OpenAI:
+def newcomer(stack, connect):
     """A tenant that has nothing yet."""
     secret, _ = keys.create(stack.env, stack.env.ids.new("t").replace("_", "-"))
     return connect(secret)

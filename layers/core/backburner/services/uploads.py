@@ -7,7 +7,7 @@ from backburner.domain.errors import Conflict, NotFound, Rejected, TooLarge
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.finding import Finding
 from backburner.ports import BlobStat, Environment
-from backburner.services import files, mirror, records, submit
+from backburner.services import batches, files, mirror, records, submit
 
 
 def take(env: Environment, blob_key: str) -> Batch | None:
@@ -42,8 +42,13 @@ def take(env: Environment, blob_key: str) -> Batch | None:
     )
     try:
         return submit.submit_batch(env, tenant, new, once=once)
-    except Conflict:  # the event came twice at once
-        files.forget(env, file)
+    except Conflict:
+        (taken,) = env.store.get(once)
+        batch = batches.load(env, tenant, str(taken["batch_id"])) if taken else None
+        if batch is None or batch.input_file_id != file.id:
+            files.forget(env, file)
+        if batch is None:  # nobody took it: S3 tells again
+            raise
     except Rejected as error:
         _reject(env, blob_key, error)
     return None

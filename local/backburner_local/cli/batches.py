@@ -1,0 +1,153 @@
+"""`backburner submit`, `status`, `results` and `cancel`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from backburner_local import progress
+from backburner_local.cli.common import (
+    NOT_COMPLETED,
+    OK,
+    SOME_FAILED,
+    as_json_option,
+    connects,
+    fail,
+)
+from backburner_local.client import Client
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--watch", is_flag=True, help="Stay, and show the progress.")
+@click.option(
+    "--endpoint", default="/v1/chat/completions", show_default=True, help="Route of the requests."
+)
+@click.option("--window", default="24h", show_default=True, help="Time it may take: 15m to 7d.")
+@click.option("--skip-invalid", is_flag=True, help="Run the good lines of a file with bad ones.")
+@click.option("--priority", type=click.IntRange(0, 9), default=0, help="Higher runs first.")
+@click.option("--notify", metavar="EMAIL", help="Address that is told when the batch ends.")
+@as_json_option
+@connects
+def submit(
+    client: Client,
+    file: Path,
+    watch: bool,  # noqa: FBT001
+    endpoint: str,
+    window: str,
+    skip_invalid: bool,  # noqa: FBT001
+    priority: int,
+    notify: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Upload FILE (JSON lines) and run it as a batch."""
+    uploaded = client.upload(file)
+    fields: dict[str, Any] = {
+        "input_file_id": uploaded["id"],
+        "endpoint": endpoint,
+        "completion_window": window,
+        "metadata": {"filename": file.name[:512]} | ({"notify_email": notify} if notify else {}),
+    }
+    if skip_invalid:
+        fields["x_on_invalid"] = "skip"
+    if priority:
+        fields["priority"] = priority
+    batch = client.create_batch(**fields)
+    if watch:
+        console = Console(stderr=True)
+        if not as_json:
+            console.print(f"{batch['id']}  {file.name}")
+        batch = progress.show(client.watch(batch["id"]), console)
+    _print_batch(batch, as_json=as_json)
+    sys.exit(_exit_code(batch) if watch else OK)
+
+
+@click.command()
+@click.argument("batch_id", required=False)
+@click.option("--watch", is_flag=True, help="Stay until the batch has ended.")
+@as_json_option
+@connects
+def status(client: Client, batch_id: str | None, watch: bool, as_json: bool) -> None:  # noqa: FBT001
+    """Show one batch, or the latest batches."""
+    if batch_id is None:
+        _print_batches(client.batches(), as_json=as_json)
+        return
+    batch = client.batch(batch_id)
+    if watch:
+        batch = progress.show(client.watch(batch_id), Console(stderr=True))
+    _print_batch(batch, as_json=as_json)
+    sys.exit(_exit_code(batch))
+
+
+@click.command()
+@click.argument("batch_id")
+@click.option("--errors", is_flag=True, help="The requests that failed, instead of the answers.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="File to write to."
+)
+@connects
+def results(client: Client, batch_id: str, errors: bool, output: Path | None) -> None:  # noqa: FBT001
+    """Write a batch's results, in input order; of a running batch, those that are in."""
+    batch = client.batch(batch_id)
+    file_id = batch["error_file_id" if errors else "output_file_id"]
+    if file_id is None:
+        fail(f"{batch_id} is {batch['status']} and has no such results.", NOT_COMPLETED)
+    if output is None:
+        for chunk in client.content(file_id):
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.flush()
+        return
+    part = output.with_name(output.name + ".part")
+    with part.open("wb") as stream:
+        for chunk in client.content(file_id):
+            stream.write(chunk)
+    part.replace(output)
+
+
+@click.command()
+@click.argument("batch_id")
+@as_json_option
+@connects
+def cancel(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT001
+    """Stop a batch; what has finished is kept."""
+    _print_batch(client.cancel(batch_id), as_json=as_json)
+
+
+def _print_batch(batch: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(batch))
+        return
+    counts = batch["request_counts"]
+    click.echo(
+        f"{batch['id']}  {batch['status']}  {counts['completed']} completed,"
+        f" {counts['failed']} failed, {counts['total']} in all"
+    )
+    errors = (batch.get("errors") or {}).get("data", [])
+    for error in errors[:20]:
+        where = f"line {error['line']}: " if error.get("line") else ""
+        click.echo(f"  {where}{error['message']} ({error['code']})", err=True)
+    if len(errors) > 20:
+        click.echo(f"  … and {len(errors) - 20} more", err=True)
+
+
+def _print_batches(batches: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(batches))
+        return
+    table = Table("batch", "status", "done", "failed", "all", box=None, header_style="bold")
+    for batch in batches:
+        counts = batch["request_counts"]
+        values = (counts["completed"], counts["failed"], counts["total"])
+        table.add_row(batch["id"], batch["status"], *map(str, values))
+    Console().print(table)
+
+
+def _exit_code(batch: dict[str, Any]) -> int:
+    if batch["status"] in ("failed", "expired", "cancelled"):
+        return NOT_COMPLETED
+    is_partial = batch["status"] == "completed" and batch["request_counts"]["failed"]
+    return SOME_FAILED if is_partial else OK

@@ -1,0 +1,113 @@
+"""`backburner up`: run the stack."""
+
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from backburner_local.cli.common import (
+    NOT_COMPLETED,
+    as_json_option,
+    data_dir_option,
+    fail,
+    log_to,
+    reason,
+)
+from backburner_local.options import DEFAULT_PORT, Options
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port to listen at; 0 takes a free one.",
+)
+@data_dir_option
+@click.option(
+    "--engine",
+    type=click.Choice(["openvino", "openai", "null"]),
+    default="openvino",
+    show_default=True,
+    help="What answers: the model shipped with us, another server, or an echo for benchmarks.",
+)
+@click.option("--base-url", help="OpenAI-compatible server that answers (with --engine openai).")
+@click.option(
+    "--catalog",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Models that clients may ask for; default: the one that comes with the project.",
+)
+@click.option(
+    "--max-instances",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Most instances at once.",
+)
+@click.option(
+    "--idle-minutes",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Minutes without work until none is left.",
+)
+@click.option(
+    "--minute-seconds",
+    type=click.FloatRange(0.1),
+    default=60.0,
+    show_default=True,
+    help="Length of a minute, for demos.",
+)
+@click.option(
+    "--provisioning-seconds",
+    default=0.0,
+    show_default=True,
+    help="Time until an instance is there, for demos.",
+)
+@as_json_option
+def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
+    """Run the whole stack until Ctrl-C: gateway, functions, and the model's endpoint."""
+    from backburner_local.stack import Stack, describe
+
+    if choices["engine"] == "openai" and not choices["base_url"]:
+        raise click.UsageError("--engine openai needs --base-url.")
+    stopping = _told_to_stop()
+    log_to(choices["data_dir"])
+    try:
+        stack = Stack(Options(**choices)).start()
+    except Exception as error:
+        logging.getLogger(__name__).exception("stack.start_failed")
+        fail(f"The stack can't start: {reason(error)}", NOT_COMPLETED)
+    try:
+        if as_json:
+            click.echo(describe(stack))
+        else:
+            click.echo(
+                f"Backburner is ready at {stack.url}/v1"
+                f" (key in {stack.options.data_dir / 'dev.key'},"
+                f" drop folder {stack.options.data_dir / 'drop'})"
+            )
+        stopping.wait()
+        click.echo("Stopping: finishing what runs. Ctrl-C again ends it at once.", err=True)
+    finally:
+        stack.stop()
+
+
+def _told_to_stop() -> threading.Event:
+    """Set by Ctrl-C and SIGTERM; a second Ctrl-C ends everything at once, as a crash would."""
+    stopping = threading.Event()
+
+    def stop(number: int, _: object) -> None:
+        if stopping.is_set() and number == signal.SIGINT:
+            os._exit(NOT_COMPLETED)
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return stopping
