@@ -64,20 +64,20 @@ def letters(rng: Random, count: int) -> str:
     return "".join(rng.choice(_LETTERS) for _ in range(count))
 
 
-def _person(rng: Random, *, held: bool) -> tuple[str, str]:
+def _person(rng: Random, *, held: bool, strange: bool) -> tuple[str, str]:
     # Made-up names in training are what teaches copying instead of remembering.
-    if rng.random() < (0.25 if held else 0.5):
+    if rng.random() < (0.65 if strange else 0.25 if held else 0.5):
         return made_up(rng).capitalize(), made_up(rng).capitalize()
     return rng.choice(words("first", held=held)), rng.choice(words("last", held=held))
 
 
-def _product(rng: Random, *, held: bool) -> str:
-    made = rng.random() < (0.15 if held else 0.5)
+def _product(rng: Random, *, held: bool, strange: bool) -> str:
+    made = rng.random() < (0.6 if strange else 0.15 if held else 0.5)
     noun = made_up(rng) if made else rng.choice(UNSEEN_NOUNS if held else words("noun", held=False))
     kind = rng.random()
     if kind < 0.2:
         return noun
-    if kind < 0.3 and not held:
+    if kind < (0.65 if strange else 0.3) and not held:
         return f"{made_up(rng)} {noun}"
     return f"{rng.choice(words('adjective', held=held))} {noun}"
 
@@ -136,15 +136,21 @@ def _topic(rng: Random, *, held: bool) -> str:
     return rng.choice(pool).replace("-", " ")
 
 
-def fill(rng: Random, *, held: bool) -> Fill:
-    """Draw one customer; `held` draws names and products that training never sees."""
-    first, last = _person(rng, held=held)
+def fill(rng: Random, *, held: bool, strange: bool = False) -> Fill:
+    """Draw one customer.
+
+    Args:
+        rng: Source of every choice.
+        held: Draw names and products that training never sees.
+        strange: Make up more of them than are taken from the lists.
+    """
+    first, last = _person(rng, held=held, strange=strange)
     return Fill(
         n=f"{first} {last}",
         g=made_up(rng).capitalize()
         if rng.random() < 0.5
         else rng.choice(words("first", held=held)),
-        p=_product(rng, held=held),
+        p=_product(rng, held=held, strange=strange),
         o=_order(rng),
         a=_amount(rng),
         d=_date(rng),

@@ -57,6 +57,13 @@ _TRAIN_MIX: dict[Task, float] = {
     "extract": 0.26,
     "outside": 0.04,
 }
+_LATE_MIX: dict[Task, float] = {
+    "classify": 0.42,
+    "sentiment": 0.15,
+    "summarise": 0.3,
+    "extract": 0.1,
+    "outside": 0.03,
+}
 _DEMO_MIX: dict[Task, float] = {
     "classify": 0.38,
     "sentiment": 0.17,
@@ -254,6 +261,7 @@ def sample(
     *,
     level: float = 1.0,
     wide: bool = True,
+    late: bool = False,
 ) -> Sample:
     """Draw one sample.
 
@@ -263,12 +271,14 @@ def sample(
         task: Kind of work; drawn from the training mix where None.
         level: Difficulty of the curriculum, 0 to 1; below a third there are no transcripts.
         wide: Use the `more_...` phrases too.
+        late: The mix of training's last rounds, with more made-up names and products.
     """
     held = split == "phrasings"
-    who = fill(rng, held=split != "train")
+    who = fill(rng, held=split != "train", strange=late)
     voice = Voice(rng, held=held, wide=wide)
     if task is None:
-        task = rng.choices(list(_TRAIN_MIX), list(_TRAIN_MIX.values()))[0]
+        mix = _LATE_MIX if late else _TRAIN_MIX
+        task = rng.choices(list(mix), list(mix.values()))[0]
         if task == "summarise" and level < 1 / 3:
             task = "classify"
     persona = ""

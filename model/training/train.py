@@ -32,6 +32,8 @@ PEAK_RATE = 2e-3
 WARM_UP_STEPS = 200
 #: Rounds until the curriculum reaches full difficulty, and the `more_...` phrases join in.
 RAMP_ROUNDS = 90
+#: From this round on, more names and products are made up, and fewer extractions asked for.
+LATE_ROUND = 145
 #: Pure copying practice at the very start, then one step in eight until the ramp ends.
 COPY_STEPS = 120
 COPY_EVERY = 8
@@ -244,11 +246,12 @@ class Run:
             self._optimiser.load_state_dict(kept["optimiser"])
             self._progress = Progress(**kept["progress"])
 
-    def train(self) -> None:
-        while self._progress.rounds < self._plan.rounds:
+    def train(self, until: int) -> None:
+        """Train up to a round, the plan's last or one before it."""
+        while self._progress.rounds < until:
             self._round()
             done = self._progress.rounds
-            if done % CHECKPOINT_EVERY == 0 or done == self._plan.rounds:
+            if done % CHECKPOINT_EVERY == 0 or done == until:
                 self._keep()
             if done % EVALUATE_EVERY == 0:
                 self._log(scores=self._scores(24))
@@ -277,8 +280,8 @@ class Run:
     def _steps(self, rng: Random) -> Iterator[Batch]:
         """The batches of one round, copying practice among them."""
         level = min(1.0, self._progress.rounds / RAMP_ROUNDS)
-        wide = level == 1.0
-        drawn = [sample(rng, "train", level=level, wide=wide) for _ in range(SAMPLES_A_ROUND)]
+        kind = {"wide": level == 1.0, "late": self._progress.rounds >= LATE_ROUND}
+        drawn = [sample(rng, "train", level=level, **kind) for _ in range(SAMPLES_A_ROUND)]
         batches = batched(encode(self._tokenizer, drawn))
         rng.shuffle(batches)
         random = torch.Generator().manual_seed(rng.getrandbits(32))
@@ -325,11 +328,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--decay", type=int, required=True)
+    parser.add_argument("--until", type=int, help="stop after this round; --rounds if not given")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     plan = Plan(seed=given.seed, rounds=given.rounds, decay=given.decay)
-    Run(given.run, plan).train()
+    Run(given.run, plan).train(given.until or plan.rounds)
 
 
 if __name__ == "__main__":

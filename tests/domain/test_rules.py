@@ -316,6 +316,12 @@ def test_instances_are_those_that_finish_by_the_earliest_deadline(backlog, rate,
     assert found == wanted
 
 
+def test_an_instance_that_may_be_working_is_not_unwanted_before_all_work_is_done():
+    plenty: Any = {"rate": 1000.0, "earliest_deadline": 1000.0, "now": 0.0, "limit": 4}
+    assert wanted_instances(pool=pool(running_lines=1), instances=3, **plenty) == 3
+    assert wanted_instances(pool=pool(), instances=3, **plenty) == 0
+
+
 @pytest.mark.parametrize(
     ("lines", "seconds", "slots", "rate"),
     [(0, 0, 4, 0), (100, 50, 1, 2), (100, 50, 4, 8), (100, 50, 0, 2)],

@@ -25,6 +25,13 @@ def test_workers_side_by_side_do_the_work_once():
         oracle.check_end(world)
 
 
+def answer_all(world: World) -> None:
+    for attempt in world.outstanding:
+        reply = by_name({"acme-3": 500, "zeta-7": 429, "single-2": 503})
+        world.answer(attempt, reply if attempt.shard.attempt == 1 else None)
+        world.notify_success(attempt)
+
+
 def in_parallel(world: World) -> None:
     """Work until all is done; a backend of its own thread tells everything twice."""
     over = threading.Event()
@@ -41,10 +48,7 @@ def in_parallel(world: World) -> None:
         thread.start()
     try:
         for _ in range(2000):
-            for attempt in world.outstanding:
-                reply = by_name({"acme-3": 500, "zeta-7": 429, "single-2": 503})
-                world.answer(attempt, reply if attempt.shard.attempt == 1 else None)
-                world.notify_success(attempt)
+            answer_all(world)
             if world.is_quiet:
                 break
             world.advance(1)

@@ -30,9 +30,17 @@ class Backlog:
 
 
 def wanted_instances(
-    *, pool: Pool, rate: float, earliest_deadline: Instant | None, now: Instant, limit: int
+    *,
+    pool: Pool,
+    rate: float,
+    earliest_deadline: Instant | None,
+    now: Instant,
+    limit: int,
+    instances: int = 0,
 ) -> int:
     """Instances that do the pool's work by its earliest deadline.
+
+    Never fewer than there are while work is left: stopping one would kill what it runs.
 
     Args:
         pool: what waits and runs.
@@ -40,13 +48,14 @@ def wanted_instances(
         earliest_deadline: of the waiting shards; None where none waits.
         now: the instant to plan from.
         limit: most instances there may be.
+        instances: that there are.
     """
     if pool.backlog == 0:
         return 0
     if rate <= 0 or earliest_deadline is None:
-        return 1
+        return max(1, instances)
     seconds = max(60.0, earliest_deadline - now)
-    return max(1, min(limit, math.ceil(pool.backlog / rate / seconds)))
+    return max(1, instances, min(limit, math.ceil(pool.backlog / rate / seconds)))
 
 
 def measured_rate(pool: Pool, *, slots_per_instance: int) -> float:

@@ -1,6 +1,6 @@
 """Report each pool's backlog: the metric that starts instances, sizes them and lets them go."""
 
-from backburner.domain.backlog import Backlog, measured_rate, wanted_instances
+from backburner.domain.backlog import Backlog
 from backburner.domain.catalog import Model
 from backburner.ports import Environment, Index
 from backburner.services import capacity, records
@@ -36,16 +36,11 @@ def measure(env: Environment, model: Model) -> Backlog:
     pool = records.to_pool(item, model.pool)
     waiting = env.store.query(model.pool, index=Index.QUEUE, limit=100)
     oldest = min((float(shard["created_at"]) for shard in waiting), default=now)
+    instances = env.backends[model.backend].instances(model)
     return Backlog(
         waiting=pool.waiting_lines,
         in_flight=pool.running_lines,
-        instances=env.backends[model.backend].instances(model),
+        instances=instances,
         oldest_seconds=max(0.0, now - oldest),
-        wanted=wanted_instances(
-            pool=pool,
-            rate=measured_rate(pool, slots_per_instance=model.slots_per_instance),
-            earliest_deadline=capacity.earliest_deadline(env, model.pool),
-            now=now,
-            limit=model.max_instances,
-        ),
+        wanted=capacity.wanted(env, model, pool, instances=instances),
     )

@@ -3,7 +3,7 @@
 from backburner.domain.backlog import measured_rate, wanted_instances
 from backburner.domain.catalog import Model
 from backburner.domain.errors import Conflict
-from backburner.domain.request import Instant
+from backburner.domain.slots import Pool
 from backburner.ports import Below, Environment, Index, QueueName, Update
 from backburner.services import records
 
@@ -39,18 +39,20 @@ def wake_if_asleep(env: Environment, model: Model) -> None:
     except Conflict:
         return
     backend = env.backends[model.backend]
-    wanted = wanted_instances(
+    instances = backend.instances(model)
+    worth = wanted(env, model, pool, instances=instances)
+    if instances < worth:
+        backend.wake(model, worth)
+
+
+def wanted(env: Environment, model: Model, pool: Pool, *, instances: int) -> int:
+    """Instances that the pool's work is worth now."""
+    next_up = env.store.query(model.pool, index=Index.QUEUE, limit=1)
+    return wanted_instances(
         pool=pool,
         rate=measured_rate(pool, slots_per_instance=model.slots_per_instance),
-        earliest_deadline=earliest_deadline(env, model.pool),
-        now=now,
+        earliest_deadline=records.to_shard(next_up[0]).deadline if next_up else None,
+        now=env.clock.now(),
         limit=model.max_instances,
+        instances=instances,
     )
-    if backend.instances(model) < wanted:
-        backend.wake(model, wanted)
-
-
-def earliest_deadline(env: Environment, pool: str) -> Instant | None:
-    """Deadline of the shard that is next in the pool's queue."""
-    items = env.store.query(pool, index=Index.QUEUE, limit=1)
-    return records.to_shard(items[0]).deadline if items else None
