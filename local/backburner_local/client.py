@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -70,22 +71,29 @@ class Client:
         return self._call("POST", "/v1/batches", json=fields)
 
     def batch(self, batch_id: str) -> dict[str, Any]:
-        return self._call("GET", f"/v1/batches/{batch_id}")
+        return self._call("GET", f"/v1/batches/{quote(batch_id, safe='')}")
 
     def batches(self, limit: int = 20) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._call("GET", f"/v1/batches?limit={limit}")["data"]
         return found
 
     def cancel(self, batch_id: str) -> dict[str, Any]:
-        return self._call("POST", f"/v1/batches/{batch_id}/cancel")
+        return self._call("POST", f"/v1/batches/{quote(batch_id, safe='')}/cancel")
 
     def content(self, file_id: str) -> Iterator[bytes]:
-        """Stream a file's content."""
-        with self._reaching(), self.http.stream("GET", f"/v1/files/{file_id}/content") as answer:
-            if answer.is_error:
-                answer.read()
-                raise _error(answer)
-            yield from answer.iter_bytes()
+        """Stream a file's content; of a batch that runs, the lines that are in by now."""
+        offset = 0
+        while True:
+            route = f"/v1/files/{file_id}/content" + (f"?offset={offset}" if offset else "")
+            with self._reaching(), self.http.stream("GET", route) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _error(answer)
+                yield from answer.iter_bytes()
+            last = int(answer.headers.get("x-last-line", 0))
+            if answer.headers.get("x-incomplete") != "true" or last <= offset:
+                return
+            offset = last
 
     def watch(self, batch_id: str, every_seconds: float = 0.5) -> Iterator[dict[str, Any]]:
         """The batch, again and again until it has ended; the last one has."""

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: Larger bodies are spooled to an object instead of being held in memory.
 SPOOL_BYTES = 1 << 20
+#: Where they are put; what is left there after a crash belongs to no request any more.
+SPOOL = "spool/"
 
 _CHUNK = 1 << 18
 
@@ -154,7 +156,7 @@ class Gateway:
         else:
             yield bytes(head), None
             return
-        key = f"spool/{uuid.uuid4().hex}"
+        key = f"{SPOOL}{uuid.uuid4().hex}"
         try:
             is_whole = await self._spool(key, bytes(head), request)
             yield (b"", key) if is_whole else (None, None)

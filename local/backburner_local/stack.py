@@ -17,7 +17,7 @@ from backburner_local.emulators.objects import DirectoryObjects
 from backburner_local.emulators.sagemaker.knobs import Knobs
 from backburner_local.emulators.sagemaker.server import SageMakerEmulator
 from backburner_local.functions import LoadedFunction
-from backburner_local.gateway import Gateway, listen
+from backburner_local.gateway import SPOOL, Gateway, listen
 from backburner_local.options import Options
 from backburner_local.triggers import (
     DropTrigger,
@@ -88,6 +88,7 @@ class Stack:
             options, declared, url=self.url, sagemaker_url=self.emulator.url
         )
         self._ending.callback(self.world.close)
+        self.env.blobs.delete(*[left.key for left in self.env.blobs.list(SPOOL)])
         self.world.metrics.add_sink(self._forward)
         bootstrap.install(self.env)
         self._ending.callback(bootstrap.install, None)

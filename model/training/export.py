@@ -42,7 +42,12 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
     path = folder / "tokenizer_config.json"
-    both = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": CHAT_TEMPLATE}
+    both = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": CHAT_TEMPLATE,
+        # Transformers 4 would add token types, which its Mistral refuses.
+        "model_input_names": ["input_ids", "attention_mask"],
+    }
     write_json(path, read_json(path) | both)
 
 

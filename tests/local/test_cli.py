@@ -139,6 +139,12 @@ class TestOneBatch:
         assert [line["custom_id"] for line in lines(path.read_bytes())] == ["r1", "r3"]
         assert list(tmp_path.iterdir()) == [path]
 
+    def test_a_file_that_can_not_be_written_is_told_of(self, backburner, batch_id, tmp_path):
+        path = tmp_path / "no-folder" / "out.jsonl"
+        result = backburner("results", batch_id, "-o", path)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("The results can't be written: No such file")
+
     def test_cancelling_what_has_ended_is_refused(self, backburner, batch_id):
         result = backburner("cancel", batch_id)
         assert result.exit_code == 5
@@ -244,7 +250,7 @@ class TestUp:
         folder = tmp_path / "file" / "data"
         result = CliRunner().invoke(cli.main, ["up", "--data-dir", str(folder)])
         assert result.exit_code == 1
-        assert result.stderr == f"The data folder can't be made: Not a directory: {folder}\n"
+        assert result.stderr == f"The data folder can't be written: Not a directory: {folder}\n"
 
     def test_the_other_servers_engine_needs_to_know_where_it_is(self, tmp_path):
         arguments = ["up", "--data-dir", str(tmp_path / "data"), "--engine", "openai"]

@@ -28,6 +28,10 @@ class Desk:
         )
         self._stack: Stack | None = None
 
+    @property
+    def bucket(self) -> Path:
+        return self.drop.resolve().parent
+
     def start(self) -> None:
         self._stack = Stack(self._options).start()
 
@@ -181,7 +185,7 @@ def test_a_file_that_grows_is_not_taken(desk):
 
 
 def test_a_whole_folder_may_be_moved_in(desk, tmp_path):
-    folder = desk.drop.resolve().parent.parent / "packed"
+    folder = desk.bucket.parent / "packed"
     folder.mkdir()
     for number in range(3):
         (folder / f"{number}.jsonl").write_bytes(request(number))
@@ -217,6 +221,8 @@ def test_what_is_written_or_put_elsewhere_is_no_upload(desk):
 def test_a_file_that_was_there_before_the_start_is_taken_and_only_once(desk):
     desk.stop()
     (desk.drop / "early.jsonl").write_bytes(requests(3))
+    (desk.bucket / "spool").mkdir(exist_ok=True)
+    (desk.bucket / "spool" / "1").write_bytes(b"of an upload that a crash cut off")
 
     desk.start()
     wait_until((desk.results / "early.jsonl").exists, "the results")
@@ -229,3 +235,4 @@ def test_a_file_that_was_there_before_the_start_is_taken_and_only_once(desk):
     assert ids(desk.results / "early.jsonl") == names(3)
     assert len(desk.batches("early.jsonl")) == 1
     assert len(desk.batches()) == len(before) + 1  # the fence's
+    assert not (desk.bucket / "spool" / "1").exists()

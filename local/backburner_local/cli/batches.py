@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from backburner_local.cli.common import (
     as_json_option,
     connects,
     fail,
+    reason,
 )
 from backburner_local.client import Client
 
@@ -101,11 +104,24 @@ def results(client: Client, batch_id: str, errors: bool, output: Path | None) ->
             sys.stdout.buffer.write(chunk)
         sys.stdout.flush()
         return
-    part = output.with_name(output.name + ".part")
-    with part.open("wb") as stream:
-        for chunk in client.content(file_id):
-            stream.write(chunk)
-    part.replace(output)
+    try:
+        _write_whole(client.content(file_id), output)
+    except OSError as error:
+        fail(f"The results can't be written: {reason(error)}", NOT_COMPLETED)
+
+
+def _write_whole(chunks: Iterable[bytes], target: Path) -> None:
+    """Write a file that is there whole, or not at all."""
+    part = target.with_name(target.name + ".part")
+    try:
+        with part.open("wb") as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+        part.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 @click.command()

@@ -68,13 +68,13 @@ def log_to(data_dir: Path) -> None:
     """Log into the data folder, which is made if need be."""
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        logging.basicConfig(
+            filename=data_dir / "backburner.log",
+            level=os.environ.get("BACKBURNER_LOG_LEVEL", "INFO"),
+            format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        )
     except OSError as error:
-        fail(f"The data folder can't be made: {reason(error)}", NOT_COMPLETED)
-    logging.basicConfig(
-        filename=data_dir / "backburner.log",
-        level=os.environ.get("BACKBURNER_LOG_LEVEL", "INFO"),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+        fail(f"The data folder can't be written: {reason(error)}", NOT_COMPLETED)
     logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
