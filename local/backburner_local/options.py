@@ -43,6 +43,10 @@ class Options:
     engine: str = "openvino"
     #: OpenAI-compatible server that answers instead of a model of ours (engine `openai`).
     base_url: str | None = None
+    #: Name that the other server knows its model by; becomes the catalog's only model.
+    model: str | None = None
+    #: Tokens of prompt and answer that the other server takes.
+    context_window: int = 8192
     #: Length of a minute: of schedules, alarm periods and cool-downs.
     minute_seconds: float = 60.0
     #: Time that an instance takes before its server is even started; on AWS, minutes.

@@ -26,7 +26,7 @@ from backburner_local.triggers import (
     Topics,
     Workers,
 )
-from backburner_local.world import LocalWorld, queue_name
+from backburner_local.world import LocalWorld, ensure_dev_key, queue_name
 
 #: Threads that poll each queue; the functions' own rules make it safe to have several.
 POLLERS = 2
@@ -88,6 +88,7 @@ class Stack:
             options, declared, url=self.url, sagemaker_url=self.emulator.url
         )
         self._ending.callback(self.world.close)
+        ensure_dev_key(self.env, options.data_dir / "dev.key")
         self.env.blobs.delete(*[left.key for left in self.env.blobs.list(SPOOL)])
         self.world.metrics.add_sink(self._forward)
         bootstrap.install(self.env)

@@ -77,6 +77,8 @@ class Template:
     resources: Mapping[str, Mapping[str, Any]]
     functions: tuple[Function, ...] = ()
     queues: Mapping[str, QueueConfig] = field(default_factory=dict)
+    #: Environment of all functions.
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def of_type(self, kind: str) -> dict[str, Mapping[str, Any]]:
         """Properties of all resources of a type, by logical id."""
@@ -113,7 +115,8 @@ def load(path: Path, parameters: Mapping[str, Any] | None = None) -> Template:
         for name, properties in template.of_type("AWS::SQS::Queue").items()
         if "RedrivePolicy" in properties
     }
-    return Template(path.parent, resources, functions, queues)
+    variables = defaults.get("Environment", {}).get("Variables", {})
+    return Template(path.parent, resources, functions, queues, variables)
 
 
 def _function(name: str, properties: Mapping[str, Any]) -> Function:

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -33,6 +33,10 @@ USER_FOLDERS = ("drop", "results", "rejected")
 SENDER = "backburner@localhost"
 
 
+#: Routes that any OpenAI-compatible server may be asked for.
+OTHER_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalWorld:
     """An environment, with what only a stack on one machine knows of its adapters."""
@@ -42,8 +46,6 @@ class LocalWorld:
     blobs: DirectoryBlobs
     metrics: LocalMetrics
     bucket_folder: Path
-    #: Key of the tenant that the drop folder belongs to.
-    dev_key: str
     _ending: ExitStack
 
     @classmethod
@@ -106,7 +108,6 @@ class LocalWorld:
                 blobs=blobs,
                 metrics=metrics,
                 bucket_folder=bucket_folder,
-                dev_key=_dev_key(env, options.data_dir / "dev.key"),
                 _ending=ending.pop_all(),
             )
 
@@ -151,21 +152,39 @@ def _secret(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def _dev_key(env: Environment, path: Path) -> str:
-    """The development key; the store is told of it again if it lost it."""
+def ensure_dev_key(env: Environment, path: Path) -> None:
+    """Make a development key, unless the file holds one. The store is told of it if it is new.
+
+    A key that was revoked has no file any more: see `forget_dev_key`.
+    """
     if not path.exists() or not path.read_text(encoding="utf-8").strip():
         _write_secret(path, f"bb-{env.ids.secret()}\n")
-    secret = path.read_text(encoding="utf-8").strip()
-    try:
-        keys.create(env, env.drop_tenant, secret=secret)
-    except Conflict:  # the store knows it
-        return secret
-    return secret
+    with suppress(Conflict):  # the store knows it
+        keys.create(env, env.drop_tenant, secret=path.read_text(encoding="utf-8").strip())
+
+
+def forget_dev_key(path: Path, revoked: keys.ApiKey) -> bool:
+    """Remove the file if it holds the key that was revoked: the next start makes another."""
+    if path.exists():
+        secret = path.read_text(encoding="utf-8").strip()
+        if keys.digest_of(secret) == revoked.digest:
+            path.unlink()
+            return True
+    return False
 
 
 def _catalog(options: Options) -> Catalog:
     text = options.catalog_file.read_text(encoding="utf-8")
     models = catalog_file.parse(text).models
+    if options.model is not None:  # the other server's, run as the first of the catalog
+        other = replace(
+            next(iter(models.values())),
+            name=options.model,
+            context_window=options.context_window,
+            routes=OTHER_ROUTES,
+            tokenizer=None,
+        )
+        models = {other.name: other}
     return Catalog(
         {
             name: replace(model, max_instances=options.max_instances)

@@ -1,5 +1,6 @@
 """The domain's decisions, as tables."""
 
+from email.headerregistry import Address
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from backburner.domain.batch import (
     window_seconds,
 )
 from backburner.domain.context import Fit, estimate_fit, room_for_prompt
+from backburner.domain.delivery import is_address
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.request import Outcome, Request, Usage
 from backburner.domain.retry import RetryPolicy, sort_outcomes
@@ -283,6 +285,48 @@ def test_the_canarys_threshold_is_a_share_of_what_ran(threshold, failed, step):
 def test_a_batch_has_ended_when_it_reached_its_terminal_state():
     assert batch().ended_at is None
     assert batch(BatchStatus.EXPIRED, expired_at=5.0).ended_at == 5.0
+
+
+# ---------------------------------------------------------------- addresses
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["a@b", "ada@example.com", "a.b+c@mail.example.co.uk", "x_1@xn--bcher-kva.example"],
+)
+def test_plain_addresses_are_addresses(address):
+    assert is_address(address)
+    assert str(Address(addr_spec=address)) == address  # what the mailers build of it
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "a",
+        "@b",
+        "a@",
+        "a@b@c",
+        "a..b@c",
+        ".a@b",
+        "a.@b",
+        "a@.b",
+        "a@b.",
+        "a@-b",
+        "a b@c",
+        "a@b\n",
+        "a@b\r\nBcc: x@y",
+        "jürgen@example.com",
+        "(c)@example.com",
+        '"x@example.com',
+        "a@b,c@d",
+        "Ada <a@b>",
+        "=?utf-8?q?a?=@b",
+        "a" * 250 + "@b.cd",
+    ],
+)
+def test_what_a_mailer_would_refuse_is_no_address(address):
+    assert not is_address(address)
 
 
 # ---------------------------------------------------------------- instances

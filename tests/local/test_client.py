@@ -50,7 +50,7 @@ def test_an_id_stays_one_piece_of_the_path(connect):
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(404, json={"error": {"message": request.url.raw_path.decode()}})
 
-    with pytest.raises(ApiError, match="^/v1/batches/a%2Fb%3Fc$"):
+    with pytest.raises(ApiError, match=r"^/v1/batches/a%2Fb%3Fc$"):
         connect(answer).batch("a/b?c")
 
 

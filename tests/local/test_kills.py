@@ -16,7 +16,7 @@ from tests.local.stacks import Up, lines, names, requests, text_of, wait_until
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kills", "count", "instances"),
-    [(5, 2000, 1), pytest.param(100, 10_000, 2, marks=pytest.mark.long)],
+    [(5, 2000, 1), pytest.param(100, 40_000, 2, marks=pytest.mark.long)],
 )
 def test_a_stack_killed_at_random_moments_finishes_its_batch_with_every_line_once(
     tmp_path, kills, count, instances
@@ -28,8 +28,10 @@ def test_a_stack_killed_at_random_moments_finishes_its_batch_with_every_line_onc
     try:
         batch_id = _submit(up.start(), tmp_path, count)
         unfinished = 0
-        for _ in range(kills):
-            time.sleep(moments.uniform(0.0, 1.8))
+        for number in range(kills):
+            if number % 2:  # while results come in; else, more likely while instances start
+                _wait_for_progress(up, batch_id)
+            time.sleep(moments.uniform(0.0, 0.7 if number % 2 else 1.8))
             unfinished += up.client.batch(batch_id)["status"] != "completed"
             before = up.processes()
             up.kill()
@@ -37,7 +39,7 @@ def test_a_stack_killed_at_random_moments_finishes_its_batch_with_every_line_onc
             assert before, "there was nothing to kill"
             up.start()
         assert unfinished, "the batch was done before the first kill"
-        batch = wait_until(lambda: _ended(up, batch_id), "the end of the batch")
+        batch = wait_until(lambda: _ended(up, batch_id), "the end of the batch", 600)
         _assert_every_line_came_out_once(up, batch, count)
         wait_until(lambda: _mails(up), "the mail")
         assert up.stop() == 0
@@ -91,6 +93,14 @@ def _submit(up: Up, folder: Path, count: int) -> str:
         metadata={"notify_email": "me@example.com"},
     )
     return str(batch["id"])
+
+
+def _wait_for_progress(up: Up, batch_id: str) -> None:
+    def done() -> int:
+        return int(up.client.batch(batch_id)["request_counts"]["completed"])
+
+    seen = done()
+    wait_until(lambda: done() > seen or _ended(up, batch_id), "progress")
 
 
 def _ended(up: Up, batch_id: str) -> dict[str, Any] | None:

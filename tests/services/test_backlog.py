@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from backburner.domain.errors import BackendError
 from backburner.ports import QueueName
 from backburner.services import backlog
 from tests import oracle
@@ -82,3 +83,18 @@ def test_wanted_instances_follow_the_measured_rate_and_the_deadline():
         world.pump(QueueName.PLAN)
         (measured,) = backlog.report_backlog(world.env)
         assert measured.wanted == 2
+
+
+def test_what_depends_on_an_unknown_number_of_instances_is_left_out(world):
+    def unknown(model: Any) -> int:
+        raise BackendError("throttled")
+
+    world.submit(3)
+    world.pump(QueueName.PLAN)
+    world.backend.instances = unknown
+    world.report_backlog()
+    values = latest(world)
+    assert values["OutstandingRequests"] == 3
+    assert not {"WantedInstances", "Instances", "OutstandingRequestsPerInstance"} & set(values)
+    world.pump(QueueName.DISPATCH)  # asking for capacity must not keep work from being sent
+    assert len(world.outstanding) == 1

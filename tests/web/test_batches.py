@@ -110,8 +110,13 @@ def test_a_bad_field_is_named(acme, changes, param):
     assert acme.get("/v1/batches").json["data"] == []
 
 
-def test_an_output_expiry_within_its_limits_is_accepted(acme):
-    acme.batch(requests(1), output_expires_after={"anchor": "created_at", "seconds": 2592000})
+def test_the_files_of_a_batch_go_when_its_client_asked_for_it(world, acme):
+    asked = {"anchor": "created_at", "seconds": 3600}
+    made = acme.batch(requests(1), output_expires_after=asked)
+    world.finish()
+    file_id = acme.get(f"/v1/batches/{made['id']}").json["output_file_id"]
+    file = acme.get(f"/v1/files/{file_id}").json
+    assert file["expires_at"] - file["created_at"] == 3600
 
 
 def test_a_file_that_does_not_exist_is_not_found(acme):

@@ -32,7 +32,10 @@ class OutboxMailer:
         message = self._message(mail)
         path = self._folder / _file_name(mail.message_id)
         staged = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        staged.write_bytes(bytes(message))
+        with staged.open("wb") as file:
+            file.write(bytes(message))
+            file.flush()
+            os.fsync(file.fileno())  # once noted as delivered, nobody sends it again
         staged.replace(path)
 
     def _message(self, mail: Mail) -> EmailMessage:

@@ -57,12 +57,16 @@ def list_keys(data_dir: Path, as_json: bool) -> None:  # noqa: FBT001
 @data_dir_option
 def revoke_key(start: str, data_dir: Path) -> None:
     """Revoke the key that begins with START."""
+    from backburner_local.world import forget_dev_key
+
     with _stored(data_dir) as env:
         try:
             key = key_service.revoke(env, start)
         except NotFound as error:
             fail(error.message, USAGE)
     click.echo(f"Revoked {key.hint}… of {key.tenant}.")
+    if forget_dev_key(data_dir / "dev.key", key):
+        click.echo("It was the development key; the next `backburner up` makes another.")
 
 
 @contextmanager
@@ -70,7 +74,7 @@ def _stored(data_dir: Path) -> Iterator[Environment]:
     """The store of a data folder, whether a stack runs on it or not."""
     from backburner_local.stack import stored
 
-    if not (data_dir / "dev.key").exists():
+    if not (data_dir / "backburner.sqlite").exists():
         fail(f"{data_dir} holds no stack; start one with `backburner up`.", USAGE)
     with stored(data_dir) as env:
         yield env

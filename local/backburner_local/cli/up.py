@@ -38,6 +38,14 @@ from backburner_local.options import DEFAULT_PORT, Options
     help="What answers: the model shipped with us, another server, or an echo for benchmarks.",
 )
 @click.option("--base-url", help="OpenAI-compatible server that answers (with --engine openai).")
+@click.option("--model", help="Name of that server's model (with --base-url).")
+@click.option(
+    "--context-window",
+    type=click.IntRange(1),
+    default=8192,
+    show_default=True,
+    help="Tokens of prompt and answer that it takes (with --model).",
+)
 @click.option(
     "--catalog",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

@@ -6,6 +6,8 @@ call overwrites its own result instead of making a second one. It has no idempot
 API tells how an invocation goes: the result's object, or its absence, is all there is to look at.
 """
 
+import logging
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from backburner.domain.catalog import Model
-from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
+from backburner.domain.errors import BackendError, BackendThrottled
 from backburner.domain.shard import Shard
 from backburner.ports import AttemptState, Blobs, Limits, Look, Submitted
 
@@ -27,10 +29,15 @@ INLINE_BYTES = 128_000
 
 VARIANT = "AllTraffic"
 
-_THROTTLED = frozenset(
-    {"ThrottlingException", "Throttling", "ServiceUnavailable", "TooManyRequests"}
-)
-_REFUSED = frozenset({"ValidationError", "ValidationException", "AccessDeniedException"})
+#: Answers after which nothing was enqueued: the call was refused before that.
+_NOT_STARTED = range(400, 500)
+_UNAVAILABLE = 503
+
+#: Tries of one call by boto3. An invocation is never repeated blindly: it has no token that would
+#: tell the repeat from a second invocation, and both would be paid for.
+_TRIES = {"sagemaker-runtime": 1, "sagemaker": 3}
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -45,6 +52,8 @@ class SageMakerAsync:
     #: For boto3.client: Region, endpoint URL, credentials.
     client_options: dict[str, Any] = field(default_factory=dict)
     _clients: dict[str, Any] = field(default_factory=dict)
+    #: boto3 makes clients from a session that threads must not share.
+    _making: threading.Lock = field(default_factory=threading.Lock)
 
     def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
         body = self.blobs.get(payload) if isinstance(payload, str) else payload
@@ -64,7 +73,7 @@ class SageMakerAsync:
                 **source,
             )
         except ClientError as error:
-            raise _turned(error) from error
+            raise _turned(error, model) from error
         except BotoCoreError as error:
             raise BackendError("SageMaker did not answer.") from error
         output = answer.get("OutputLocation")
@@ -90,8 +99,8 @@ class SageMakerAsync:
     def instances(self, model: Model) -> int:
         try:
             endpoint = self._control.describe_endpoint(EndpointName=model.endpoint)
-        except (ClientError, BotoCoreError):
-            return 0
+        except (ClientError, BotoCoreError) as error:
+            raise BackendError(f"{model.endpoint} can't be described.") from error
         variants = endpoint.get("ProductionVariants", [])
         return sum(
             max(v.get("CurrentInstanceCount", 0), v.get("DesiredInstanceCount", 0))
@@ -135,19 +144,20 @@ class SageMakerAsync:
         return client
 
     def _client(self, service: str) -> Any:
-        if service not in self._clients:
-            config = Config(
-                connect_timeout=3,
-                read_timeout=20,
-                retries={"mode": "standard", "total_max_attempts": 3},
-                max_pool_connections=50,
-            )
-            self._clients[service] = boto3.client(
-                service,  # type: ignore[call-overload]
-                config=config,
-                **self.client_options,
-            )
-        return self._clients[service]
+        with self._making:
+            if service not in self._clients:
+                config = Config(
+                    connect_timeout=3,
+                    read_timeout=20,
+                    retries={"mode": "standard", "total_max_attempts": _TRIES[service]},
+                    max_pool_connections=50,
+                )
+                self._clients[service] = boto3.client(
+                    service,  # type: ignore[call-overload]
+                    config=config,
+                    **self.client_options,
+                )
+            return self._clients[service]
 
 
 def _extension(shard: Shard) -> str:
@@ -159,12 +169,17 @@ def _filename(shard: Shard) -> str:
     return f"{shard.id}-a{shard.attempt}.out"
 
 
-def _turned(error: ClientError) -> BackendError:
-    """SageMaker's error as one of ours; whose words stay out of what clients see."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
+def _turned(error: ClientError, model: Model) -> BackendError:
+    """SageMaker's error as one of ours.
+
+    A 4xx is a throttle, or a mistake in the set-up that its operator will mend: nothing is wrong
+    with the shard, which we built. A 503 is taken as not enqueued, although that is not documented.
+    """
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _THROTTLED or status in (429, 503):
-        return BackendThrottled("SageMaker asks for fewer invocations.")
-    if code in _REFUSED:
-        return BackendRefused(f"The model's endpoint refused the requests ({code}).")
-    return BackendError(f"SageMaker failed ({code or status}).")
+    code = error.response.get("Error", {}).get("Code", "")
+    _logger.warning(
+        "invocation.refused endpoint=%s status=%s code=%s", model.endpoint, status, code
+    )
+    if status in _NOT_STARTED or status == _UNAVAILABLE:
+        return BackendThrottled("SageMaker did not take the invocation.")
+    return BackendError("SageMaker failed; whether it took the invocation is unknown.")

@@ -13,7 +13,8 @@ class Backlog:
 
     waiting: int
     in_flight: int
-    instances: int
+    #: Instances of the model; None where nobody knows.
+    instances: int | None
     #: Age of the shard that has waited longest; 0 where none waits.
     oldest_seconds: float
     #: Instances that finish the work by its earliest deadline.
@@ -26,7 +27,7 @@ class Backlog:
     @property
     def per_instance(self) -> float:
         """Requests per instance; with no instance, all of them, so that the metric never gaps."""
-        return self.outstanding / max(1, self.instances)
+        return self.outstanding / max(1, self.instances or 0)
 
 
 def wanted_instances(

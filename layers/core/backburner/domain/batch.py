@@ -96,6 +96,8 @@ class Batch:
     on_invalid: str = "fail"
     #: Higher runs first among batches of one deadline.
     priority: int = 0
+    #: Seconds that its files are kept; None: as long as the operator keeps files.
+    output_expires_seconds: float | None = None
     #: Object of the drop folder that the batch came from.
     dropped_key: str | None = None
 

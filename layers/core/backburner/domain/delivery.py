@@ -1,5 +1,6 @@
 """A delivery: telling one target that a batch reached its terminal state."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -39,6 +40,17 @@ class Delivery:
     created_at: Instant
     due_at: Instant
     last_error: str | None = None
+
+
+_ADDRESS = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+
+
+def is_address(text: str) -> bool:
+    """Whether the text is one plain mail address: RFC 5321, without quotes and beyond-ASCII."""
+    return len(text) <= 254 and "=?" not in text and bool(_ADDRESS.fullmatch(text))
 
 
 def pause_seconds(attempts: int) -> float:

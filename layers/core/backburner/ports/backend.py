@@ -58,7 +58,11 @@ class Backend(Protocol):
         """Stop the attempt if the backend can; no promise."""
 
     def instances(self, model: Model) -> int:
-        """Instances that the model has now, running or starting."""
+        """Instances that the model has now, running or starting.
+
+        Raises:
+            BackendError: nobody knows.
+        """
 
     def wake(self, model: Model, wanted: int) -> None:
         """Ask for at least so many instances; a backend that scales by itself ignores it."""

@@ -2,27 +2,36 @@
 
 from backburner.domain.backlog import Backlog
 from backburner.domain.catalog import Model
+from backburner.domain.errors import BackendError
 from backburner.ports import Environment, Index
 from backburner.services import capacity, records
 
+#: Waiting shards that are looked at for the oldest; they come by deadline, not by age.
+_LOOKED_AT = 100
+
 
 def report_backlog(env: Environment) -> list[Backlog]:
-    """Publish every pool's backlog, zeros too, and have waiting work looked at."""
+    """Publish every pool's backlog, zeros too, and have waiting work looked at.
+
+    What depends on the number of instances is left out where nobody knows it: a wrong number
+    could stop an instance that works.
+    """
     reported = []
     for model in env.catalog.models.values():
         backlog = measure(env, model)
-        env.metrics.publish(
-            {
-                "OutstandingRequests": backlog.outstanding,
-                "WaitingRequests": backlog.waiting,
-                "InFlightRequests": backlog.in_flight,
+        values: dict[str, float] = {
+            "OutstandingRequests": backlog.outstanding,
+            "WaitingRequests": backlog.waiting,
+            "InFlightRequests": backlog.in_flight,
+            "OldestWaitingSeconds": backlog.oldest_seconds,
+        }
+        if backlog.instances is not None:
+            values |= {
                 "OutstandingRequestsPerInstance": backlog.per_instance,
-                "OldestWaitingSeconds": backlog.oldest_seconds,
                 "WantedInstances": backlog.wanted,
                 "Instances": backlog.instances,
-            },
-            {"EndpointName": model.endpoint},
-        )
+            }
+        env.metrics.publish(values, {"EndpointName": model.endpoint})
         if backlog.waiting:
             capacity.kick(env, model.pool)
         reported.append(backlog)
@@ -34,13 +43,17 @@ def measure(env: Environment, model: Model) -> Backlog:
     now = env.clock.now()
     (item,) = env.store.get(records.pool_key(model.pool))
     pool = records.to_pool(item, model.pool)
-    waiting = env.store.query(model.pool, index=Index.QUEUE, limit=100)
+    waiting = env.store.query(model.pool, index=Index.QUEUE, limit=_LOOKED_AT)
     oldest = min((float(shard["created_at"]) for shard in waiting), default=now)
-    instances = env.backends[model.backend].instances(model)
+    instances: int | None
+    try:
+        instances = env.backends[model.backend].instances(model)
+    except BackendError:
+        instances = None
     return Backlog(
         waiting=pool.waiting_lines,
         in_flight=pool.running_lines,
         instances=instances,
         oldest_seconds=max(0.0, now - oldest),
-        wanted=capacity.wanted(env, model, pool, instances=instances),
+        wanted=capacity.wanted(env, model, pool, instances=instances or 0),
     )

@@ -2,7 +2,7 @@
 
 from backburner.domain.backlog import measured_rate, wanted_instances
 from backburner.domain.catalog import Model
-from backburner.domain.errors import Conflict
+from backburner.domain.errors import BackendError, Conflict
 from backburner.domain.slots import Pool
 from backburner.ports import Below, Environment, Index, QueueName, Update
 from backburner.services import records
@@ -39,7 +39,10 @@ def wake_if_asleep(env: Environment, model: Model) -> None:
     except Conflict:
         return
     backend = env.backends[model.backend]
-    instances = backend.instances(model)
+    try:
+        instances = backend.instances(model)
+    except BackendError:  # the alarm on the backlog metric is the second way
+        return
     worth = wanted(env, model, pool, instances=instances)
     if instances < worth:
         backend.wake(model, worth)

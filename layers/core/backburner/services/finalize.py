@@ -100,7 +100,7 @@ def _ended(env: Environment, batch: Batch, written: _Written) -> Batch:
 
 def _files(env: Environment, ended: Batch, written: _Written) -> list[StoredFile]:
     now = env.clock.now()
-    kept = env.limits.output_expires_seconds
+    kept = ended.output_expires_seconds or env.limits.output_expires_seconds
     return [
         StoredFile(
             tenant=ended.tenant,

@@ -7,13 +7,13 @@ from typing import BinaryIO
 
 from backburner.domain.batch import Batch, Step, next_step
 from backburner.domain.catalog import Model
-from backburner.domain.context import Fit, estimate_fit, room_for_prompt
 from backburner.domain.errors import Conflict, InvalidLine
 from backburner.domain.finding import Finding
 from backburner.domain.request import Outcome, Request
 from backburner.domain.shard import Shard, ShardDraft, shard_id
 from backburner.ports import MAX_WRITES, Environment
 from backburner.services import batches, capacity, files, manifest, transitions
+from backburner.services.fitting import is_too_long
 
 #: Shards released in one transaction; beside them stand the check and one update a pool.
 RELEASE_SHARDS = (MAX_WRITES - 1) // 2
@@ -148,7 +148,7 @@ def _model(reading: _Reading, request: Request) -> Model:
             param="url",
             **named,
         )
-    if _is_too_long(reading.env, request, model, reading.batch.dialect):
+    if is_too_long(reading.env, request, model, dialect=reading.batch.dialect):
         raise InvalidLine(
             "context_length_exceeded",
             f"The prompt and 'max_tokens' do not fit into the model's context window of "
@@ -157,15 +157,6 @@ def _model(reading: _Reading, request: Request) -> Model:
             **named,
         )
     return model
-
-
-def _is_too_long(env: Environment, request: Request, model: Model, dialect: str) -> bool:
-    fit = estimate_fit(request, model)
-    count = env.tokenizers.get(model.name)
-    if fit is Fit.DOUBTFUL and count is not None:
-        text = env.dialects[dialect].prompt(request)
-        return count(text) > room_for_prompt(request, model)
-    return fit is Fit.TOO_LONG
 
 
 def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:

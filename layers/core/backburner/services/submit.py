@@ -11,6 +11,7 @@ from backburner.domain.batch import (
     checked_metadata,
     window_seconds,
 )
+from backburner.domain.delivery import is_address
 from backburner.domain.errors import Conflict, InvalidRequest, NotFound
 from backburner.domain.file import FilePurpose
 from backburner.domain.request import Request
@@ -35,6 +36,8 @@ class NewBatch:
     metadata: Any = field(default_factory=dict)
     on_invalid: Any = "fail"
     priority: Any = 0
+    #: Seconds that the files it writes are kept; None: as long as the operator keeps files.
+    output_expires_seconds: float | None = None
     dropped_key: str | None = None
 
 
@@ -82,6 +85,7 @@ def submit_batch(env: Environment, tenant: str, new: NewBatch, *, once: Key | No
         metadata=metadata,
         on_invalid=new.on_invalid,
         priority=new.priority,
+        output_expires_seconds=new.output_expires_seconds,
         dropped_key=new.dropped_key,
         created_at=now,
         expires_at=now + seconds,
@@ -198,12 +202,7 @@ def _route(given: Any) -> str:
 
 def _check_notify(metadata: Mapping[str, str]) -> None:
     address = metadata.get("notify_email")
-    if address is None:
-        return
-    name, at, host = address.rpartition("@")
-    if not (name and at and host) or any(
-        c.isspace() or ord(c) < 32 or c in ",;<>" for c in address
-    ):
+    if address is not None and not is_address(address):
         raise InvalidRequest(
             "'metadata.notify_email' must be one email address.", param="metadata.notify_email"
         )

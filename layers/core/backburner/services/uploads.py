@@ -66,6 +66,7 @@ def _copy(env: Environment, seen: BlobStat) -> StoredFile | None:
     if after is not None and after.etag != seen.etag:  # replaced: an event of its own comes
         env.blobs.delete(copied)
         return None
+    kept = env.limits.output_expires_seconds
     return files.add(
         env,
         tenant,
@@ -73,6 +74,7 @@ def _copy(env: Environment, seen: BlobStat) -> StoredFile | None:
         filename=PurePosixPath(seen.key).name,
         purpose=FilePurpose.BATCH,
         size=size,
+        expires_at=env.clock.now() + kept if kept else None,
     )
 
 

@@ -21,13 +21,6 @@ def create(call: Call) -> Object:
     body = call.body()
     given = body.get("metadata")
     metadata = given if isinstance(given, dict) else {}
-    expiry = body.get("output_expires_after")
-    if expiry is not None:
-        if not isinstance(expiry, dict):
-            raise InvalidRequest(
-                "'output_expires_after' must be an object.", param="output_expires_after"
-            )
-        checked_expiry(expiry.get("anchor"), expiry.get("seconds"), param="output_expires_after")
     new = submit.NewBatch(
         input_file_id=body.get("input_file_id"),
         route=body.get("endpoint"),
@@ -35,8 +28,18 @@ def create(call: Call) -> Object:
         metadata=given,
         on_invalid=_first(body.get("x_on_invalid"), metadata.get("x_on_invalid"), "fail"),
         priority=priority_of(body, metadata),
+        output_expires_seconds=_kept(body.get("output_expires_after")),
     )
     return objects.batch_object(submit.submit_batch(call.env, call.tenant, new))
+
+
+def _kept(given: Any) -> float | None:
+    if given is None:
+        return None
+    param = "output_expires_after"
+    if not isinstance(given, dict):
+        raise InvalidRequest(f"'{param}' must be an object.", param=param)
+    return checked_expiry(given.get("anchor"), given.get("seconds"), param=param)
 
 
 def priority_of(body: dict[str, Any], metadata: dict[str, Any]) -> Any:
@@ -77,5 +80,5 @@ def cancel(call: Call, batch_id: str) -> Object:
 def _findings(call: Call, batch: Batch) -> list[Finding]:
     try:
         return batches.findings(call.env, batch)
-    except NotFound:  # the list is kept no longer than its time; the first entry is
+    except NotFound:  # the list was removed; its first entry is in the batch
         return [Finding(code="batch_failed", message=batch.failure or "The batch failed.")]

@@ -1,11 +1,11 @@
 """The routes of background responses."""
 
 from backburner.domain.batch import Batch, BatchKind, checked_metadata
-from backburner.domain.context import Fit, estimate_fit
 from backburner.domain.errors import InvalidRequest, StateConflict
 from backburner.domain.request import Request
 from backburner.domain.shard import ShardStatus
 from backburner.services import batches, results, submit
+from backburner.services.fitting import is_too_long
 from backburner.web.batches import priority_of
 from backburner.web.call import Call, read_object
 from backburner.wire import response_object, responses
@@ -40,7 +40,7 @@ def _check_model(call: Call, request: Request) -> None:
         return
     if request.route not in model.routes:
         raise InvalidRequest(f"The model '{model.name}' makes no responses.", param="model")
-    if estimate_fit(request, model) is Fit.TOO_LONG:
+    if is_too_long(call.env, request, model, dialect="openai"):
         raise InvalidRequest(
             "The input and 'max_output_tokens' do not fit into the model's context window of "
             f"{model.context_window} tokens.",
