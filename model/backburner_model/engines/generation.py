@@ -112,6 +112,12 @@ def generation_config(body: Body, prompt: Prompt, defaults: Defaults) -> genai.G
     return config
 
 
+def before_stop(text: str, stops: list[str]) -> str:
+    """Text up to the first stop string: the engine ends at tokens, and one may lie inside a token."""
+    ends = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else text
+
+
 def completion(
     tokenizer: genai.Tokenizer,
     body: Body,
@@ -123,7 +129,7 @@ def completion(
     is_chat = isinstance(body, ChatBody)
     tokens = output.generated_ids
     is_cut = output.finish_reason == genai.GenerationFinishReason.LENGTH
-    text = tokenizer.decode(tokens)
+    text = before_stop(tokenizer.decode(tokens), body.stops)
     choice: dict[str, Any] = {
         "index": 0,
         "logprobs": _logprobs(tokenizer, output) if body.wants_logprobs else None,
