@@ -1,5 +1,6 @@
 # Each target sets up what it needs, in .venv; nothing but Python 3.11+, make and a package registry.
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -14,10 +15,10 @@ up: .venv/.run ## the whole stack, until Ctrl-C
 	$(BIN)/backburner up
 
 test: .venv/.dev ## every test but the long ones
-	$(BIN)/pytest -q -m "not long and not aws and not gpu"
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not long and not aws and not gpu"
 
 test-long: .venv/.dev ## the long ones too
-	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -m "not aws and not gpu"
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not aws and not gpu"
 
 check: .venv/.dev ## format, lint, types, direction of imports, template
 	$(BIN)/ruff format --check .

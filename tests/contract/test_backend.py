@@ -220,4 +220,5 @@ def test_nobody_knows_the_instances_of_an_endpoint_that_is_not_there(stage):
     here = stage(hosted=False)
     with pytest.raises(BackendError):
         here.backend.instances(MODEL)
-    here.backend.wake(MODEL, 1)  # the alarm is the second way
+    with pytest.raises(BackendError):
+        here.backend.wake(MODEL, 1)

@@ -39,7 +39,7 @@ def is_alive(pid: int) -> bool:
 
 @pytest.mark.parametrize(
     ("limit", "instances", "peak", "seconds"),
-    [(1, 1, 1, 0.02), (2, 2, 2, 0.1), (None, 1, 4, 0.1), (16, 1, 10, 0.6)],
+    [(1, 1, 1, 0.02), (2, 2, 2, 0.1), (None, 1, 4, 0.1), (16, 1, 10, 2.0)],
 )
 def test_concurrency_is_instances_times_invocations_per_instance(
     stage, limit, instances, peak, seconds

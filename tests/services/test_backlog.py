@@ -4,7 +4,7 @@ from typing import Any
 
 from backburner.domain.errors import BackendError
 from backburner.ports import QueueName
-from backburner.services import backlog
+from backburner.services import backlog, capacity
 from tests import oracle
 from tests.world import World, a_catalog, a_model, a_world, chat
 
@@ -98,3 +98,18 @@ def test_what_depends_on_an_unknown_number_of_instances_is_left_out(world):
     assert not {"WantedInstances", "Instances", "OutstandingRequestsPerInstance"} & set(values)
     world.pump(QueueName.DISPATCH)  # asking for capacity must not keep work from being sent
     assert len(world.outstanding) == 1
+
+
+def test_capacity_that_could_not_be_asked_for_is_asked_for_again_soon(world):
+    def refuse(model: Any, wanted: int) -> None:
+        raise BackendError("updating")
+
+    asked: list[int] = []
+    world.backend.instance_count = 0
+    world.backend.wake = refuse
+    world.submit(3)
+    world.pump()
+    world.backend.wake = lambda _, wanted: asked.append(wanted)
+    world.advance(capacity.ASK_AGAIN_SECONDS)
+    world.pump()
+    assert asked == [1]

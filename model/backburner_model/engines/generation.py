@@ -113,7 +113,7 @@ def generation_config(body: Body, prompt: Prompt, defaults: Defaults) -> genai.G
 
 
 def before_stop(text: str, stops: list[str]) -> str:
-    """Text up to the first stop string: the engine ends at tokens, and one may lie inside a token."""
+    """Text up to the first stop string, which may lie inside a token: the engine ends at tokens."""
     ends = [at for stop in stops if (at := text.find(stop)) >= 0]
     return text[: min(ends)] if ends else text
 

@@ -110,8 +110,7 @@ class SageMakerAsync:
     def wake(self, model: Model, wanted: int) -> None:
         """Set the capacity at once; the policies take over from there.
 
-        Refused while the endpoint is updating, that is, while it starts already; the alarm on the
-        backlog metric is the second way to wake it.
+        Refused while the endpoint is being created or updated.
         """
         try:
             self._control.update_endpoint_weights_and_capacities(
@@ -120,8 +119,8 @@ class SageMakerAsync:
                     {"VariantName": VARIANT, "DesiredInstanceCount": wanted}
                 ],
             )
-        except (ClientError, BotoCoreError):
-            return
+        except (ClientError, BotoCoreError) as error:
+            raise BackendError(f"{model.endpoint} can't be scaled now.") from error
 
     def _input_key(self, shard: Shard, payload: bytes | str) -> str:
         if isinstance(payload, str):

@@ -65,4 +65,8 @@ class Backend(Protocol):
         """
 
     def wake(self, model: Model, wanted: int) -> None:
-        """Ask for at least so many instances; a backend that scales by itself ignores it."""
+        """Ask for at least so many instances; a backend that scales by itself ignores it.
+
+        Raises:
+            BackendError: not now; ask again.
+        """

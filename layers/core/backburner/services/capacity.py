@@ -1,11 +1,17 @@
 """Have waiting work looked at, and capacity started for it."""
 
+from contextlib import suppress
+
 from backburner.domain.backlog import measured_rate, wanted_instances
 from backburner.domain.catalog import Model
 from backburner.domain.errors import BackendError, Conflict
+from backburner.domain.request import Instant
 from backburner.domain.slots import Pool
-from backburner.ports import Below, Environment, Index, QueueName, Update
+from backburner.ports import Below, Environment, Index, Is, QueueName, Update
 from backburner.services import records
+
+#: Pause before capacity is asked for again, after the backend could not say or do it.
+ASK_AGAIN_SECONDS = 5.0
 
 
 def kick(env: Environment, pool: str, *, delay_seconds: float = 0) -> None:
@@ -41,11 +47,21 @@ def wake_if_asleep(env: Environment, model: Model) -> None:
     backend = env.backends[model.backend]
     try:
         instances = backend.instances(model)
+        worth = wanted(env, model, pool, instances=instances)
+        if instances < worth:
+            backend.wake(model, worth)
     except BackendError:  # the alarm on the backlog metric is the second way
-        return
-    worth = wanted(env, model, pool, instances=instances)
-    if instances < worth:
-        backend.wake(model, worth)
+        _ask_again(env, model, asked_at=now)
+
+
+def _ask_again(env: Environment, model: Model, *, asked_at: Instant) -> None:
+    """The asking failed: it does not count, and is repeated soon."""
+    forget = Update(
+        records.pool_key(model.pool), set={"woken_at": None}, when=(Is("woken_at", asked_at),)
+    )
+    with suppress(Conflict):
+        env.store.transact(forget)
+    kick(env, model.pool, delay_seconds=ASK_AGAIN_SECONDS)
 
 
 def wanted(env: Environment, model: Model, pool: Pool, *, instances: int) -> int:
