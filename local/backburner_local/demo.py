@@ -40,6 +40,7 @@ class Seen:
 
     instances: list[int] = field(default_factory=list)
     partial_lines: int = 0
+    mails: int = 0
     batch: dict[str, Any] = field(default_factory=dict)
 
     def note_instances(self, count: int) -> None:
@@ -103,7 +104,7 @@ def _run(console: Console, stack: "subprocess.Popen[str]", data_dir: Path) -> bo
     _wait_for_zero(console, client, seen, started)
     output = _lines(client, seen.batch["output_file_id"])
     errors = _lines(client, seen.batch["error_file_id"])
-    _show_mail(console, data_dir)
+    seen.mails = _show_mail(console, data_dir)
     _show_accuracy(console, output)
     _show_errors(console, errors)
     return _summary(console, names, output, errors, seen, took)
@@ -182,8 +183,13 @@ def _lines(client: Client, file_id: str | None) -> list[dict[str, Any]]:
     return [json.loads(line) for line in b"".join(client.content(file_id)).split(b"\n")[:-1]]
 
 
-def _show_mail(console: Console, data_dir: Path) -> None:
-    mails = sorted((data_dir / "outbox").glob("*.eml"))
+def _show_mail(console: Console, data_dir: Path) -> int:
+    """Show what is in the outbox, once something is; how many mails that are."""
+    deadline = time.monotonic() + 30
+    while not (mails := sorted((data_dir / "outbox").glob("*.eml"))):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
     for path in mails:
         mail = message_from_bytes(path.read_bytes(), policy=policy.default)
         body = mail.get_body(("plain",))
@@ -191,6 +197,7 @@ def _show_mail(console: Console, data_dir: Path) -> None:
         console.print(f"  To: {mail['To']}\n  Subject: {mail['Subject']}", markup=False)
         for line in (body.get_content() if body else "").splitlines():
             console.print(f"  {line}", markup=False)
+    return len(mails)
 
 
 def _show_accuracy(console: Console, output: list[dict[str, Any]]) -> None:
@@ -228,18 +235,22 @@ def _summary(
     seen: Seen,
     took: float,
 ) -> bool:
-    bad = sum(not name for name in names)
+    bad = [str(number) for number, name in enumerate(names, 1) if not name]
     good = [name for name in names if name]
     checks = {
         f"every one of the {len(good)} good lines came out exactly once, in input order": [
             line["custom_id"] for line in output
         ]
         == good,
-        f"each of the {bad} bad lines is in the error file, and nothing else": len(errors) == bad,
+        f"each of the {len(bad)} bad lines is in the error file, and nothing else": [
+            line["id"].rpartition("-")[2] for line in errors
+        ]
+        == bad,
         "results could be read while the batch ran": seen.partial_lines > 0,
         f"instances went {' → '.join(map(str, seen.instances))}": seen.instances[0] == 0
         and max(seen.instances) > 0
         and seen.instances[-1] == 0,
+        "one mail told of it": seen.mails == 1,
         f"the batch ended as {seen.batch['status']}": seen.batch["status"] == "completed",
     }
     console.print()

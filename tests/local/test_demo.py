@@ -31,7 +31,7 @@ def test_the_demo_says_yes_to_everything_and_exits_with_0(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     said = re.findall(r"^  (yes| no)  (.*)$", result.stdout, re.MULTILINE)
-    assert [answer for answer, _ in said] == ["yes"] * 5
+    assert [answer for answer, _ in said] == ["yes"] * 6
     checks = "\n".join(check for _, check in said)
     assert "good lines came out exactly once, in input order" in checks
     assert "bad lines is in the error file, and nothing else" in checks
