@@ -112,6 +112,7 @@ LIMITS = Limits(
     invocation_timeout_seconds=60,
     look_seconds=60.0,
     lease_margin_seconds=60.0,
+    work_seconds=VISIBILITY_SECONDS,
     retry=RetryPolicy(max_attempts=3, base_seconds=5.0),
 )
 

@@ -22,6 +22,7 @@ def stack_root() -> Path:
 LOCAL_LIMITS = Limits(
     look_seconds=30.0,
     batch_check_seconds=15.0,
+    work_seconds=60.0,
     wake_cooldown_seconds=10.0,
     retry=RetryPolicy(base_seconds=1.0, max_seconds=60.0),
 )

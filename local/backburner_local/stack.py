@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ from backburner import bootstrap
 from backburner.domain.errors import BackburnerError
 from backburner.ports import Environment, Update
 from backburner.services import capacity, records
-from backburner_local import functions, hosting, model_server, template
+from backburner_local import functions, hosting, model_server, recovery, template
 from backburner_local.emulators.objects import DirectoryObjects
 from backburner_local.emulators.sagemaker.knobs import Knobs
 from backburner_local.emulators.sagemaker.server import SageMakerEmulator
@@ -27,6 +28,8 @@ from backburner_local.triggers import (
     Workers,
 )
 from backburner_local.world import LocalWorld, ensure_dev_key, queue_name
+
+logger = logging.getLogger(__name__)
 
 #: Threads that poll each queue; the functions' own rules make it safe to have several.
 POLLERS = 2
@@ -98,6 +101,9 @@ class Stack:
         for function in loaded:
             for trigger in function.triggers("SNS"):
                 topics.subscribe(trigger.properties["Topic"], function)
+        taken = recovery.take_back(self.env, self.emulator.inference_ids())
+        if taken:
+            logger.warning("shards.taken_back %s", taken)
         self._create_endpoints()
         self._start_workers(declared, loaded)
         self._start_gateway(listener, next(f for f in loaded if f.triggers("HttpApi")))

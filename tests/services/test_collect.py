@@ -1,6 +1,8 @@
 """Taking results in: whatever the backend says, every line has one outcome."""
 
+import tracemalloc
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +11,9 @@ from backburner.domain.batch import BatchStatus
 from backburner.domain.errors import BackendThrottled
 from backburner.domain.shard import ShardStatus
 from backburner.ports import QueueName
+from backburner.services import collect, transitions
 from tests import oracle
-from tests.world import World, a_world, answer_with, by_name, chat, jsonl, succeed
+from tests.world import LIMITS, World, a_world, answer_with, by_name, chat, jsonl, succeed
 
 
 def in_flight(world: World, lines: Any = 4, **options: Any) -> Any:
@@ -186,6 +189,91 @@ def test_a_result_that_was_announced_but_is_not_there_is_tried_again(world):
     world.settle()
     assert attempts_of_lines(world) == {"acme-1": 2, "acme-2": 2}
     assert world.batch(batch).completed == 2
+    oracle.check_end(world)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_result_that_is_too_large_is_not_read_and_final(told):
+    with a_world(limits=replace(LIMITS, result_bytes=2000)) as world:
+        batch = in_flight(world, 2)
+        data = jsonl(map(succeed, world.outstanding[0].requests))
+        world.answer(data=data + b" " * 2000, told=told)
+        world.settle()
+        errors = [line["error"] for line in world.errors(batch)]
+        assert [error["code"] for error in errors] == ["result_too_large"] * 2
+        assert "2000 bytes" in errors[0]["message"]
+        assert len(world.backend.submissions) == 1
+        assert list(world.blobs.list("async/")) == []
+        oracle.check_end(world)
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_result_may_be_as_large_as_the_limit(size):
+    with a_world(limits=replace(LIMITS, result_bytes=2000 - size)) as world:
+        batch = in_flight(world, 2)
+        data = jsonl(map(succeed, world.outstanding[0].requests))
+        world.answer(data=data + b" " * (2000 - len(data)))
+        world.settle()
+        assert world.batch(batch).completed == (0 if size else 2)
+        oracle.check_end(world)
+
+
+def test_a_result_is_read_without_copies_of_the_whole(world):
+    in_flight(world, 2)
+    attempt = world.outstanding[0]
+    data = jsonl([b"\n" * 4_000_000, *map(succeed, attempt.requests)])
+    tracemalloc.start()
+    world.answer(attempt, data=data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(data) / 4
+    world.settle()
+    oracle.check_end(world)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "files/acme/precious",
+        "batches/acme/precious",
+        "async/output/precious",
+        "async/output/acme/{batch}/00001-a2.out",
+        "async/output/acme/{batch}/00001-a11.out",
+        "async/output/other/{batch}/00001-a1.out",
+    ],
+)
+def test_an_object_that_is_not_the_attempts_own_is_neither_read_nor_removed(world, key):
+    batch = in_flight(world, 2)
+    attempt = world.outstanding[0]
+    key = key.format(batch=batch.id)
+    data = jsonl(map(succeed, attempt.requests))
+    if key:
+        world.blobs.put(key, data)
+    collect.collect_result(world.env, attempt.shard.ref, result_key=key)
+    assert not key or world.blobs.get(key) == data
+    assert world.batch(batch).completed == 0
+    (retry,) = [one for one in world.shards(batch) if one.status is ShardStatus.WAITING]
+    assert retry.line_count == 2
+    attempt.is_told = True
+    world.blobs.delete(key)
+    world.settle()
+    collect.collect_result(world.env, attempt.shard.ref, result_key=key)
+    oracle.check_end(world)
+
+
+def test_a_place_that_the_backend_named_is_the_attempts_own(world):
+    batch = in_flight(world, 2)
+    attempt = world.outstanding[0]
+    (shard,) = world.shards(batch)
+    named = replace(shard, output_location=world.blobs.uri("async/output/named.out"))
+    world.untapped.store.transact(*transitions.watch(shard, named))
+    world.blobs.put("async/output/named.out", jsonl(map(succeed, attempt.requests)))
+    attempt.is_told = True
+    collect.collect_result(world.env, shard.ref, result_key="async/output/named.out")
+    world.settle()
+    assert world.batch(batch).completed == 2
+    assert list(world.blobs.list("async/")) == []
     oracle.check_end(world)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from email import message_from_bytes, policy
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from backburner.ports import QueueName
 from backburner.services import deliver, records
 from backburner.services.deliver import duration
 from tests import oracle
-from tests.tap import crash_after
+from tests.tap import crash_after, meanwhile
 from tests.world import World, by_name
 
 ADDRESS = {"notify_email": "ada@example.com"}
@@ -28,20 +29,23 @@ ADDRESS = {"notify_email": "ada@example.com"}
 class BrokenMailer:
     """A mailer that fails, for a while or for ever."""
 
-    def __init__(self, world: World, times: Any) -> None:
+    def __init__(self, world: World, times: Any, error: Exception) -> None:
         self.mailer, self.world = world.untapped.mailer, world
-        self.times = times
+        self.times, self.error = times, error
         self.asked_at: list[float] = []
 
     def send(self, mail: Any) -> Any:
         self.asked_at.append(self.world.clock.now())
         if len(self.asked_at) <= self.times:
-            raise OSError("The mail server is away.")
+            raise self.error
         self.mailer.send(mail)
 
 
-def broken(world: World, times: Any) -> Any:
-    mailer = BrokenMailer(world, times)
+AWAY = OSError("The mail server is away.")
+
+
+def broken(world: World, times: Any, error: Exception = AWAY) -> Any:
+    mailer = BrokenMailer(world, times, error)
     world.set_env(replace(world.untapped, mailer=mailer))
     return mailer
 
@@ -121,6 +125,86 @@ def test_a_crash_between_sending_and_noting_sends_again_with_the_same_id(world):
     told = [one.event["id"] for one in world.told if one.event["data"]["id"] == batch.id]
     assert told == [f"evt_{batch.id}"] * 2
     oracle.check_end(world)
+
+
+def ended(world: World) -> Any:
+    """A batch that has ended; nobody was told yet."""
+    batch = world.submit(b'{"bad', metadata=ADDRESS)
+    world.pump(QueueName.PLAN)
+    return batch
+
+
+def do_deliver(world: World, batch: Batch) -> None:
+    deliver.deliver(world.env, batch.tenant, batch.id, Channel.EMAIL)
+
+
+def test_messages_that_come_early_or_twice_make_no_attempt(world):
+    mailer = broken(world, times=2)
+    batch = ended(world)
+    for wanted, wait in ((1, 30), (2, 60), (3, 10**5)):
+        for _ in range(3):
+            do_deliver(world, batch)
+            assert len(mailer.asked_at) == wanted
+            assert delivery_of(world, batch).attempts == wanted
+            world.advance(1)
+        world.advance(wait)
+    world.settle()
+    assert len(mailer.asked_at) == 3
+    oracle.check_end(world)
+
+
+def test_of_two_messages_at_once_one_makes_the_attempt(world):
+    batch = ended(world)
+    mailer = broken(world, times=1)
+    with world.tap.hooked(None):
+        do_deliver(world, batch)
+        calls = len(world.tap.calls)
+    world.advance(3600)
+    for number in range(calls):
+        batch, asked = ended(world), len(mailer.asked_at)
+        hook = meanwhile(number, world.tap, partial(do_deliver, world, batch))
+        with world.tap.hooked(hook):
+            do_deliver(world, batch)
+        assert len(mailer.asked_at) == asked + 1
+        assert delivery_of(world, batch).attempts == 1
+
+
+def test_reap_shortens_no_pause_and_asks_only_once_for_an_attempt(world):
+    mailer = broken(world, times=8)
+    batch = ended(world)
+    world.settle(minutes=24 * 60)
+    pauses = [after - before for before, after in pairwise(mailer.asked_at)]
+    assert len(pauses) == 8
+    assert all(pause >= pause_seconds(n) for n, pause in enumerate(pauses, start=1))
+    batch = ended(world)
+    world.advance(60)
+    for _ in range(3):
+        world.reap()
+    assert world.queue.counts(QueueName.DELIVER).waiting == 4  # of each channel, two
+    world.settle()
+    assert delivery_of(world, batch).attempts == 1
+
+
+def test_a_target_that_can_never_be_told_is_dead_at_once(world):
+    batch = ended(world)
+    broken(world, times=1, error=InvalidRequest("The address is not verified."))
+    do_deliver(world, batch)
+    delivery = delivery_of(world, batch)
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.DEAD, 1)
+    assert delivery.last_error == "The address is not verified."
+    world.settle()
+
+
+def test_a_delivery_that_the_process_always_dies_of_is_given_up(world):
+    batch = ended(world)
+    for number in range(MAX_DELIVERY_ATTEMPTS):
+        with crash_after(world.tap, "mailer.send"):
+            do_deliver(world, batch)
+        assert delivery_of(world, batch).attempts == number + 1
+        world.advance(3600)
+    do_deliver(world, batch)
+    assert delivery_of(world, batch).status is DeliveryStatus.DEAD
+    world.settle()
 
 
 def test_what_was_delivered_is_not_delivered_again(world):

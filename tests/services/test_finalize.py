@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.errors import Lost
 from backburner.ports import Index, QueueName, Update
 from backburner.services import files, finalize, records, results
 from tests import oracle
@@ -80,7 +81,7 @@ def test_lines_that_do_not_add_up_are_never_passed_off_as_a_result(world):
     batch = all_done(world)
     key = records.batch_key(batch.tenant, batch.id)
     world.untapped.store.transact(Update(key, add={"total": 1}))
-    with pytest.raises(AssertionError, match="6 lines came out of 7"):
+    with pytest.raises(Lost, match="6 lines came out of 7"):
         finalize.finalize(world.env, batch.tenant, batch.id)
     assert world.batch(batch).status is BatchStatus.FINALIZING
     world.untapped.store.transact(Update(key, add={"total": -1}))

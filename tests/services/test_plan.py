@@ -1,5 +1,7 @@
 """Reading a file: what is wrong with it, and how it is cut."""
 
+import io
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -162,10 +164,63 @@ def test_a_line_that_is_too_long_does_not_hide_those_after_it():
         ]
 
 
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"x" * 10 + b"\n", [(1, b"x" * 10)]),
+        (b"x" * 11 + b"\n", [(1, None)]),
+        (b"x" * 9 + b"\r\n", [(1, b"x" * 9)]),
+        (b"x" * 10 + b"\r\n", [(1, b"x" * 10)]),
+        (b"x" * 11 + b"\r\n", [(1, None)]),
+        (MARK + b"x" * 10 + b"\r\n" + b"y" * 11 + b"\n", [(1, b"x" * 10), (2, None)]),
+        (MARK + b"x" * 11 + b"\r\ny\n", [(1, None), (2, b"y")]),
+        (b"x" + b"\r" * 9 + b"\n", [(1, b"x")]),
+        (b"x" + b"\r" * 10 + b"\n", [(1, b"x")]),
+        (b"x" + b"\r" * 11 + b"\n", [(1, None)]),
+        (b"x" + b"\r" * 200 + b"\ny\n", [(1, None), (2, b"y")]),
+        (b"x" + b"\r" * 200, [(1, None)]),
+        (b"x" * 15 + b"y\nz", [(1, None), (2, b"z")]),
+        (b"\r" * 16 + b"y\nz", [(1, None), (2, b"z")]),
+        (b" " * 11 + b"\nz", [(1, None), (2, b"z")]),
+        (b"x" * 3_000_000 + b"\n\nz", [(1, None), (3, b"z")]),
+        (b"x\n" + MARK + b"y\n", [(1, b"x"), (2, MARK + b"y")]),
+    ],
+)
+def test_a_line_is_what_stands_before_one_line_end(data, lines):
+    assert list(plan.numbered_lines(io.BytesIO(data), 10)) == lines
+
+
 def test_a_file_may_have_as_many_lines_as_the_limit():
     with a_world(limits=replace(LIMITS, file_lines=3)) as world:
         assert planned(world, 3).status is BatchStatus.IN_PROGRESS
         assert findings(world, planned(world, 4)) == [(4, "too_many_tasks", None)]
+
+
+@pytest.mark.parametrize("bad", [b"", b"bad\n"])
+def test_bad_lines_that_are_skipped_count_to_the_limit_of_lines(bad):
+    with a_world(limits=replace(LIMITS, file_lines=3)) as world:
+        data = jsonl([chat("a"), b"bad", chat("b")])
+        assert planned(world, data, on_invalid="skip").status is BatchStatus.IN_PROGRESS
+        over = planned(world, data + bad + jsonl([b"bad"] * 9), on_invalid="skip")
+        assert findings(world, over) == [(4, "too_many_tasks", None)]
+        assert list(world.blobs.list(over.blob_prefix)) == []
+
+
+def test_reading_takes_little_memory_for_each_line():
+    model = a_model(cut=Cut(lines=1000, bytes=100_000, tokens=10**9))
+    good = (chat(f"a-custom-id-of-some-length-{number}") for number in range(40_000))
+    data = jsonl(good) + b'{"custom_id":"no-body"}\n' * 10_000
+    with a_world(catalog=a_catalog(model)) as world:
+        batch = world.submit(data, on_invalid="skip")
+        tracemalloc.start()
+        world.pump(QueueName.PLAN)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert world.batch(batch).skipped == 10_000
+        assert peak < 150 * 50_000
 
 
 def test_mixed_models_are_parted_and_come_out_in_input_order(world):

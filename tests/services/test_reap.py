@@ -1,12 +1,16 @@
 """Reap: whatever got no word in time moves on."""
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from backburner.domain.batch import BatchStatus
 from backburner.domain.shard import ShardStatus
-from backburner.ports import QueueName
+from backburner.ports import Index, QueueName
 from tests import oracle
-from tests.world import LIMITS, World, chat
+from tests.tap import Crash
+from tests.world import LIMITS, World, a_catalog, a_model, a_world, chat
 
 
 def in_flight(world: World, lines: Any = 3) -> Any:
@@ -97,3 +101,149 @@ def test_reap_finds_nothing_to_do_in_a_world_at_rest(world):
     calls = len(world.tap.calls)
     world.reap()
     assert set(world.tap.calls[calls:]) == {"store.query"}
+
+
+# ---------------------------------------------------------------- time, order and poison
+
+
+def test_a_run_ends_when_its_time_is_spent_and_the_next_one_goes_on():
+    limits = replace(LIMITS, reap_seconds=10.0)
+    with a_world(limits=limits, catalog=a_catalog(a_model(slots=60))) as world:
+        for name in range(60):
+            world.respond(f"one-{name}")
+        world.advance(LIMITS.look_seconds)
+        looked_at: list[str] = []
+
+        def take_a_second(call: int, at: str, name: str) -> None:
+            if (at, name) == ("before", "backend.look"):
+                world.clock.advance(1)
+                looked_at.append(name)
+
+        with world.tap.hooked(take_a_second):
+            for run in range(1, 7):
+                world.reap()
+                assert len(looked_at) == 10 * run
+        world.settle()
+        oracle.check_end(world)
+
+
+def test_no_kind_keeps_the_others_waiting():
+    with a_world(catalog=a_catalog(a_model(slots=200))) as world:
+        for name in range(120):
+            world.respond(f"one-{name}")
+        world.clock.advance(200)
+        kinds: list[str] = []
+
+        def note(call: int, at: str, name: str) -> None:
+            if at == "before" and name in ("backend.look", "store.get"):
+                kinds.append(name)
+
+        with world.tap.hooked(note):
+            world.reap()
+        looks = [n for n, name in enumerate(kinds) if name == "backend.look"]
+        assert len(looks) == 120
+        assert "backend.look" not in kinds[looks[24] + 1 : looks[25] - 1]
+        assert looks[25] - looks[24] > 25, "between two pages of shards, one of batches"
+        world.settle()
+
+
+@pytest.mark.parametrize(
+    ("kind", "pumped", "call"),
+    [
+        ("batch", (), "store.get"),
+        ("shard", (QueueName.PLAN, QueueName.DISPATCH), "backend.look"),
+        ("delivery", (QueueName.PLAN,), "queue.send"),
+    ],
+)
+def test_what_the_process_dies_of_is_not_first_again(world, kind, pumped, call):
+    for _ in range(2):
+        world.submit([b"{bad" if kind == "delivery" else chat("fine")])
+    if pumped:
+        world.pump(*pumped)
+    lose_messages(world)
+    world.advance(LIMITS.batch_check_seconds)
+
+    def die(number: int, at: str, name: str) -> None:
+        if (at, name) == ("before", call):
+            raise Crash(name)
+
+    first = []
+    for _ in range(2):
+        (item,) = world.store.query(f"due/{kind}", index=Index.DUE, limit=1)
+        first.append(item["due_sort"].partition("/")[2])
+        with world.tap.hooked(die), pytest.raises(Crash):
+            world.reap()
+    assert first[0] != first[1]
+    world.settle()
+    oracle.check_end(world)
+
+
+# ---------------------------------------------------------------- asking again
+
+
+def waiting(world: World, name: QueueName) -> Any:
+    return world.queue.counts(name).waiting
+
+
+def test_a_batch_is_not_planned_again_while_the_first_planner_may_be_at_it():
+    limits = replace(LIMITS, work_seconds=900.0)
+    with a_world(limits=limits) as world:
+        batch = world.submit(3)
+        (message,) = world.queue.receive(QueueName.PLAN, 1, 3600)
+        for _ in range(14):
+            world.advance(60)
+            world.reap()
+            assert waiting(world, QueueName.PLAN) == 0
+        world.advance(60)
+        world.reap()
+        assert waiting(world, QueueName.PLAN) == 1
+        lose_messages(world)
+        for _ in range(14):
+            world.advance(60)
+            world.reap()
+            assert waiting(world, QueueName.PLAN) == 0
+        world.advance(120)
+        world.reap()
+        world.settle()
+        world.queue.delete([message])
+        assert world.batch(batch).status is BatchStatus.COMPLETED
+        oracle.check_end(world)
+
+
+def test_a_batch_is_not_finalized_again_while_the_first_finalizer_may_be_at_it():
+    limits = replace(LIMITS, work_seconds=900.0)
+    with a_world(limits=limits) as world:
+        batch = in_flight(world)
+        world.answer()
+        assert waiting(world, QueueName.FINALIZE) == 1
+        lose_messages(world)
+        for _ in range(14):
+            world.advance(60)
+            world.reap()
+            assert waiting(world, QueueName.FINALIZE) == 0
+        world.advance(60)
+        world.reap()
+        assert waiting(world, QueueName.FINALIZE) == 1
+        world.settle()
+        assert world.batch(batch).status is BatchStatus.COMPLETED
+        oracle.check_end(world)
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_batch_whose_finalize_message_is_lost_after_the_deadline_is_over_in_time(lost):
+    limits = replace(LIMITS, work_seconds=900.0)
+    with a_world(limits=limits) as world:
+        batch = world.submit(12, window="15m")
+        world.pump(QueueName.PLAN, QueueName.DISPATCH)
+        for _ in range(31):
+            world.advance(60)
+            world.reap()
+            if lost and waiting(world, QueueName.FINALIZE):
+                lose_messages(world)
+                lost -= 1
+            world.pump()
+            for attempt in world.outstanding:
+                world.lose(attempt)
+        assert world.batch(batch).is_terminal
+        world.settle()
+        oracle.check_end(world)

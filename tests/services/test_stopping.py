@@ -9,7 +9,7 @@ from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.errors import NotFound
 from backburner.domain.shard import Cut
 from backburner.ports import QueueName, Update
-from backburner.services import batches, reap, records
+from backburner.services import batches, reap, records, transitions
 from tests import oracle
 from tests.world import LIMITS, World, a_catalog, a_model, a_world, answer_with, chat
 
@@ -103,18 +103,59 @@ def test_no_one_cancels_what_is_another_tenants(world):
     assert world.batch(batch).stopping is None
 
 
-def test_a_batch_of_more_shards_than_a_page_is_drained_at_once():
-    cut = Cut(lines=1, bytes=10**6, tokens=10**6)
-    with a_world(catalog=a_catalog(a_model(cut=cut))) as world:
-        batch = world.submit(1200)
-        world.pump(QueueName.PLAN, QueueName.DISPATCH)
+def of_many_shards(world: World, lines: int) -> Any:
+    """A batch of one-line shards, all of them released, none in flight."""
+    batch = world.submit(lines)
+    world.pump(QueueName.PLAN, QueueName.DISPATCH)
+    if lines > 1:
         world.answer()
-        world.pump(QueueName.PLAN, QueueName.DISPATCH)
-        assert world.pool().waiting_lines > 1000
+        world.pump(QueueName.PLAN)
+    return batch
+
+
+ONE_LINE = Cut(lines=1, bytes=10**6, tokens=10**6)
+
+
+def test_cancelling_a_large_batch_is_a_bounded_piece_of_work_and_the_rest_follows():
+    with a_world(catalog=a_catalog(a_model(cut=ONE_LINE))) as world:
+        batch = of_many_shards(world, 2000)
+        waiting = world.pool().waiting_lines
+        with world.tap.hooked(None):
+            assert cancel(world, batch).status is BatchStatus.CANCELLING
+            assert world.tap.calls.count("store.transact") <= 15
+        assert waiting - 300 <= world.pool().waiting_lines < waiting
+        world.run()
+        assert world.pool().waiting_lines == 0
+        assert world.batch(batch).status is BatchStatus.CANCELLED
+        oracle.check_end(world)
+
+
+def test_a_batch_of_few_shards_is_drained_at_once():
+    with a_world(catalog=a_catalog(a_model(cut=ONE_LINE))) as world:
+        batch = of_many_shards(world, 40)
+        assert world.pool().waiting_lines >= 30
         cancel(world, batch)
         assert world.pool().waiting_lines == 0
         world.settle()
         assert world.batch(batch).status is BatchStatus.CANCELLED
+        oracle.check_end(world)
+
+
+def test_a_shard_that_moves_meanwhile_does_not_keep_the_others_from_being_dropped():
+    with a_world(catalog=a_catalog(a_model(cut=ONE_LINE))) as world:
+        batch = of_many_shards(world, 40)
+        dropped: list[Any] = []
+
+        def drop_one(call: int, at: str, name: str) -> None:
+            if world.batch(batch).stopping and at == "before" and not dropped:
+                dropped.append(next(one for one in world.shards(batch) if one.is_open))
+                world.store.transact(*transitions.drop(dropped))
+
+        with world.tap.hooked(drop_one):
+            cancel(world, batch)
+        assert dropped
+        assert world.pool().waiting_lines == 0
+        world.settle()
         oracle.check_end(world)
 
 

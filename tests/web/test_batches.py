@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from backburner import bootstrap
+from backburner.ports import Limits
 from backburner_local.adapters.files import DirectoryBlobs
 from tests.web.conftest import requests
 from tests.world import CHAT
@@ -204,23 +205,28 @@ def test_what_is_read_early_is_what_the_file_will_hold(world, acme, running):
     assert acme.get(path).body.startswith(early)
 
 
-def test_a_batch_may_end_while_it_is_read(world, acme, running):
-    class EndingBlobs(DirectoryBlobs):
-        """Blobs of a batch that ends as soon as someone reads what it is made of."""
+class TestWithResultsInObjects:
+    @pytest.fixture
+    def limits(self):
+        return Limits(canary_lines=2, inline_bytes=10)
 
-        def __init__(self) -> None:
-            self.__dict__ |= vars(world.blobs)
+    def test_a_batch_may_end_while_it_is_read(self, world, acme, running):
+        class EndingBlobs(DirectoryBlobs):
+            """Blobs of a batch that ends as soon as someone reads what it is made of."""
 
-        def read(self, key: str) -> Any:
-            if key.startswith("batches/") and world.outstanding:
-                world.finish()
-            return super().read(key)
+            def __init__(self) -> None:
+                self.__dict__ |= vars(world.blobs)
 
-    env = replace(world.env, blobs=EndingBlobs())
-    bootstrap.install(env)
-    content = acme.get(f"/v1/files/{running['output_file_id']}/content")
-    assert len(content.lines) == 6
-    assert content.headers["x-incomplete"] == "false"
+            def read(self, key: str) -> Any:
+                if key.startswith("batches/") and world.outstanding:
+                    world.finish()
+                return super().read(key)
+
+        env = replace(world.env, blobs=EndingBlobs())
+        bootstrap.install(env)
+        content = acme.get(f"/v1/files/{running['output_file_id']}/content")
+        assert len(content.lines) == 6
+        assert content.headers["x-incomplete"] == "false"
 
 
 def test_the_files_of_a_running_batch_are_there(acme, running):

@@ -36,9 +36,13 @@ class Delivery:
     event_id: str
     event_type: str
     status: DeliveryStatus = DeliveryStatus.PENDING
+    #: Attempts begun.
     attempts: int = 0
     created_at: Instant
+    #: When reap looks whether a message got lost.
     due_at: Instant
+    #: No attempt is made before: one runs, or the pause after one that failed.
+    not_before: Instant = 0.0
     last_error: str | None = None
 
 

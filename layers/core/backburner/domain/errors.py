@@ -9,6 +9,7 @@ BackburnerError
 │   └── TooLarge            over a limit that the message names
 ├── Busy                try again later; `retry_after_seconds` says when
 ├── Conflict            a condition of a transaction did not hold: someone else was first
+├── Lost                something that we had written is gone, or can't be read
 └── BackendError        a backend refused or broke
     ├── BackendThrottled    the backend asks for less; nothing was started
     └── BackendRefused      the backend will never take this shard
@@ -72,6 +73,10 @@ class Busy(BackburnerError):
 
 class Conflict(BackburnerError):
     """A condition of the transaction did not hold; nothing of it was written."""
+
+
+class Lost(BackburnerError):
+    """Something that we had written is gone, or can't be read."""
 
 
 class BackendError(BackburnerError):

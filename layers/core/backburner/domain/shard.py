@@ -136,8 +136,12 @@ def shard_id(number: int) -> str:
 
 def retry_id(shard: Shard) -> str:
     """Id of the shard with the lines that the shard's current attempt left unfinished."""
-    root = shard.id.partition("-")[0]
-    return f"{root}-{shard.attempt}"
+    return f"{root_id(shard)}-{shard.attempt}"
+
+
+def root_id(shard: Shard) -> str:
+    """Id of the planned shard that the shard is, or is a retry of."""
+    return shard.id.partition("-")[0]
 
 
 def queue_position(shard: Shard) -> str:

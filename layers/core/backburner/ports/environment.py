@@ -22,6 +22,8 @@ class Limits:
     file_bytes: int = 512 * 1024 * 1024
     file_lines: int = 1_000_000
     nesting: int = 128
+    #: Largest result of one attempt that is read; it has to fit into a function's memory.
+    result_bytes: int = 64 * 1024 * 1024
     reported_errors: int = 1000
     #: Objects up to this size live in the store's items, which may have 400 KB.
     inline_bytes: int = 8_192
@@ -43,6 +45,11 @@ class Limits:
     grace_seconds: float = 300.0
     #: Time between two looks at a batch that is not terminal.
     batch_check_seconds: float = 120.0
+    #: Longest that planning or finalizing may take: the time-out of those functions. Reap does not
+    #: ask for either again before.
+    work_seconds: float = 900.0
+    #: How long one run of reap may work; what is left is the next one's.
+    reap_seconds: float = 240.0
     #: Least time between two requests for capacity.
     wake_cooldown_seconds: float = 300.0
     #: How long the files that a batch wrote are kept; 0: for ever.

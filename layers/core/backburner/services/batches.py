@@ -1,5 +1,8 @@
 """Load batches, see what each needs next, and stop or end them."""
 
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
 import msgspec
 
 from backburner.domain.batch import (
@@ -14,9 +17,18 @@ from backburner.domain.batch import (
 from backburner.domain.delivery import Channel, Delivery
 from backburner.domain.errors import Conflict, NotFound
 from backburner.domain.finding import Finding
-from backburner.domain.shard import Shard, ShardStatus
-from backburner.ports import Environment, Is, Missing, QueueName
-from backburner.services import files, manifest, mirror, records, transitions
+from backburner.domain.request import Instant
+from backburner.domain.shard import Shard, ShardStatus, root_id
+from backburner.ports import Environment, Is, Missing, QueueName, Update
+from backburner.services import files, mirror, records, transitions
+
+#: Shards dropped in one transaction: beside each may stand a pool and a share.
+_DROPPED_AT_ONCE = 30
+#: Shards dropped in one call: a client that cancels waits for it, 29 seconds at most.
+_DROPPED_A_CALL = 10 * _DROPPED_AT_ONCE
+
+#: From this long after its deadline on, a batch that hangs is asked for twice rather than late.
+_LATE_SECONDS = 600.0
 
 
 def load(env: Environment, tenant: str, batch_id: str) -> Batch | None:
@@ -45,16 +57,19 @@ def page(
 
 def shards(env: Environment, batch: Batch) -> list[Shard]:
     """All shards of the batch that were ever queued."""
-    found: list[Shard] = []
+    return list(_each_shard(env, batch))
+
+
+def _each_shard(env: Environment, batch: Batch) -> Iterator[Shard]:
     after: str | None = None
     while True:
         items = env.store.query(
             f"{batch.tenant}/{batch.id}", prefix="shard/", after=after, limit=1000
         )
-        found.extend(map(records.to_shard, items))
+        yield from map(records.to_shard, items)
         if len(items) < 1000:
-            return found
-        after = f"shard/{found[-1].id}"
+            return
+        after = f"shard/{items[-1]['id']}"
 
 
 def errors_key(batch: Batch) -> str:
@@ -112,13 +127,12 @@ def advance(env: Environment, tenant: str, batch_id: str) -> None:
     batch = load(env, tenant, batch_id)
     if batch is None:
         return
-    message = {"tenant": tenant, "batch_id": batch_id}
     step = next_step(batch, now=env.clock.now(), canary_threshold=env.limits.canary_threshold)
     match step:
         case Step.PLAN | Step.RELEASE:
-            env.queue.send(QueueName.PLAN, message)
+            _ask(env, batch, QueueName.PLAN)
         case Step.FINALIZE:
-            env.queue.send(QueueName.FINALIZE, message)
+            _ask(env, batch, QueueName.FINALIZE)
         case Step.STOP_CANARY:
             ran = batch.completed + batch.failed - batch.skipped
             stop(
@@ -134,6 +148,37 @@ def advance(env: Environment, tenant: str, batch_id: str) -> None:
             drain(env, batch)
         case Step.WAIT:
             pass
+
+
+def _ask(env: Environment, batch: Batch, queue: QueueName) -> None:
+    """Have a function see to the batch, and keep reap from asking again while it may be at it.
+
+    Sent first: should the process die in between, the batch is asked for twice and not too late.
+    """
+    env.queue.send(queue, {"tenant": batch.tenant, "batch_id": batch.id})
+    look_again(env, batch, at=env.clock.now() + env.limits.work_seconds)
+
+
+def look_again(env: Environment, batch: Batch, *, at: Instant) -> None:
+    """Have reap look at the batch at this instant, or sooner if one of its own comes before."""
+    now = env.clock.now()
+    own = (batch.expires_at, batch.grace_ends_at or 0.0, batch.expires_at + _LATE_SECONDS)
+    due = records.batch_due(batch, min([at, *(one for one in own if one > now)]))
+    key = records.batch_key(batch.tenant, batch.id)
+    try:
+        env.store.transact(Update(key, set=due, when=(Is("status", batch.status),)))
+    except Conflict:  # it moved on
+        return
+
+
+def busy_until(env: Environment, batch: Batch) -> Instant:
+    """Until when the first planner or finalizer of the batch may still be at work."""
+    if batch.status is BatchStatus.VALIDATING:
+        return min(batch.created_at + env.limits.work_seconds, batch.expires_at)
+    if batch.status is BatchStatus.FINALIZING and batch.finalizing_at is not None:
+        until = batch.finalizing_at + env.limits.work_seconds
+        return min(until, batch.expires_at + _LATE_SECONDS)
+    return 0.0
 
 
 def cancel(env: Environment, tenant: str, batch_id: str, *, kind: BatchKind) -> Batch:
@@ -152,10 +197,18 @@ def cancel(env: Environment, tenant: str, batch_id: str, *, kind: BatchKind) -> 
 def stop(env: Environment, batch: Batch, reason: StopReason, *, failure: str | None = None) -> None:
     """Claim no more of the batch's shards, and drop those that wait."""
     now = env.clock.now()
+    check = env.limits.batch_check_seconds
     grace = 0.0 if batch.kind is BatchKind.RESPONSE else env.limits.grace_seconds
     try:
         env.store.transact(
-            *transitions.stop(batch, reason, now=now, grace_ends_at=now + grace, failure=failure)
+            *transitions.stop(
+                batch,
+                reason,
+                now=now,
+                grace_ends_at=now + grace,
+                check_at=now + min(check, grace or check),
+                failure=failure,
+            )
         )
     except Conflict:
         return
@@ -165,36 +218,58 @@ def stop(env: Environment, batch: Batch, reason: StopReason, *, failure: str | N
 
 
 def drain(env: Environment, batch: Batch) -> None:
-    """Drop the waiting shards of a stopping batch, and those in flight once the grace is over."""
+    """Drop the waiting shards of a stopping batch, and those in flight once the grace is over.
+
+    One call drops so many; for the rest it asks for another.
+    """
     if batch.stopping is None:
         return
-    queued = shards(env, batch)
     if not batch.is_released:
-        _drop_unreleased(env, batch, queued)
-    is_over = env.clock.now() >= (batch.grace_ends_at or 0.0)
-    for shard in queued:
-        if shard.status is ShardStatus.WAITING or (
-            is_over and shard.status is ShardStatus.IN_FLIGHT
-        ):
-            try:
-                env.store.transact(*transitions.drop(shard))
-            except Conflict:  # it moved; reap comes again
-                continue
-            if shard.status is ShardStatus.IN_FLIGHT:
-                model = env.catalog.get(shard.model)
-                if model is not None:
-                    env.backends[model.backend].stop(shard)
+        _drop_unreleased(env, batch)
+    found = list(islice(_ending(env, batch), _DROPPED_A_CALL + 1))
+    for start in range(0, _DROPPED_A_CALL, _DROPPED_AT_ONCE):
+        _drop(env, found[start : min(start + _DROPPED_AT_ONCE, _DROPPED_A_CALL)])
     after = load(env, batch.tenant, batch.id)
-    if after is not None and after.open_shards == 0 and not after.is_terminal:
-        env.queue.send(QueueName.FINALIZE, {"tenant": batch.tenant, "batch_id": batch.id})
+    if after is None or after.is_terminal:
+        return
+    if after.open_shards == 0:
+        _ask(env, after, QueueName.FINALIZE)
+    elif len(found) > _DROPPED_A_CALL:
+        _ask(env, after, QueueName.PLAN)
 
 
-def _drop_unreleased(env: Environment, batch: Batch, queued: list[Shard]) -> None:
-    ids = {shard.id for shard in queued}
-    rest = [shard for shard in manifest.load(env, batch) if shard.id not in ids]
-    lines = sum(shard.line_count for shard in rest)
+def _ending(env: Environment, batch: Batch) -> Iterator[Shard]:
+    """Shards of a stopping batch that may not go on."""
+    is_over = env.clock.now() >= (batch.grace_ends_at or 0.0)
+    for shard in _each_shard(env, batch):
+        if shard.is_open and (is_over or shard.status is ShardStatus.WAITING):
+            yield shard
+
+
+def _drop(env: Environment, some: Sequence[Shard]) -> None:
+    """Drop shards of one batch; those that moved are left to reap."""
+    if not some:
+        return
     try:
-        env.store.transact(*transitions.drop_unreleased(batch, shards=len(rest), lines=lines))
+        env.store.transact(*transitions.drop(some))
+    except Conflict:
+        for shard in some if len(some) > 1 else ():
+            _drop(env, [shard])
+        return
+    for shard in some:
+        model = env.catalog.get(shard.model)
+        if shard.status is ShardStatus.IN_FLIGHT and model is not None:
+            env.backends[model.backend].stop(shard)
+
+
+def _drop_unreleased(env: Environment, batch: Batch) -> None:
+    """All that was planned, less what is queued: the manifest may be lost."""
+    shards, lines = batch.planned_shards, batch.total - batch.skipped
+    for shard in _each_shard(env, batch):
+        if shard.id == root_id(shard):
+            shards, lines = shards - 1, lines - shard.line_count
+    try:
+        env.store.transact(*transitions.drop_unreleased(batch, shards=shards, lines=lines))
     except Conflict:
         return
 

@@ -2,39 +2,42 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.delivery import Delivery
-from backburner.domain.errors import Conflict, NotFound
+from backburner.domain.errors import Conflict, Lost, NotFound
 from backburner.domain.request import Outcome, Usage
 from backburner.domain.retry import Sorted, sort_outcomes
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus, retry_id
-from backburner.ports import Environment, Is, Write
+from backburner.ports import BlobStat, Environment, Is, Write
 from backburner.services import batches, capacity, records, transitions
 
 _TRIES = 10
+
+#: Prefix of what backends write: the endpoint configuration's S3OutputPath.
+OUTPUT_PREFIX = "async/output/"
 
 
 def collect_result(env: Environment, ref: AttemptRef, *, result_key: str) -> None:
     """The backend says that it wrote the attempt's result to this object.
 
-    If the object is not there, the lines are tried again: `missing_result`. Where the shard has
-    ended already, nothing changes; either way nobody needs the object any more.
+    If the object is not there, or is none of the attempt's, the lines are tried again:
+    `missing_result`. Where the shard has ended already, nothing changes; either way nobody needs
+    the object any more.
     """
     shard = _load_open(env, ref)
+    is_its = _is_result(env, ref, shard, result_key)
     if shard is not None:
-        try:
-            data = env.blobs.get(result_key)
-        except NotFound:
-            if ref.attempt < shard.attempt:
-                return  # a later attempt is on its way
-            data = b""
+        stat = env.blobs.stat(result_key) if is_its else None
+        if stat is None and ref.attempt < shard.attempt:
+            return  # a later attempt is on its way
         requests = _requests(env, shard)
-        named = dict(map(env.shards.head, requests))
-        outcomes = list(env.shards.outcomes(named, iter(data.split(b"\n"))))
+        outcomes = _outcomes(env, dict(map(env.shards.head, requests)), stat)
         _save(env, ref, shard, requests, outcomes)
-    env.blobs.delete(result_key)
+    if is_its:
+        env.blobs.delete(result_key)
 
 
 def collect_failure(env: Environment, ref: AttemptRef, *, code: str, reason: str) -> None:
@@ -65,11 +68,37 @@ def _load_open(env: Environment, ref: AttemptRef) -> Shard | None:
     return shard if shard is not None and shard.is_open else None
 
 
+def _is_result(env: Environment, ref: AttemptRef, shard: Shard | None, key: str) -> bool:
+    """Whether it is the attempt's own object: its name says so, or the backend did at the start."""
+    if key.startswith(f"{OUTPUT_PREFIX}{ref.tenant}/{ref.batch_id}/{ref.shard_id}-a{ref.attempt}."):
+        return True
+    told = shard.output_location if shard is not None and shard.attempt == ref.attempt else None
+    return told is not None and key.startswith(OUTPUT_PREFIX) and env.blobs.key_of(told) == key
+
+
+def _outcomes(env: Environment, named: Mapping[int, str], stat: BlobStat | None) -> list[Outcome]:
+    """One outcome for each request; the result is read line by line, if it is there."""
+    limit = env.limits.result_bytes
+    if stat is not None and stat.size > limit:
+        message = f"The model's results are larger than the limit of {limit} bytes."
+        return [
+            Outcome(line=line, custom_id=custom_id, code="result_too_large", message=message)
+            for line, custom_id in named.items()
+        ]
+    if stat is not None:
+        with suppress(NotFound), env.blobs.read(stat.key) as stream:
+            return list(env.shards.outcomes(named, iter(stream)))
+    return list(env.shards.outcomes(named, iter(())))
+
+
 def _requests(env: Environment, shard: Shard) -> list[bytes]:
     data = shard.input_inline
     if data is None:
-        data = env.blobs.get(shard.input_key or "")
-    return data.split(b"\n")[:-1]
+        data = env.blobs.get(shard.input_key) if shard.input_key else b""
+    lines = data.split(b"\n")[:-1]
+    if len(lines) != shard.line_count:
+        raise Lost(f"{shard.ref}: {len(lines)} of {shard.line_count} requests are left.")
+    return lines
 
 
 def _save(

@@ -1,5 +1,6 @@
 """Tell one target that a batch ended. At least once, always with the same event id."""
 
+from dataclasses import replace
 from typing import Any
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
@@ -10,16 +11,22 @@ from backburner.domain.delivery import (
     DeliveryStatus,
     pause_seconds,
 )
-from backburner.domain.errors import Conflict
+from backburner.domain.errors import Conflict, InvalidRequest
 from backburner.ports import Environment, Is, Mail, QueueName, Update
 from backburner.services import batches, records
 
 #: Longest delay of a message, and time after which one that did not come is lost.
 _LONGEST_DELAY, _MESSAGE_SECONDS = 900.0, 60.0
 
+#: Longest that an attempt may take: the time-out of the function.
+_ATTEMPT_SECONDS = 60.0
+
+#: What clocks may differ by.
+_SLACK_SECONDS = 2.0
+
 
 def deliver(env: Environment, tenant: str, batch_id: str, channel: Channel) -> None:
-    """Make one attempt, and note how it went.
+    """Make one attempt, and note how it went. Does nothing before the next attempt is due.
 
     A crash between sending and noting sends again: receivers know the repeat by its id.
     """
@@ -27,29 +34,37 @@ def deliver(env: Environment, tenant: str, batch_id: str, channel: Channel) -> N
     batch = batches.load(env, tenant, batch_id)
     if item is None or batch is None:
         return
-    delivery = records.to_delivery(item)
-    if delivery.status is not DeliveryStatus.PENDING:
+    seen = records.to_delivery(item)
+    if (
+        seen.status is not DeliveryStatus.PENDING
+        or env.clock.now() < seen.not_before - _SLACK_SECONDS
+    ):
+        return
+    if seen.attempts >= MAX_DELIVERY_ATTEMPTS:
+        reason = seen.last_error or "The last attempt broke off."
+        _note(env, seen, status=DeliveryStatus.DEAD, last_error=reason)
+        return
+    delivery = replace(seen, attempts=seen.attempts + 1)
+    # Of two messages at once, one makes the attempt; should it die of it, reap asks for another.
+    if not _note(env, seen, attempts=delivery.attempts, **_pause(env, seen, _ATTEMPT_SECONDS)):
         return
     try:
         _send(env, batch, delivery)
+    except InvalidRequest as error:  # the target can't be told, now or ever
+        _note(env, delivery, status=DeliveryStatus.DEAD, last_error=error.message[:300])
     except Exception as error:  # noqa: BLE001 - whatever a target does, the next attempt is planned
         _failed(env, delivery, reason=f"{type(error).__name__}: {error}"[:300])
     else:
-        _note(env, delivery, status=DeliveryStatus.DELIVERED, attempts=delivery.attempts + 1)
+        _note(env, delivery, status=DeliveryStatus.DELIVERED)
 
 
 def _failed(env: Environment, delivery: Delivery, *, reason: str) -> None:
-    attempts = delivery.attempts + 1
-    if attempts >= MAX_DELIVERY_ATTEMPTS:
-        _note(env, delivery, status=DeliveryStatus.DEAD, attempts=attempts, last_error=reason)
+    if delivery.attempts >= MAX_DELIVERY_ATTEMPTS:
+        _note(env, delivery, status=DeliveryStatus.DEAD, last_error=reason)
         return
-    pause = pause_seconds(attempts)
-    has_message = pause <= _LONGEST_DELAY
-    # Reap sees to long pauses, and to messages that get lost.
-    at = env.clock.now() + pause + (_MESSAGE_SECONDS if has_message else 0.0)
-    due = records.delivery_due(delivery, at)
-    _note(env, delivery, attempts=attempts, last_error=reason, **due)
-    if has_message:
+    pause = pause_seconds(delivery.attempts)
+    noted = _note(env, delivery, last_error=reason, **_pause(env, delivery, pause))
+    if noted and pause <= _LONGEST_DELAY:
         message = {
             "tenant": delivery.tenant,
             "batch_id": delivery.batch_id,
@@ -58,20 +73,30 @@ def _failed(env: Environment, delivery: Delivery, *, reason: str) -> None:
         env.queue.send(QueueName.DELIVER, message, delay_seconds=pause)
 
 
-def _note(env: Environment, delivery: Delivery, **changes: Any) -> None:
-    if "status" in changes:
+def _pause(env: Environment, delivery: Delivery, seconds: float) -> dict[str, Any]:
+    """No attempt for so long. Reap sees to long pauses, and to messages that get lost."""
+    not_before = env.clock.now() + seconds
+    due_at = not_before + (_MESSAGE_SECONDS if seconds <= _LONGEST_DELAY else 0.0)
+    return {"not_before": not_before, **records.delivery_due(delivery, due_at)}
+
+
+def _note(env: Environment, delivery: Delivery, **changes: Any) -> bool:
+    """Write how it stands, unless it ended, or another attempt was begun meanwhile.
+
+    That it was delivered is noted in any case. False: it was not.
+    """
+    status = changes.get("status")
+    if status is not None:
         changes |= {"due_key": None, "due_sort": None}
+    when = [Is("status", DeliveryStatus.PENDING)]
+    if status is not DeliveryStatus.DELIVERED:
+        when.append(Is("attempts", delivery.attempts))
     key = records.delivery_key(delivery.tenant, delivery.batch_id, delivery.channel)
     try:
-        env.store.transact(
-            Update(
-                key,
-                set=records.attributes(changes),
-                when=(Is("status", DeliveryStatus.PENDING),),
-            )
-        )
-    except Conflict:  # told twice at once; the other one noted it
-        return
+        env.store.transact(Update(key, set=records.attributes(changes), when=tuple(when)))
+    except Conflict:
+        return False
+    return True
 
 
 def _send(env: Environment, batch: Batch, delivery: Delivery) -> None:

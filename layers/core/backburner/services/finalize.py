@@ -1,13 +1,21 @@
 """Write a batch's output and error files, in input order, and end it."""
 
+import logging
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
-from backburner.domain.errors import Conflict, NotFound
+from backburner.domain.errors import Conflict
 from backburner.domain.file import FilePurpose, StoredFile
+from backburner.domain.finding import Finding
+from backburner.domain.request import Outcome
 from backburner.ports import Environment, Is
 from backburner.services import batches, files, mirror, results, transitions
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +36,8 @@ def finalize(env: Environment, tenant: str, batch_id: str) -> None:
     if batch is not None and not batch.is_terminal:
         try:
             _finalize(env, batch)
-        except NotFound:
-            after = batches.find(env, tenant, batch_id, kind=batch.kind)
-            if not after.is_terminal:  # else another one was faster, and has cleaned up
+        except (*results.UNREADABLE, Conflict):
+            if not _has_ended(env, batch):  # else another one was faster, and has cleaned up
                 raise
     batches.clean_up(env, tenant, batch_id)
 
@@ -42,7 +49,7 @@ def _finalize(env: Environment, batch: Batch) -> None:
         except Conflict:
             return
         batch = batches.find(env, batch.tenant, batch.id, kind=batch.kind)
-    written = _write_files(env, batch)
+    written = _write(env, batch)
     ended = _ended(env, batch, written)
     told = batches.deliveries(env, ended)
     mirror.publish(env, ended)
@@ -59,27 +66,45 @@ def _finalize(env: Environment, batch: Batch) -> None:
         batches.tell(env, told)
 
 
-def _write_files(env: Environment, batch: Batch) -> _Written:
-    """Stream both files out in one pass over the outcomes."""
+def _has_ended(env: Environment, batch: Batch) -> bool:
+    return batches.find(env, batch.tenant, batch.id, kind=batch.kind).is_terminal
+
+
+def _write(env: Environment, batch: Batch) -> _Written:
+    """Write both files. What was lost may come back until the deadline; then they do without."""
     if batch.kind is BatchKind.RESPONSE or not batch.output_file_id or not batch.error_file_id:
         return _Written(output_lines=0, output_bytes=0, error_lines=0, error_bytes=0)
+    try:
+        return _write_files(env, batch, results.whole(env, batch))
+    except results.UNREADABLE:
+        if env.clock.now() < batch.expires_at or _has_ended(env, batch):
+            raise
+        _logger.exception("batch.lost batch=%s/%s", batch.tenant, batch.id)
+    return _write_files(env, batch, _recovered(env, batch))
+
+
+def _recovered(env: Environment, batch: Batch) -> Iterator[Outcome]:
+    yield from results.recovered(env, batch)
+    if _has_ended(env, batch):
+        raise Conflict("Whoever ended the batch removed what seemed lost.")
+
+
+def _write_files(env: Environment, batch: Batch, outcomes: Iterator[Outcome]) -> _Written:
+    """Stream both files out in one pass; they appear once the last outcome was read."""
     dialect = env.dialects[batch.dialect]
     lines, sizes = [0, 0], [0, 0]
-    keys = [
-        files.blob_key(batch.tenant, name) for name in (batch.error_file_id, batch.output_file_id)
-    ]
+    names = (batch.error_file_id or "", batch.output_file_id or "")
+    keys = [files.blob_key(batch.tenant, name) for name in names]
     with ExitStack() as stack:
         streams = [
             stack.enter_context(env.blobs.write(key, content_type="application/jsonl"))
             for key in keys
         ]
-        for outcome in results.outcomes(env, batch):
+        for outcome in outcomes:
             data = dialect.render(outcome, batch_id=batch.id) + b"\n"
             streams[outcome.is_success].write(data)
             lines[outcome.is_success] += 1
             sizes[outcome.is_success] += len(data)
-    if sum(lines) != batch.total:
-        raise AssertionError(f"{batch.id}: {sum(lines)} lines came out of {batch.total}; not ended")
     return _Written(
         output_lines=lines[1], output_bytes=sizes[1], error_lines=lines[0], error_bytes=sizes[0]
     )
@@ -87,15 +112,27 @@ def _write_files(env: Environment, batch: Batch) -> _Written:
 
 def _ended(env: Environment, batch: Batch, written: _Written) -> Batch:
     is_response = batch.kind is BatchKind.RESPONSE
+    missing = 0 if is_response else batch.total - written.output_lines - written.error_lines
+    if missing:
+        batch = _incomplete(env, batch, missing)
     return transitions.ended_as(
         batch,
-        transitions.terminal_status(batch),
+        BatchStatus.FAILED if missing else transitions.terminal_status(batch),
         now=env.clock.now(),
         completed=batch.completed if is_response else written.output_lines,
         failed=batch.failed if is_response else written.error_lines,
         output_file_id=batch.output_file_id if written.output_lines else None,
         error_file_id=batch.error_file_id if written.error_lines else None,
     )
+
+
+def _incomplete(env: Environment, batch: Batch, missing: int) -> Batch:
+    """The batch with the reason why it fails: not even the numbers of some lines are known."""
+    failure = f"{missing} of the batch's {batch.total} requests were lost."
+    _logger.error("batch.incomplete batch=%s/%s missing=%d", batch.tenant, batch.id, missing)
+    findings = [Finding(code="result_lost", message=failure)]
+    env.blobs.put(batches.errors_key(batch), msgspec.json.encode(findings))
+    return replace(batch, failure=failure)
 
 
 def _files(env: Environment, ended: Batch, written: _Written) -> list[StoredFile]:

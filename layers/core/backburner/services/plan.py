@@ -1,7 +1,7 @@
 """Read a batch's file once: check every line, group by model, cut into shards."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -31,10 +31,12 @@ class _Reading:
     prefix: str
     drafts: dict[str, tuple[ShardDraft, list[bytes]]] = field(default_factory=dict)
     planned: list[Shard] = field(default_factory=list)
-    seen: dict[str, int] = field(default_factory=dict)
+    #: Line that used a custom_id first, by the name's 64-bit hash: the names would fill the memory.
+    seen: dict[int, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     invalid: int = 0
-    skipped: list[bytes] = field(default_factory=list)
+    #: Where outcomes of bad lines go, if these are skipped.
+    skipped: BinaryIO | None = None
     total: int = 0
 
     @property
@@ -68,17 +70,32 @@ def _plan(env: Environment, batch: Batch) -> None:
     if stat is None:
         _fail(env, reading, Finding(code="invalid_request", message="The input file was deleted."))
         return
-    with env.blobs.read(stat.key) as stream:
-        for number, data in numbered_lines(stream, env.limits.line_bytes):
-            _take(reading, number, data)
-    for model in list(reading.drafts):
-        _cut(reading, model)
-    if reading.total == 0 and not reading.invalid:
-        _fail(env, reading, Finding(code="empty_batch", message="The input file has no requests."))
+    found = _read(reading, stat.key)
+    if found is not None:
+        _fail(env, reading, found)
     elif reading.fails:
         _fail(env, reading)
     else:
         _start(env, reading)
+
+
+def _read(reading: _Reading, key: str) -> Finding | None:
+    """Take every line of the file; returns why the file as a whole can't be run, if so."""
+    blobs, limits = reading.env.blobs, reading.env.limits
+    with ExitStack() as stack:
+        if reading.batch.on_invalid == "skip":
+            reading.skipped = stack.enter_context(blobs.write(manifest.skipped_key(reading.prefix)))
+        stream = stack.enter_context(blobs.read(key))
+        for number, data in numbered_lines(stream, limits.line_bytes):
+            if reading.total + reading.invalid >= limits.file_lines:
+                message = f"The file has more than {limits.file_lines} requests."
+                return Finding(line=number, code="too_many_tasks", message=message)
+            _take(reading, number, data)
+    for model in list(reading.drafts):
+        _cut(reading, model)
+    if reading.total + reading.invalid == 0:
+        return Finding(code="empty_batch", message="The input file has no requests.")
+    return None
 
 
 def numbered_lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | None]]:
@@ -87,26 +104,22 @@ def numbered_lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | 
     Splits on LF alone: the other separators that Unicode knows may stand inside strings.
     """
     number = 0
-    while data := stream.readline(limit + len(BOM) + len(b"\r\n") + 1):
+    longest = limit + len(BOM) + len(b"\r\n")
+    while data := stream.readline(longest + 1):
         number += 1
-        if number == 1:
-            data = data.removeprefix(BOM)
-        is_long = len(data.rstrip(b"\r\n")) > limit
-        while not data.endswith(b"\n") and (more := stream.readline(1 << 20)):
-            data = more
-        if is_long:
+        line = data.removeprefix(BOM) if number == 1 else data
+        line = line.removesuffix(b"\n").removesuffix(b"\r")
+        while data and not data.endswith(b"\n"):  # what is left of a line that is too long
+            data = stream.readline(1 << 20)
+        if len(line) > limit:
             yield number, None
-        elif data := data.strip(b"\r\n\t "):
-            yield number, data
+        elif line := line.strip(b"\r\t "):
+            yield number, line
 
 
 def _take(reading: _Reading, number: int, data: bytes | None) -> None:
     limits = reading.env.limits
     try:
-        if reading.total + reading.invalid >= limits.file_lines:
-            raise InvalidLine(
-                "too_many_tasks", f"The file has more than {limits.file_lines} requests."
-            )
         if data is None:
             raise InvalidLine(
                 "line_too_long", f"This line is longer than {limits.line_bytes} bytes."
@@ -124,7 +137,7 @@ def _take(reading: _Reading, number: int, data: bytes | None) -> None:
 
 def _model(reading: _Reading, request: Request) -> Model:
     """The request's model; raises InvalidLine if it can't run the request."""
-    first = reading.seen.setdefault(request.custom_id, request.line)
+    first = reading.seen.setdefault(hash(request.custom_id), request.line)
     named = {"custom_id": request.custom_id}
     if first != request.line:
         raise InvalidLine(
@@ -161,14 +174,14 @@ def _model(reading: _Reading, request: Request) -> Model:
 
 def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:
     reading.invalid += 1
-    if reading.batch.on_invalid == "skip":
+    if reading.skipped is not None:
         outcome = Outcome(
             line=number,
             custom_id=finding.custom_id or f"line-{number}",
             code=finding.code,
             message=finding.message,
         )
-        reading.skipped.append(reading.env.shards.keep(outcome))
+        reading.skipped.write(reading.env.shards.keep(outcome) + b"\n")
     elif len(reading.findings) < reading.env.limits.reported_errors:
         reading.findings.append(
             Finding(line=number, code=finding.code, message=finding.message, param=finding.param)
@@ -214,9 +227,6 @@ def _cut(reading: _Reading, model_name: str) -> None:
 
 def _start(env: Environment, reading: _Reading) -> None:
     batch = reading.batch
-    if reading.skipped:
-        skipped = b"".join(line + b"\n" for line in reading.skipped)
-        env.blobs.put(manifest.skipped_key(reading.prefix), skipped)
     manifest.save(env, reading.prefix, reading.planned)
     models = {shard.model for shard in reading.planned}
     planned = transitions.Planned(
@@ -240,8 +250,7 @@ def _start(env: Environment, reading: _Reading) -> None:
 
 def release(env: Environment, batch: Batch) -> None:
     """Queue every planned shard that is not queued yet."""
-    queued = {shard.id for shard in batches.shards(env, batch)}
-    rest = [shard for shard in manifest.load(env, batch) if shard.id not in queued]
+    rest = manifest.unreleased(env, batch, batches.shards(env, batch))
     with suppress(Conflict):  # stopping, or released by another
         for start in range(0, len(rest), RELEASE_SHARDS):
             env.store.transact(*transitions.release(batch, rest[start : start + RELEASE_SHARDS]))

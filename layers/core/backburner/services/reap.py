@@ -1,23 +1,40 @@
 """Find whatever got no word in time, and move it on: nothing ever stays stuck."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from backburner.domain.batch import Batch
-from backburner.domain.delivery import Delivery
 from backburner.domain.errors import BackendError, Conflict
-from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus
-from backburner.ports import AttemptState, Environment, Index, Is, Item, Update
+from backburner.ports import AttemptState, Environment, Index, Is, Item, Key, Update
 from backburner.services import batches, capacity, collect, dispatch, files, records, transitions
 
-_PAGE = 100
+#: Things of one kind that are looked at before it is the next kind's turn.
+_PAGE = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """One kind of things that can be due."""
+
+    #: Partition of the due index.
+    partition: str
+    key: Callable[[Item], Key]
+    look: Callable[[Environment, Item], None]
+    #: Seconds until the next look.
+    pause: float
+    #: Instants of the thing at which it is looked at in any case.
+    own: tuple[str, ...] = ()
+    #: Attribute that holds the instant of the next look beside the index.
+    note: str | None = None
 
 
 def reap(env: Environment) -> int:
-    """Look at everything that is due.
+    """Look at what is due, soonest first, the kinds in turn, until the time is spent.
 
-    One thing that can't be moved on does not keep the others waiting.
+    One thing that can't be moved on does not keep the others waiting: each is set due again before
+    it is looked at, so that it isn't first again should the process die of it.
 
     Returns:
         How many things were looked at.
@@ -25,21 +42,18 @@ def reap(env: Environment) -> int:
     Raises:
         ExceptionGroup: what went wrong, after everything was looked at.
     """
+    ends_at = env.clock.now() + env.limits.reap_seconds
     looked = 0
     errors: list[Exception] = []
-    rules: list[tuple[str, Callable[[Environment, Item], None]]] = [
-        (records.DUE_SHARD, lambda env, item: _shard(env, records.to_shard(item))),
-        (records.DUE_BATCH, lambda env, item: _batch(env, records.to_batch(item))),
-        (records.DUE_DELIVERY, lambda env, item: _delivery(env, records.to_delivery(item))),
-        (records.DUE_FILE, lambda env, item: files.forget(env, records.to_file(item))),
-    ]
-    for partition, look in rules:
-        for item in _due(env, partition):
-            looked += 1
-            try:
-                look(env, item)
-            except Exception as error:  # noqa: BLE001 - the others come first
-                errors.append(error)
+    for kind, item in _in_turn(env, _kinds(env)):
+        if env.clock.now() >= ends_at:
+            break
+        try:
+            if _set_due_again(env, kind, item):
+                looked += 1
+                kind.look(env, item)
+        except Exception as error:  # noqa: BLE001 - the others come first
+            errors.append(error)
     for model in env.catalog.models.values():
         if env.store.query(model.pool, index=Index.QUEUE, limit=1):
             capacity.kick(env, model.pool)
@@ -48,17 +62,72 @@ def reap(env: Environment) -> int:
     return looked
 
 
-def _due(env: Environment, partition: str) -> list[Item]:
-    """Everything that is due now; read whole first, as looking changes the index."""
+def _kinds(env: Environment) -> list[_Kind]:
+    limits = env.limits
+    return [
+        _Kind(
+            partition=records.DUE_SHARD,
+            key=lambda item: records.shard_key(item["tenant"], item["batch_id"], item["id"]),
+            look=lambda env, item: _shard(env, records.to_shard(item)),
+            pause=limits.look_seconds,
+            own=("lease_ends_at",),
+            note="look_at",
+        ),
+        _Kind(
+            partition=records.DUE_BATCH,
+            key=lambda item: records.batch_key(item["tenant"], item["id"]),
+            look=lambda env, item: _batch(env, records.to_batch(item)),
+            pause=limits.batch_check_seconds,
+            own=("expires_at", "grace_ends_at"),
+        ),
+        _Kind(
+            partition=records.DUE_DELIVERY,
+            key=lambda item: records.delivery_key(
+                item["tenant"], item["batch_id"], item["channel"]
+            ),
+            look=lambda env, item: batches.tell(env, [records.to_delivery(item)]),
+            pause=limits.batch_check_seconds,
+            note="due_at",
+        ),
+        _Kind(
+            partition=records.DUE_FILE,
+            key=lambda item: records.file_key(item["tenant"], item["id"]),
+            look=lambda env, item: files.forget(env, records.to_file(item)),
+            pause=limits.batch_check_seconds,
+        ),
+    ]
+
+
+def _in_turn(env: Environment, kinds: list[_Kind]) -> Iterator[tuple[_Kind, Item]]:
+    """What is due now, a page of each kind after the other, and each thing once."""
     now = records.due_sort(env.clock.now()) + "~"
-    found: list[Item] = []
-    after: str | None = None
-    while True:
-        items = env.store.query(partition, index=Index.DUE, after=after, up_to=now, limit=_PAGE)
-        found.extend(items)
-        if len(items) < _PAGE:
-            return found
-        after = str(items[-1]["due_sort"])
+    turns: deque[tuple[_Kind, str | None]] = deque((kind, None) for kind in kinds)
+    while turns:
+        kind, after = turns.popleft()
+        items = env.store.query(
+            kind.partition, index=Index.DUE, after=after, up_to=now, limit=_PAGE
+        )
+        yield from ((kind, item) for item in items)
+        if len(items) == _PAGE:
+            turns.append((kind, str(items[-1]["due_sort"])))
+
+
+def _set_due_again(env: Environment, kind: _Kind, item: Item) -> bool:
+    """Move the next look at it forward. False: someone else did, or it needs none any more.
+
+    Reads nothing that may be broken but what it needs to.
+    """
+    now = env.clock.now()
+    at = min([now + kind.pause, *(item[own] for own in kind.own if item.get(own, 0.0) > now)])
+    before = str(item["due_sort"])
+    changes: dict[str, str | float] = {"due_sort": records.due_sort(at, *before.split("/")[1:])}
+    if kind.note is not None:
+        changes[kind.note] = at
+    try:
+        env.store.transact(Update(kind.key(item), set=changes, when=(Is("due_sort", before),)))
+    except Conflict:
+        return False
+    return True
 
 
 def _shard(env: Environment, shard: Shard) -> None:
@@ -67,7 +136,6 @@ def _shard(env: Environment, shard: Shard) -> None:
     if item is None or records.to_shard(item).status is not ShardStatus.IN_FLIGHT:
         return
     shard = records.to_shard(item)
-    now = env.clock.now()
     model = env.catalog.get(shard.model)
     state = AttemptState.UNKNOWN
     if model is not None:
@@ -76,9 +144,7 @@ def _shard(env: Environment, shard: Shard) -> None:
         collect.collect_failure(
             env, shard.ref, code="backend_failed", reason="The model's server failed."
         )
-    elif state is AttemptState.UNKNOWN and now < (shard.lease_ends_at or 0.0):
-        _again(env, shard, now + env.limits.look_seconds)
-    elif state is AttemptState.UNKNOWN:
+    elif state is AttemptState.UNKNOWN and env.clock.now() >= (shard.lease_ends_at or 0.0):
         _lost(env, shard)
 
 
@@ -90,13 +156,6 @@ def _look(env: Environment, shard: Shard, backend: str) -> AttemptState:
     if found.state is AttemptState.SUCCEEDED and found.result_key is not None:
         collect.collect_result(env, shard.ref, result_key=found.result_key)
     return found.state
-
-
-def _again(env: Environment, shard: Shard, at: Instant) -> None:
-    try:
-        env.store.transact(*transitions.watch(shard, replace(shard, look_at=at)))
-    except Conflict:
-        return
 
 
 def _lost(env: Environment, shard: Shard) -> None:
@@ -114,37 +173,11 @@ def _lost(env: Environment, shard: Shard) -> None:
 
 
 def _batch(env: Environment, batch: Batch) -> None:
-    (item,) = env.store.get(records.batch_key(batch.tenant, batch.id))
-    if item is None or records.to_batch(item).is_terminal:
-        return
-    batches.advance(env, batch.tenant, batch.id)
     current = batches.load(env, batch.tenant, batch.id)
     if current is None or current.is_terminal:
         return
-    now = env.clock.now()
-    moments = [now + env.limits.batch_check_seconds]
-    if current.stopping is None:
-        moments.append(max(now + 1.0, current.expires_at))
-    elif current.grace_ends_at is not None and current.grace_ends_at > now:
-        moments.append(current.grace_ends_at)
-    _due_again(env, current, min(moments))
-
-
-def _due_again(env: Environment, batch: Batch, at: Instant) -> None:
-    key = records.batch_key(batch.tenant, batch.id)
-    try:
-        env.store.transact(
-            Update(key, set=records.batch_due(batch, at), when=(Is("status", batch.status),))
-        )
-    except Conflict:
-        return
-
-
-def _delivery(env: Environment, delivery: Delivery) -> None:
-    batches.tell(env, [delivery])
-    key = records.delivery_key(delivery.tenant, delivery.batch_id, delivery.channel)
-    due = records.delivery_due(delivery, env.clock.now() + env.limits.batch_check_seconds)
-    try:
-        env.store.transact(Update(key, set=due, when=(Is("status", "pending"),)))
-    except Conflict:
-        return
+    busy_until = batches.busy_until(env, current)
+    if env.clock.now() < busy_until:
+        batches.look_again(env, current, at=busy_until)
+    else:
+        batches.advance(env, batch.tenant, batch.id)

@@ -1,16 +1,23 @@
 """Read a batch's outcomes back in input order, whole or as far as they are in."""
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+
+import msgspec
 
 from backburner.domain.batch import STOPPED, Batch
+from backburner.domain.errors import Lost, NotFound
 from backburner.domain.request import Outcome
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Environment
-from backburner.services import batches, collect, manifest
+from backburner.services import batches, collect, manifest, plan
 
 #: First line of a run of outcomes, and how to read the run.
 _Run = tuple[int, Callable[[], Iterator[Outcome]]]
+
+#: What reading raises where objects are gone or corrupt.
+UNREADABLE = (NotFound, Lost, msgspec.MsgspecError)
 
 
 def outcomes(env: Environment, batch: Batch) -> Iterator[Outcome]:
@@ -20,8 +27,7 @@ def outcomes(env: Environment, batch: Batch) -> Iterator[Outcome]:
     shards overlap, however many there are.
     """
     queued = batches.shards(env, batch)
-    known = {shard.id for shard in queued}
-    unreleased = [shard for shard in manifest.load(env, batch) if shard.id not in known]
+    unreleased = manifest.unreleased(env, batch, queued)
     stopped = batch.stopping is not None and batch.open_shards == 0
     ended = [shard for shard in queued if not shard.is_open]
     missing = [shard for shard in queued if shard.is_open]
@@ -29,9 +35,7 @@ def outcomes(env: Environment, batch: Batch) -> Iterator[Outcome]:
         ended += unreleased
     else:
         missing += unreleased
-    runs: list[_Run] = [(shard.first_line, _reader(env, batch, shard)) for shard in ended]
-    if batch.skipped:
-        runs.append((0, lambda: _skipped(env, batch)))
+    runs = _runs(env, batch, ended)
     barrier = min((shard.first_line for shard in missing), default=None)
     for outcome in _merge(runs):
         if barrier is not None and outcome.line >= barrier:
@@ -39,13 +43,59 @@ def outcomes(env: Environment, batch: Batch) -> Iterator[Outcome]:
         yield outcome
 
 
+def whole(env: Environment, batch: Batch) -> Iterator[Outcome]:
+    """The one outcome of every line of a batch whose shards have all ended.
+
+    Raises:
+        NotFound: an object is gone.
+        Lost: a line has no outcome, or two.
+    """
+    count = last = 0
+    for outcome in outcomes(env, batch):
+        if outcome.line <= last:
+            raise Lost(f"{batch.id}: line {outcome.line} came out after line {last}.")
+        count, last = count + 1, outcome.line
+        yield outcome
+    if count != batch.total:
+        raise Lost(f"{batch.id}: {count} lines came out of {batch.total}.")
+
+
+def recovered(env: Environment, batch: Batch) -> Iterator[Outcome]:
+    """Every outcome that can still be read, and `result_lost` for the other lines.
+
+    Lines whose numbers nothing tells any more are left out.
+    """
+    shards = batches.shards(env, batch)
+    with suppress(*UNREADABLE):
+        shards += manifest.unreleased(env, batch, shards)
+    runs = [(line, _readable(run)) for line, run in _runs(env, batch, shards)]
+    came_out = {outcome.line for outcome in _merge(runs)}
+    names = _lost_names(env, batch, shards, came_out)
+    lost = (_lost(line, names[line]) for line in sorted(names))
+    last = 0
+    for outcome in _merge([*runs, (0, lambda: lost)]):
+        if outcome.line > last:
+            last = outcome.line
+            yield outcome
+
+
 def single(env: Environment, batch: Batch) -> Outcome | None:
     """The outcome of a single request, or None: there is none (yet)."""
     for shard in reversed(batches.shards(env, batch)):
         if shard.status is ShardStatus.DONE:
-            for outcome in collect.kept_outcomes(env, shard):
-                return outcome
+            try:
+                for outcome in collect.kept_outcomes(env, shard):
+                    return outcome
+            except UNREADABLE:
+                return _lost(shard.first_line, _unnamed(shard.first_line))
     return None
+
+
+def _runs(env: Environment, batch: Batch, ended: list[Shard]) -> list[_Run]:
+    runs: list[_Run] = [(shard.first_line, _reader(env, batch, shard)) for shard in ended]
+    if batch.skipped:
+        runs.append((0, lambda: _skipped(env, batch)))
+    return runs
 
 
 def _reader(env: Environment, batch: Batch, shard: Shard) -> Callable[[], Iterator[Outcome]]:
@@ -66,6 +116,53 @@ def _skipped(env: Environment, batch: Batch) -> Iterator[Outcome]:
     with env.blobs.read(manifest.skipped_key(batch.plan_prefix or "")) as stream:
         for line in stream:
             yield env.shards.kept(line)
+
+
+def _readable(run: Callable[[], Iterator[Outcome]]) -> Callable[[], Iterator[Outcome]]:
+    """The run, up to where it can't be read."""
+
+    def read() -> Iterator[Outcome]:
+        with suppress(*UNREADABLE):
+            yield from run()
+
+    return read
+
+
+def _lost_names(
+    env: Environment, batch: Batch, shards: list[Shard], came_out: set[int]
+) -> dict[int, str]:
+    """The lines that did not come out, with their custom_ids, as far as anything tells them."""
+    names: dict[int, str] = {}
+    for shard in shards:
+        if not came_out.issuperset(range(shard.first_line, shard.last_line + 1)):
+            for line, name in _names(env, shard).items():
+                if line not in came_out:
+                    names.setdefault(line, name)
+    if len(came_out) + len(names) < batch.total:
+        with suppress(*UNREADABLE), env.blobs.read(batch.input_key or "") as stream:
+            for line, _ in plan.numbered_lines(stream, env.limits.line_bytes):
+                if line not in came_out:
+                    names.setdefault(line, _unnamed(line))
+    return names
+
+
+def _lost(line: int, custom_id: str) -> Outcome:
+    message = "The result of this request was lost."
+    return Outcome(line=line, custom_id=custom_id, code="result_lost", message=message)
+
+
+def _names(env: Environment, shard: Shard) -> Mapping[int, str]:
+    """Names of the shard's lines; without its requests, their numbers if none lies between them."""
+    try:
+        return collect.request_names(env, shard)
+    except UNREADABLE:
+        lines = range(shard.first_line, shard.last_line + 1)
+        return {line: _unnamed(line) for line in lines} if len(lines) == shard.line_count else {}
+
+
+def _unnamed(line: int) -> str:
+    """Stands for a custom_id that nobody knows."""
+    return f"line-{line}"
 
 
 def _merge(runs: list[_Run]) -> Iterator[Outcome]:

@@ -158,6 +158,11 @@ class InvocationQueue:
         rows = self._reader.execute(_LEFT, (endpoint,))
         return [(msgspec.json.decode(row[0], type=Invocation), row[1], row[2]) for row in rows]
 
+    def inference_ids(self) -> set[str]:
+        """Of all that was accepted, of any endpoint, and is not told yet."""
+        rows = self._reader.execute("SELECT invocation FROM invocations")
+        return {msgspec.json.decode(row[0], type=Invocation).inference_id for row in rows}
+
     async def close(self) -> None:
         """Commit what is under way and end the writing thread."""
         self._writes.put(None)

@@ -145,6 +145,10 @@ class SageMakerEmulator:
 
         loop.call_soon_threadsafe(put)
 
+    def inference_ids(self) -> set[str]:
+        """Of all that was accepted, in this run or an earlier one, and is not told yet."""
+        return self._on_loop(lambda world: world.inference_ids())
+
     def status(self) -> Message:
         """Per endpoint: status, desired, instances by state, waiting, in_flight, history."""
         return self._on_loop(lambda world: world.status())

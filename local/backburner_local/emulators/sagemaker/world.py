@@ -114,6 +114,10 @@ class World:
         )
         return app
 
+    def inference_ids(self) -> set[str]:
+        """Of all that was accepted and is not told yet."""
+        return self._queue.inference_ids()
+
     async def close(self) -> None:
         """Drain the instances; what is not finished or not told stays in the queue."""
         self._minutes.cancel()

@@ -1,0 +1,45 @@
+"""Every change of state, as the writes of one transaction with the conditions that guard it.
+
+Nothing here reads or writes: a service loads values, asks for the writes, and commits them. If a
+condition fails someone else was first: the service loads again and decides anew. No key appears
+twice in one list, and no list is longer than a transaction may be.
+"""
+
+from backburner.services.transitions.batch import (
+    NOT_DUE,
+    Planned,
+    accept,
+    accept_claimed,
+    begin_finalizing,
+    drop_unreleased,
+    end,
+    ended_as,
+    release,
+    released,
+    start,
+    stop,
+    terminal_status,
+)
+from backburner.services.transitions.shard import claim, drop, enqueue, finish, wait_again, watch
+
+__all__ = [
+    "NOT_DUE",
+    "Planned",
+    "accept",
+    "accept_claimed",
+    "begin_finalizing",
+    "claim",
+    "drop",
+    "drop_unreleased",
+    "end",
+    "ended_as",
+    "enqueue",
+    "finish",
+    "release",
+    "released",
+    "start",
+    "stop",
+    "terminal_status",
+    "wait_again",
+    "watch",
+]

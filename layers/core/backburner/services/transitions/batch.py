@@ -1,0 +1,257 @@
+"""A batch's way from its acceptance to its terminal state."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backburner.domain.batch import STOPPED, Batch, BatchStatus, StopReason
+from backburner.domain.delivery import Delivery
+from backburner.domain.file import StoredFile
+from backburner.domain.request import Instant
+from backburner.domain.shard import Shard
+from backburner.ports import (
+    Absent,
+    Below,
+    Check,
+    Condition,
+    Is,
+    IsIn,
+    Missing,
+    Put,
+    Update,
+    Write,
+)
+from backburner.services import records
+from backburner.services.transitions.shard import enqueue
+
+#: Index attributes of a batch that reap need not look at any more.
+NOT_DUE = {"due_key": None, "due_sort": None}
+
+_STATUS_INSTANT = {
+    BatchStatus.COMPLETED: "completed_at",
+    BatchStatus.FAILED: "failed_at",
+    BatchStatus.EXPIRED: "expired_at",
+    BatchStatus.CANCELLED: "cancelled_at",
+}
+
+
+def accept(batch: Batch, *, check_at: Instant, shard: Shard | None = None) -> list[Write]:
+    """Take a batch in; a single request brings its only shard.
+
+    The batch must not exist: ids are new, so a clash means that the same acceptance came twice.
+    """
+    writes: list[Write] = [
+        Put(
+            records.batch_key(batch.tenant, batch.id),
+            records.batch_item(batch, due_at=check_at),
+            when=(Absent(),),
+        )
+    ]
+    return writes + (enqueue([shard]) if shard is not None else [])
+
+
+def accept_claimed(
+    batch: Batch, claimed: Shard, *, capacity: int, cap: int, check_at: Instant
+) -> list[Write]:
+    """Take a single request in and claim its shard at once, if a slot is free."""
+    return [
+        *accept(batch, check_at=check_at),
+        Put(
+            records.shard_key(claimed.tenant, claimed.batch_id, claimed.id),
+            records.shard_item(claimed),
+            when=(Absent(),),
+        ),
+        Update(
+            records.pool_key(claimed.pool),
+            set={"id": claimed.pool},
+            add={"in_flight": 1, "running_lines": claimed.line_count},
+            when=(Below("in_flight", capacity),),
+        ),
+        Update(
+            records.share_key(claimed.tenant, claimed.pool),
+            add={"in_flight": 1},
+            when=(Below("in_flight", cap),),
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What planning a batch found."""
+
+    total: int
+    #: Lines that were skipped as invalid; they have their outcome already.
+    skipped: int
+    shards: int
+    #: Of the objects that this run of planning wrote.
+    prefix: str
+    output_file_id: str
+    error_file_id: str
+    model: str | None
+
+
+def start(batch: Batch, planned: Planned, first: Sequence[Shard], *, now: Instant) -> list[Write]:
+    """Validating → in_progress, with the first shards (the canary, or all).
+
+    Only out of `validating`: a second planner, or one that lost against a cancel, changes nothing.
+    """
+    changes = {
+        "status": BatchStatus.IN_PROGRESS,
+        "in_progress_at": now,
+        "total": planned.total,
+        "failed": planned.skipped,
+        "skipped": planned.skipped,
+        "planned_shards": planned.shards,
+        "plan_prefix": planned.prefix,
+        "open_shards": planned.shards,
+        "is_released": len(first) == planned.shards,
+        "output_file_id": planned.output_file_id,
+        "error_file_id": planned.error_file_id,
+        "model": planned.model,
+    }
+    return [
+        Update(
+            records.batch_key(batch.tenant, batch.id),
+            set=records.attributes(changes),
+            when=(Is("status", BatchStatus.VALIDATING), Missing("stopping")),
+        ),
+        *enqueue(first),
+    ]
+
+
+def release(batch: Batch, shards: Sequence[Shard]) -> list[Write]:
+    """Queue more of a batch's planned shards, unless it is stopping.
+
+    The check makes the number of queued shards fixed from the moment `stopping` is set.
+    """
+    return [
+        Check(
+            records.batch_key(batch.tenant, batch.id),
+            when=(Is("status", BatchStatus.IN_PROGRESS), Missing("stopping")),
+        ),
+        *enqueue(shards),
+    ]
+
+
+def released(batch: Batch) -> list[Write]:
+    """All planned shards are in the queue."""
+    return [
+        Update(
+            records.batch_key(batch.tenant, batch.id),
+            set={"is_released": True},
+            when=(Is("is_released", value=False), Missing("stopping")),
+        )
+    ]
+
+
+def drop_unreleased(batch: Batch, *, shards: int, lines: int) -> list[Write]:
+    """Planned shards that never came into the queue end with the batch.
+
+    Only once, and only when stopping: no shard is released any more.
+    """
+    return [
+        Update(
+            records.batch_key(batch.tenant, batch.id),
+            set={"is_released": True},
+            add={"open_shards": -shards, "failed": lines},
+            when=(Is("is_released", value=False), IsIn("stopping", tuple(StopReason))),
+        )
+    ]
+
+
+def stop(
+    batch: Batch,
+    reason: StopReason,
+    *,
+    now: Instant,
+    grace_ends_at: Instant,
+    check_at: Instant,
+    failure: str | None,
+) -> list[Write]:
+    """Take no more slots. Only a batch that still runs, and for one reason."""
+    changes: dict[str, Any] = {
+        "stopping": reason,
+        "grace_ends_at": grace_ends_at,
+        "failure": failure,
+        **records.batch_due(batch, check_at),
+    }
+    if reason is StopReason.CANCELLED:
+        changes |= {"status": BatchStatus.CANCELLING, "cancelling_at": now}
+    elif batch.status is BatchStatus.VALIDATING:
+        changes |= {"status": BatchStatus.IN_PROGRESS, "in_progress_at": now}
+    return [
+        Update(
+            records.batch_key(batch.tenant, batch.id),
+            set=records.attributes(changes),
+            when=(
+                IsIn("status", (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)),
+                Missing("stopping"),
+            ),
+        )
+    ]
+
+
+def begin_finalizing(batch: Batch, *, now: Instant) -> list[Write]:
+    """Into `finalizing`: every shard has ended, and exactly one caller gets here."""
+    return [
+        Update(
+            records.batch_key(batch.tenant, batch.id),
+            set={"status": BatchStatus.FINALIZING.value, "finalizing_at": now},
+            when=(
+                IsIn("status", (BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING)),
+                Is("open_shards", 0),
+            ),
+        )
+    ]
+
+
+def end(
+    batch: Batch,
+    ended: Batch,
+    *,
+    files: Iterable[StoredFile] = (),
+    deliveries: Iterable[Delivery] = (),
+    when: tuple[Condition, ...],
+) -> list[Write]:
+    """Into a terminal state, with its files and what is to be told, all at once.
+
+    Args:
+        batch: as it was seen.
+        ended: as it becomes.
+        files: that it wrote.
+        deliveries: that tell of it.
+        when: what must hold of the batch; the caller's way into the terminal state.
+    """
+    before, after = records.attributes(_fields(batch)), records.attributes(_fields(ended))
+    changes = {name: value for name, value in after.items() if before[name] != value}
+    return [
+        Update(
+            records.batch_key(batch.tenant, batch.id),
+            set=changes | NOT_DUE,
+            when=when,
+        ),
+        *(Put(records.file_key(f.tenant, f.id), records.file_item(f)) for f in files),
+        *(
+            Put(
+                records.delivery_key(d.tenant, d.batch_id, d.channel),
+                records.delivery_item(d),
+                when=(Absent(),),
+            )
+            for d in deliveries
+        ),
+    ]
+
+
+def ended_as(batch: Batch, status: BatchStatus, *, now: Instant, **changes: Any) -> Batch:
+    """The batch in a terminal state, with the instant of it."""
+    changes[_STATUS_INSTANT[status]] = now
+    return replace(batch, status=status, **changes)
+
+
+def terminal_status(batch: Batch) -> BatchStatus:
+    """Where a batch that is finalizing ends."""
+    return STOPPED[batch.stopping][0] if batch.stopping else BatchStatus.COMPLETED
+
+
+def _fields(batch: Batch) -> dict[str, Any]:
+    return {name: getattr(batch, name) for name in batch.__dataclass_fields__}

@@ -1,0 +1,217 @@
+"""A shard's way through the queue, the backend and out of it, with the slot that it holds."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from backburner.domain.batch import BatchStatus
+from backburner.domain.request import Instant, Usage
+from backburner.domain.shard import Shard, ShardStatus
+from backburner.ports import Absent, Below, Check, Condition, Is, Key, Missing, Put, Update, Write
+from backburner.services import records
+
+
+def enqueue(shards: Sequence[Shard]) -> list[Write]:
+    """Put waiting shards into their pools' queues, and count their lines there.
+
+    None of them may exist: releasing twice must not run a shard twice.
+    """
+    lines: Counter[str] = Counter()
+    for shard in shards:
+        lines[shard.pool] += shard.line_count
+    return [
+        *(
+            Put(
+                records.shard_key(shard.tenant, shard.batch_id, shard.id),
+                records.shard_item(shard),
+                when=(Absent(),),
+            )
+            for shard in shards
+        ),
+        *(
+            Update(records.pool_key(pool), set={"id": pool}, add={"waiting_lines": count})
+            for pool, count in lines.items()
+        ),
+    ]
+
+
+def claim(shard: Shard, claimed: Shard, *, capacity: int, cap: int) -> list[Write]:
+    """Waiting → in flight, with a slot.
+
+    - the shard: still waiting, and at the attempt that was seen (a rival claim counts it up);
+    - the pool: a slot is free;
+    - the tenant's share: below its cap;
+    - the batch: runs, is not paused and not stopping.
+    """
+    return [
+        Update(
+            _key(shard),
+            set=_changes(claimed),
+            when=(Is("status", ShardStatus.WAITING), Is("attempt", shard.attempt)),
+        ),
+        Update(
+            records.pool_key(shard.pool),
+            add={
+                "in_flight": 1,
+                "waiting_lines": -shard.line_count,
+                "running_lines": shard.line_count,
+            },
+            when=(Below("in_flight", capacity),),
+        ),
+        Update(
+            records.share_key(shard.tenant, shard.pool),
+            add={"in_flight": 1},
+            when=(Below("in_flight", cap),),
+        ),
+        Check(
+            records.batch_key(shard.tenant, shard.batch_id),
+            when=(
+                Is("status", BatchStatus.IN_PROGRESS),
+                Missing("stopping"),
+                Is("paused", value=False),
+            ),
+        ),
+    ]
+
+
+def wait_again(shard: Shard, waiting: Shard) -> list[Write]:
+    """In flight → waiting: the backend did not take it, or its lease ended without a word."""
+    return [
+        Update(_key(shard), set=_changes(waiting), when=_as_seen(shard)),
+        Update(
+            records.pool_key(shard.pool),
+            add={
+                "in_flight": -1,
+                "running_lines": -shard.line_count,
+                "waiting_lines": shard.line_count,
+            },
+        ),
+        Update(records.share_key(shard.tenant, shard.pool), add={"in_flight": -1}),
+    ]
+
+
+def watch(shard: Shard, watched: Shard) -> list[Write]:
+    """Remember where the result will be, or look again later; the attempt goes on."""
+    return [Update(_key(shard), set=_changes(watched), when=_as_seen(shard))]
+
+
+def finish(
+    shard: Shard,
+    done: Shard,
+    *,
+    completed: int,
+    failed: int,
+    usage: Usage,
+    retry: Shard | None,
+    now: Instant,
+    ending: Sequence[Write] = (),
+) -> list[Write]:
+    """The result of any attempt is in: shard → done, slot released, counts updated.
+
+    The shard must be as it was seen, open: the first result wins, and a later one finds it done.
+    A retry's shard is queued in its place, so that the batch can't look finished in between.
+
+    Args:
+        shard: as it was seen.
+        done: as it becomes.
+        completed: lines that succeeded for good.
+        failed: lines that failed for good.
+        usage: tokens of the final outcomes.
+        retry: shard of the lines that are tried again.
+        now: the instant of the change.
+        ending: writes that end the batch with it; they replace the update of its counts.
+    """
+    seconds = max(0.0, now - shard.claimed_at) if shard.claimed_at else 0.0
+    ended = completed + failed
+    pool_counts: dict[str, float] = dict(_release_counts(shard))
+    pool_counts["ended_lines"] = ended
+    pool_counts["busy_seconds"] = seconds
+    if retry is not None:
+        pool_counts["waiting_lines"] = pool_counts.get("waiting_lines", 0) + retry.line_count
+    writes: list[Write] = [
+        Update(_key(shard), set=_changes(done), when=_as_seen(shard)),
+        Update(records.pool_key(shard.pool), add=pool_counts),
+        *_release_share(shard),
+    ]
+    if retry is not None:
+        writes.append(Put(_key(retry), records.shard_item(retry), when=(Absent(),)))
+    if ending:
+        return [*writes, *ending]
+    counts = {
+        "completed": completed,
+        "failed": failed,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "open_shards": 0 if retry is not None else -1,
+    }
+    counts = {name: value for name, value in counts.items() if value}
+    if counts:
+        writes.append(Update(records.batch_key(shard.tenant, shard.batch_id), add=counts))
+    return writes
+
+
+def drop(shards: Sequence[Shard]) -> list[Write]:
+    """Waiting or in flight → dropped: their lines come out as not executed.
+
+    Each of these shards of one batch must be as it was seen. Beside them stand the batch, and a
+    pool and a share each at most.
+    """
+    writes: list[Write] = []
+    added: dict[Key, Counter[str]] = {}
+    for shard in shards:
+        dropped = replace(
+            shard, status=ShardStatus.DROPPED, look_at=None, lease_ends_at=None, claimed_at=None
+        )
+        writes.append(Update(_key(shard), set=_changes(dropped), when=_as_seen(shard)))
+        for key, counts in (
+            (records.pool_key(shard.pool), _release_counts(shard)),
+            *((write.key, write.add) for write in _release_share(shard)),
+            (
+                records.batch_key(shard.tenant, shard.batch_id),
+                {"open_shards": -1, "failed": shard.line_count},
+            ),
+        ):
+            added.setdefault(key, Counter()).update(counts)
+    return [*writes, *(Update(key, add=counts) for key, counts in added.items())]
+
+
+def _key(shard: Shard) -> Key:
+    return records.shard_key(shard.tenant, shard.batch_id, shard.id)
+
+
+def _as_seen(shard: Shard) -> tuple[Condition, ...]:
+    return (Is("status", shard.status), Is("attempt", shard.attempt))
+
+
+_CHANGING = (
+    "status",
+    "attempt",
+    "not_before",
+    "look_at",
+    "lease_ends_at",
+    "claimed_at",
+    "output_location",
+    "failure_location",
+    "result_key",
+    "result_inline",
+)
+
+
+def _changes(shard: Shard) -> dict[str, Any]:
+    values = {name: getattr(shard, name) for name in _CHANGING}
+    if shard.status is ShardStatus.DONE:
+        values["input_inline"] = None  # its outcomes stand; nobody reads the requests again
+    return records.attributes(values) | records.shard_index(shard)
+
+
+def _release_counts(shard: Shard) -> dict[str, int]:
+    if shard.status is ShardStatus.IN_FLIGHT:
+        return {"in_flight": -1, "running_lines": -shard.line_count}
+    return {"waiting_lines": -shard.line_count}
+
+
+def _release_share(shard: Shard) -> list[Update]:
+    if shard.status is not ShardStatus.IN_FLIGHT:
+        return []
+    return [Update(records.share_key(shard.tenant, shard.pool), add={"in_flight": -1})]

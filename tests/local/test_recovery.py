@@ -1,0 +1,102 @@
+"""What a crash left between the store and the endpoint is put right at the next start."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backburner.domain.catalog import Model
+from backburner.domain.file import FilePurpose
+from backburner.domain.shard import Shard
+from backburner.ports import AttemptState, Environment, Look, Submitted
+from backburner.services import dispatch, files, plan, submit
+from backburner_local import recovery
+from backburner_local.client import Client
+from backburner_local.options import Options
+from backburner_local.stack import Stack, stored
+from tests.local.stacks import CHAT, lines, names, requests, wait_until
+
+
+class PowerCut(BaseException):
+    """The process is gone: nothing after this runs."""
+
+
+class CutOff:
+    """A backend whose caller dies before it is asked anything."""
+
+    def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
+        raise PowerCut
+
+    def look(self, shard: Shard) -> Look:
+        return Look(state=AttemptState.UNKNOWN)
+
+    def stop(self, shard: Shard) -> None:
+        raise PowerCut
+
+    def instances(self, model: Model) -> int:
+        return 0
+
+    def wake(self, model: Model, wanted: int) -> None:
+        raise PowerCut
+
+
+@contextmanager
+def world(data_dir: Path) -> Iterator[Environment]:
+    """The store of a data folder, from where no endpoint is reached."""
+    with stored(data_dir) as env:
+        yield replace(env, backends={"sagemaker_async": CutOff()})
+
+
+def claim_and_die(env: Environment, count: int) -> str:
+    """Have a batch whose first shard is claimed, and sent nowhere."""
+    file_id = env.ids.new("file")
+    key = files.blob_key("default", file_id)
+    env.blobs.put(key, requests(count))
+    purpose = FilePurpose.BATCH
+    files.add(env, "default", file_id=file_id, filename="in.jsonl", purpose=purpose, size=1)
+    new = submit.NewBatch(input_file_id=file_id, route=CHAT)
+    batch = submit.submit_batch(env, "default", new)
+    plan.plan(env, "default", batch.id)
+    (model,) = env.catalog.models.values()
+    with pytest.raises(PowerCut):
+        dispatch.dispatch(env, model.pool)
+    return batch.id
+
+
+@pytest.mark.slow
+def test_a_shard_that_was_claimed_and_not_sent_does_not_wait_for_its_lease(tmp_path):
+    options = Options(
+        data_dir=tmp_path / "data", port=0, engine="null", minute_seconds=1.0, durable=False
+    )
+    Stack(options).start().stop()
+    with world(options.data_dir) as env:
+        batch_id = claim_and_die(env, 80)
+
+    with Stack(options) as stack:
+        key = (options.data_dir / "dev.key").read_text().strip()
+        with Client.connect(stack.url, key) as client:
+            wait_until(lambda: client.batch(batch_id)["status"] == "completed", "the end")
+            output = lines(client.content(client.batch(batch_id)["output_file_id"]))
+
+    assert [line["custom_id"] for line in output] == names(80)
+
+
+def test_what_the_endpoint_has_accepted_stays_in_flight(tmp_path):
+    with world(tmp_path) as env:
+        batch_id = claim_and_die(env, 3)
+
+        assert recovery.take_back(env, {f"default/{batch_id}/00001/1"}) == 0
+        assert recovery.take_back(env, {"someone-elses"}) == 1
+        assert recovery.take_back(env, set()) == 0
+
+
+def test_a_result_that_is_there_is_not_thrown_away(tmp_path):
+    class Done(CutOff):
+        def look(self, shard: Shard) -> Look:
+            return Look(state=AttemptState.SUCCEEDED, result_key="result")
+
+    with world(tmp_path) as env:
+        claim_and_die(env, 3)
+        assert recovery.take_back(replace(env, backends={"sagemaker_async": Done()}), set()) == 0
