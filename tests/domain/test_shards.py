@@ -1,0 +1,151 @@
+"""Shards, their order, and claims."""
+
+from typing import Any
+
+import pytest
+
+from backburner.domain.batch import (
+    BatchStatus,
+    StopReason,
+)
+from backburner.domain.request import Request
+from backburner.domain.shard import (
+    AttemptRef,
+    Cut,
+    Shard,
+    ShardDraft,
+    ShardStatus,
+    queue_position,
+    retry_id,
+    shard_id,
+)
+from backburner.domain.slots import tenant_cap
+from backburner.services.dispatch import Seen, Verdict, may_claim
+from tests.domain.values import batch, pool
+
+
+def shard(**changes: Any) -> Any:
+    settings: dict[str, Any] = {
+        "tenant": "acme",
+        "batch_id": "batch_1",
+        "id": "00001",
+        "model": "mistral",
+        "pool": "p",
+        "first_line": 1,
+        "last_line": 1,
+        "line_count": 1,
+        "created_at": 100.0,
+        "deadline": 1000.0,
+    }
+    return Shard(**settings | changes)
+
+
+def test_shards_wait_in_the_order_of_deadline_priority_age_and_id():
+    in_order = [
+        shard(deadline=999.999, priority=0, created_at=500.0),
+        shard(priority=9, created_at=900.0),
+        shard(priority=1, created_at=100.0),
+        shard(created_at=99.999),
+        shard(created_at=100.0, batch_id="batch_0", id="00009"),
+        shard(id="00001"),
+        shard(id="00001-1"),
+        shard(id="00002"),
+        shard(created_at=100.001),
+        shard(deadline=1000.001, priority=9),
+        shard(deadline=10_000_000_000.0, priority=9),
+    ]
+    positions = [queue_position(one) for one in in_order]
+    assert positions == sorted(positions)
+    assert len(set(positions)) == len(positions)
+
+
+@pytest.mark.parametrize(
+    ("text", "ref"),
+    [
+        (
+            "acme/batch_1/00001-2/3",
+            AttemptRef(tenant="acme", batch_id="batch_1", shard_id="00001-2", attempt=3),
+        ),
+        ("", None),
+        ("acme/batch_1/00001", None),
+        ("acme/batch_1/00001/", None),
+        ("acme/batch_1/00001/x", None),
+        ("acme/batch_1/00001/-1", None),
+        ("acme/batch_1/00001/²", None),
+        ("acme/batch_1/00001/٣", None),
+        ("acme/batch_1/00001/1/2", None),
+    ],
+)
+def test_an_attempts_name_is_read_back(text, ref):
+    assert AttemptRef.parse(text) == ref
+    assert ref is None or str(ref) == text
+
+
+def test_an_attempts_name_fits_sagemaker():
+    longest = shard(tenant="t" * 23, batch_id="batch_" + "x" * 20, id="99999-9", attempt=9)
+    assert len(str(longest.ref)) <= 64
+
+
+def test_each_retry_has_an_id_of_its_own():
+    first = shard(id=shard_id(3), attempt=1)
+    second = shard(id=retry_id(first), attempt=2)
+    assert (second.id, retry_id(second)) == ("00003-1", "00003-2")
+
+
+@pytest.mark.parametrize(
+    ("status", "is_open"),
+    [
+        (ShardStatus.WAITING, True),
+        (ShardStatus.IN_FLIGHT, True),
+        (ShardStatus.DONE, False),
+        (ShardStatus.DROPPED, False),
+    ],
+)
+def test_open_shards_are_those_that_still_come_to_something(status, is_open):
+    assert shard(status=status).is_open is is_open
+
+
+def test_an_empty_draft_takes_anything_and_a_full_one_nothing():
+    cut = Cut(lines=2, bytes=100, tokens=50)
+    request = Request(
+        line=7, custom_id="a", model="m", route="/", body=b"", prompt_bytes=20, max_tokens=5
+    )
+    draft = ShardDraft(model="m")
+    assert draft.takes(request, 10**9, cut)
+    draft.add(request, 60)
+    assert (draft.first_line, draft.last_line, draft.tokens) == (7, 7, 25)
+    assert draft.takes(request, 40, cut)
+    assert not draft.takes(request, 41, cut)
+    draft.add(request, 40)
+    assert not draft.takes(request, 0, cut)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "share", "cap"),
+    [(10, 1.0, 10), (10, 0.5, 5), (10, 0.05, 1), (1, 0.5, 1), (3, 0.5, 1), (0, 1.0, 1)],
+)
+def test_a_tenant_may_hold_its_share_of_the_slots_and_at_least_one(capacity, share, cap):
+    assert tenant_cap(capacity=capacity, share=share) == cap
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, Verdict.CLAIM),
+        ({"pool": pool(in_flight=2)}, Verdict.POOL_FULL),
+        ({"share": 1}, Verdict.TENANT_FULL),
+        ({"shard": None}, Verdict.SKIP),
+        ({"shard": shard(status=ShardStatus.IN_FLIGHT)}, Verdict.SKIP),
+        ({"shard": shard(not_before=50.1)}, Verdict.SKIP),
+        ({"shard": shard(not_before=50.0)}, Verdict.CLAIM),
+        ({"batch": None}, Verdict.SKIP),
+        ({"batch": batch(BatchStatus.VALIDATING)}, Verdict.SKIP),
+        ({"batch": batch(BatchStatus.CANCELLING)}, Verdict.SKIP),
+        ({"batch": batch(stopping=StopReason.EXPIRED)}, Verdict.SKIP),
+        ({"batch": batch(paused=True)}, Verdict.SKIP),
+        ({"batch": batch(expires_at=50.0)}, Verdict.SKIP),
+    ],
+)
+def test_a_shard_is_claimed_only_while_all_allows_it(changes, verdict):
+    settings = {"shard": shard(), "batch": batch(), "pool": pool(in_flight=1), "share": 0}
+    assert may_claim(Seen(**settings | changes), slots=2, cap=1, now=50.0) is verdict
