@@ -46,9 +46,8 @@ class SageMakerAsync:
 
     blobs: Blobs
     limits: Limits
-    #: Prefixes that the endpoint configuration gives as S3OutputPath and S3FailurePath, as keys.
+    #: Prefix that the endpoint configuration gives as S3OutputPath, as a key.
     output_prefix: str = "async/output/"
-    failure_prefix: str = "async/failure/"
     #: For boto3.client: Region, endpoint URL, credentials.
     client_options: dict[str, Any] = field(default_factory=dict)
     _clients: dict[str, Any] = field(default_factory=dict)
