@@ -27,20 +27,29 @@ Commands that speak to a gateway take `--url` (or `BACKBURNER_URL`) and `--key` 
 """
 
 
-def commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
-    """The command and all below it, with what one types to call them."""
-    yield " ".join(path), command
-    if isinstance(command, click.Group):
-        for name in sorted(command.commands):
-            yield from commands(command.commands[name], (*path, name))
+def contexts(context: click.Context) -> Iterator[click.Context]:
+    """The context of a command, and of all commands below it."""
+    yield context
+    if isinstance(context.command, click.Group):
+        for name in sorted(context.command.commands):
+            yield from contexts(
+                click.Context(context.command.commands[name], info_name=name, parent=context)
+            )
 
 
 def render() -> str:
     """The whole page."""
     parts = [HEAD]
-    for path, command in commands(cli.main, ("backburner",)):
-        context = click.Context(command, info_name=path, terminal_width=88, max_content_width=88)
-        parts.append(f"\n## {path}\n\n```\n{command.get_help(context)}\n```\n")
+    top = click.Context(
+        cli.main,
+        info_name="backburner",
+        terminal_width=88,
+        max_content_width=88,
+        **cli.main.context_settings,
+    )
+    for context in contexts(top):
+        help_text = context.command.get_help(context)
+        parts.append(f"\n## {context.command_path}\n\n```\n{help_text}\n```\n")
     return "".join(parts)
 
 
