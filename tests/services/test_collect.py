@@ -221,12 +221,12 @@ def test_a_result_may_be_as_large_as_the_limit(size):
 def test_a_result_is_read_without_copies_of_the_whole(world):
     in_flight(world, 2)
     attempt = world.outstanding[0]
-    data = jsonl([b"\n" * 4_000_000, *map(succeed, attempt.requests)])
+    data = jsonl([b"\n" * 400_000, *map(succeed, attempt.requests)])
     tracemalloc.start()
     world.answer(attempt, data=data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < len(data) / 4
+    assert peak < len(data) / 2  # small beside it, the rest of the world
     world.settle()
     oracle.check_end(world)
 
