@@ -19,6 +19,12 @@ def kick(env: Environment, pool: str, *, delay_seconds: float = 0) -> None:
     env.queue.send(QueueName.DISPATCH, {"pool": pool}, delay_seconds=delay_seconds)
 
 
+def free_slots(env: Environment, model: Model) -> int:
+    """Slots of the model's pool that nobody holds now."""
+    (item,) = env.store.get(records.pool_key(model.pool))
+    return max(0, model.slots - records.to_pool(item, model.pool).in_flight)
+
+
 def kick_if_waiting(env: Environment, pool: str) -> None:
     """Have the pool's queue looked at, if anything is in it: a slot has become free."""
     (item,) = env.store.get(records.pool_key(pool))

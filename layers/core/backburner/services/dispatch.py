@@ -13,6 +13,7 @@ from backburner.domain.slots import Pool, tenant_cap
 from backburner.ports import Environment, Index, Item, Write
 from backburner.services import capacity, collect, records, transitions
 
+#: Most waiting shards that are read at once.
 _PAGE = 50
 _TRIES = 5
 
@@ -66,7 +67,8 @@ def dispatch(env: Environment, pool: str) -> int:
         return 0
     sent = 0
     full: set[str] = set()
-    for shard in _waiting(env, pool):
+    free = capacity.free_slots(env, model)
+    for shard in _waiting(env, pool, limit=min(_PAGE, free + 1)) if free > 0 else ():
         if shard.tenant in full:
             continue
         verdict, claimed_shard = _claim(env, model, shard)
@@ -143,18 +145,18 @@ def wait(shard: Shard) -> Shard:
     )
 
 
-def _waiting(env: Environment, pool: str) -> Iterator[Shard]:
-    """The pool's queue, in its order, read page by page."""
+def _waiting(env: Environment, pool: str, *, limit: int) -> Iterator[Shard]:
+    """The pool's queue, in its order, read in pages of so many."""
     after: str | None = None
     now = env.clock.now()
     while True:
-        items = env.store.query(pool, index=Index.QUEUE, after=after, limit=_PAGE)
+        items = env.store.query(pool, index=Index.QUEUE, after=after, limit=limit)
         for item in items:
             after = str(item["queue_sort"])
             shard = records.to_shard(item)
             if shard.not_before <= now:
                 yield shard
-        if len(items) < _PAGE:
+        if len(items) < limit:
             return
 
 

@@ -183,7 +183,9 @@ def submit_response(
         )
     except Conflict:  # no slot is free
         env.store.transact(*transitions.accept(batch, check_at=check_at, shard=shard))
-        capacity.kick(env, shard.pool)
+        # Whoever frees a slot from now on sees this shard waiting, and has it looked at.
+        if capacity.free_slots(env, model) > 0:
+            capacity.kick(env, shard.pool)
     else:
         dispatch.send(env, model, claimed)
     capacity.wake_if_asleep(env, model)
