@@ -23,16 +23,20 @@ class AsyncResult:
 
 
 def async_results(event: Mapping[str, Any]) -> Iterator[AsyncResult]:
-    """Results in an SNS event; test notifications and strangers' invocations are left out."""
+    """Results in an SNS event; whatever else comes by the topic is left out."""
     for record in event["Records"]:
-        message = msgspec.json.decode(record["Sns"]["Message"])
+        try:
+            message = msgspec.json.decode(record["Sns"]["Message"])
+        except msgspec.DecodeError:  # somebody else's
+            continue
         if not isinstance(message, dict) or message.get("eventName") != "InferenceResult":
             continue
         ref = AttemptRef.parse(str(message.get("inferenceId", "")))
         if ref is None:
             continue
         is_complete = message.get("invocationStatus") == "Completed"
-        location = (message.get("responseParameters") or {}).get("outputLocation")
+        answer = message.get("responseParameters")
+        location = answer.get("outputLocation") if isinstance(answer, dict) else None
         yield AsyncResult(ref=ref, output_location=location if is_complete else None)
 
 
