@@ -16,7 +16,8 @@ from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Index, QueueName
 from backburner.services import batches, collect, files, results
 from backburner.services import records as keys
-from tests.world import World, content
+from tests.backend import content
+from tests.world import World
 
 GRACE_SECONDS = 15 * 60.0
 

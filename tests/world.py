@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,23 +29,20 @@ from backburner.domain.errors import NotFound
 from backburner.domain.file import FilePurpose
 from backburner.domain.request import Request
 from backburner.domain.retry import RetryPolicy
-from backburner.domain.shard import Cut, Shard, ShardStatus
+from backburner.domain.shard import Cut, Shard
 from backburner.domain.slots import Pool
 from backburner.ports import (
-    AttemptState,
     Environment,
     Index,
     Item,
     Key,
     Limits,
-    Look,
     Put,
     QueueName,
-    Submitted,
     Update,
     Write,
 )
-from backburner.services import batches, collect, files, records, submit
+from backburner.services import batches, files, records, submit
 from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
 from backburner_local import events as aws_events
@@ -57,6 +54,7 @@ from backburner_local.adapters.outbox import OutboxMailer
 from backburner_local.adapters.queue import Message, SqliteQueue
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.store import SqliteStore
+from tests.backend import ManualBackend, Reply, Submission, succeed
 from tests.tap import Tap
 
 T = TypeVar("T")
@@ -69,8 +67,7 @@ MINUTE = 60.0
 
 #: One line of a file: as bytes, or an object to be encoded.
 Line = bytes | dict[str, Any]
-#: Makes the line of a shard's result for one of its requests; None leaves it out.
-Reply = Callable[[dict[str, Any]], dict[str, Any] | bytes | None]
+
 
 HANDLERS = {
     QueueName.PLAN: functions.plan.app,
@@ -135,140 +132,6 @@ def jsonl(lines: Iterable[Line]) -> bytes:
 
 def _bytes(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-# ---------------------------------------------------------------- the model
-
-
-def content(prompt: str) -> str:
-    """What the model answers: the oracle tells by it whose answer it is."""
-    return f"answer to {prompt}"
-
-
-def succeed(request: dict[str, Any]) -> dict[str, Any]:
-    prompt = request["body"]["messages"][-1]["content"]
-    body = {
-        "object": "chat.completion",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": content(prompt)}}],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
-    }
-    return {"line": request["line"], "status_code": 200, "body": body}
-
-
-def answer_with(status: int) -> Reply:
-    def reply(request: dict[str, Any]) -> dict[str, Any]:
-        body = {"error": {"message": f"status {status}", "code": status}}
-        return {"line": request["line"], "status_code": status, "body": body}
-
-    return reply
-
-
-def by_name(special: Mapping[str, Reply | int | None], otherwise: Reply = succeed) -> Reply:
-    """Reply to some requests, by custom_id, in a way of their own."""
-
-    def reply(request: dict[str, Any]) -> dict[str, Any] | bytes | None:
-        chosen = special.get(request["custom_id"], otherwise)
-        if isinstance(chosen, int):
-            chosen = answer_with(chosen)
-        return chosen(request) if chosen is not None else None
-
-    return reply
-
-
-@dataclass(eq=False)
-class Submission:
-    """One attempt, as the backend took it."""
-
-    shard: Shard
-    requests: list[dict[str, Any]]
-    is_told: bool = False
-
-    @property
-    def output_key(self) -> str:
-        shard = self.shard
-        return f"async/output/{shard.tenant}/{shard.batch_id}/{shard.id}-a{shard.attempt}.out"
-
-    @property
-    def failure_key(self) -> str:
-        return self.output_key.replace("async/output/", "async/failure/")
-
-    @property
-    def custom_ids(self) -> list[str]:
-        return [request["custom_id"] for request in self.requests]
-
-
-@dataclass
-class ManualBackend:
-    """A backend that the test plays: takes shards, and does nothing by itself."""
-
-    blobs: DirectoryBlobs
-    store: SqliteStore
-    submissions: list[Submission] = field(default_factory=list)
-    #: Raised by the next submits, first to last, and whether the shard was taken all the same.
-    errors: list[tuple[Exception, bool]] = field(default_factory=list)
-    stopped: list[Shard] = field(default_factory=list)
-    instance_count: int = 1
-    wakes: list[int] = field(default_factory=list)
-    #: What the oracle complains about.
-    violations: list[str] = field(default_factory=list)
-
-    def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
-        data = self.blobs.get(payload) if isinstance(payload, str) else payload
-        error, is_taken = self.errors.pop(0) if self.errors else (None, True)
-        if is_taken:
-            requests = [json.loads(line) for line in data.splitlines()]
-            self._insist_on_new_lines(shard, requests)
-            self.submissions.append(Submission(shard, requests))
-        if error is not None:
-            raise error
-        return Submitted(failure_location=self.blobs.uri(self._last(shard).failure_key))
-
-    def fail_next(self, *errors: Exception, is_taken: bool = False) -> None:
-        """Have the next submits raise these."""
-        self.errors += [(error, is_taken) for error in errors]
-
-    def look(self, shard: Shard) -> Look:
-        attempt = Submission(shard, [])
-        if self.blobs.stat(attempt.output_key) is not None:
-            return Look(state=AttemptState.SUCCEEDED, result_key=attempt.output_key)
-        failure = self.blobs.key_of(shard.failure_location or "")
-        if failure is not None and self.blobs.stat(failure) is not None:
-            return Look(state=AttemptState.FAILED)
-        return Look(state=AttemptState.UNKNOWN)
-
-    def stop(self, shard: Shard) -> None:
-        self.stopped.append(shard)
-
-    def instances(self, model: Model) -> int:
-        return self.instance_count
-
-    def wake(self, model: Model, wanted: int) -> None:
-        self.wakes.append(wanted)
-        self.instance_count = wanted
-
-    def write_result(self, attempt: Submission, data: bytes) -> None:
-        self.blobs.put(attempt.output_key, data)
-
-    def _last(self, shard: Shard) -> Submission:
-        return next(one for one in reversed(self.submissions) if one.shard.ref == shard.ref)
-
-    def _insist_on_new_lines(self, shard: Shard, requests: list[dict[str, Any]]) -> None:
-        """A line that has its outcome must never be paid for again.
-
-        The one exception can't be helped: a late result of an earlier attempt of the same shard,
-        taken in between the claim and this call.
-        """
-        asked = {request["line"] for request in requests}
-        items = self.store.query(f"{shard.tenant}/{shard.batch_id}", prefix="shard/", limit=9999)
-        env = bootstrap.environment()
-        for done in map(records.to_shard, items):
-            if done.status is ShardStatus.DONE and done.id != shard.id:
-                finished = {outcome.line for outcome in collect.kept_outcomes(env, done)}
-                if asked & finished:
-                    self.violations.append(f"{shard.ref}: {asked & finished} had finished")
-
-
-# ---------------------------------------------------------------- the store
 
 
 class MemoryDatabase(Database):

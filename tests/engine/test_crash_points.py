@@ -17,8 +17,9 @@ import pytest
 from backburner.domain.batch import BatchStatus
 from backburner.domain.errors import Conflict
 from tests import oracle
+from tests.backend import by_name
 from tests.tap import Crash, Hook, PortError, fault_at
-from tests.world import LIMITS, World, a_world, by_name, chat
+from tests.world import LIMITS, World, a_world, chat
 
 IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 FAULTS = (Crash, PortError, Conflict)

@@ -20,8 +20,9 @@ from backburner.domain.errors import BackburnerError, BackendError, BackendRefus
 from backburner.ports import QueueName
 from backburner.services import batches, files
 from tests import oracle
+from tests.backend import Reply, answer_with, by_name, succeed
 from tests.tap import Crash, PortError, fault_at
-from tests.world import LIMITS, Reply, World, answer_with, by_name, chat, jsonl, succeed
+from tests.world import LIMITS, World, chat, jsonl
 
 IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 #: Each costs minutes until its work is seen again; the promise has 15 of them.

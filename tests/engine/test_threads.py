@@ -6,7 +6,8 @@ from contextlib import suppress
 from backburner.domain.batch import BatchStatus
 from backburner.ports import QueueName
 from tests import oracle
-from tests.world import World, a_catalog, a_model, a_world, by_name, chat
+from tests.backend import by_name
+from tests.world import World, a_catalog, a_model, a_world, chat
 
 WORKERS = 4
 

@@ -14,8 +14,9 @@ from backburner.domain.delivery import Channel
 from backburner.ports import QueueName
 from backburner.services import batches, deliver, dispatch, finalize, plan
 from tests import oracle
+from tests.backend import answer_with, by_name
 from tests.tap import meanwhile
-from tests.world import LIMITS, World, a_world, answer_with, by_name
+from tests.world import LIMITS, World, a_world
 
 #: Results and retries are objects, which two may write at once.
 SMALL = replace(LIMITS, inline_bytes=100)

@@ -8,8 +8,9 @@ from backburner.domain.batch import BatchStatus
 from backburner.ports import QueueName
 from backburner.services import batches, plan
 from tests import oracle
+from tests.backend import answer_with, by_name
 from tests.tap import crash_after
-from tests.world import World, answer_with, by_name, chat
+from tests.world import World, chat
 
 
 def with_canary(world: World, lines: Any = 12) -> Any:

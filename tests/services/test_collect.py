@@ -13,7 +13,8 @@ from backburner.domain.shard import ShardStatus
 from backburner.ports import QueueName
 from backburner.services import collect, transitions
 from tests import oracle
-from tests.world import LIMITS, World, a_world, answer_with, by_name, chat, jsonl, succeed
+from tests.backend import answer_with, by_name, succeed
+from tests.world import LIMITS, World, a_world, chat, jsonl
 
 
 def in_flight(world: World, lines: Any = 4, **options: Any) -> Any:

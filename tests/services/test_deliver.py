@@ -20,8 +20,9 @@ from backburner.ports import QueueName
 from backburner.services import deliver, records
 from backburner.services.deliver import duration
 from tests import oracle
+from tests.backend import by_name
 from tests.tap import crash_after, meanwhile
-from tests.world import World, by_name
+from tests.world import World
 
 ADDRESS = {"notify_email": "ada@example.com"}
 

@@ -11,7 +11,8 @@ from backburner.domain.shard import ShardStatus
 from backburner.ports import QueueName
 from backburner.services import dispatch
 from tests import oracle
-from tests.world import LIMITS, World, a_catalog, a_model, a_world, answer_with, chat
+from tests.backend import answer_with
+from tests.world import LIMITS, World, a_catalog, a_model, a_world, chat
 
 
 def go(world: World) -> Any:

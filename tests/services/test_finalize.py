@@ -10,8 +10,9 @@ from backburner.domain.errors import Lost
 from backburner.ports import Index, QueueName, Update
 from backburner.services import files, finalize, records, results
 from tests import oracle
+from tests.backend import by_name
 from tests.tap import crash_after
-from tests.world import World, by_name, chat
+from tests.world import World, chat
 
 
 def all_done(world: World, lines: Any = 6, **options: Any) -> Any:

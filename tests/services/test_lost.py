@@ -13,8 +13,9 @@ from backburner.domain.errors import Lost, NotFound
 from backburner.ports import QueueName
 from backburner.services import batches, files, finalize, manifest, plan, results
 from tests import oracle
+from tests.backend import by_name
 from tests.tap import meanwhile
-from tests.world import LIMITS, MINUTE, World, a_world, by_name, chat, jsonl
+from tests.world import LIMITS, MINUTE, World, a_world, chat, jsonl
 
 MODELS = ["mistral", "ministral", "mistral", "mistral"]
 

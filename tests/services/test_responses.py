@@ -12,7 +12,8 @@ from backburner.ports import QueueName
 from backburner.services import batches, results, submit
 from backburner.services.files import batch_id_of, result_id
 from tests import oracle
-from tests.world import World, a_world, answer_with
+from tests.backend import answer_with
+from tests.world import World, a_world
 
 
 def status(world: World, batch: Batch) -> Any:

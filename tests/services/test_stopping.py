@@ -11,7 +11,8 @@ from backburner.domain.shard import Cut
 from backburner.ports import QueueName, Update
 from backburner.services import batches, reap, records, transitions
 from tests import oracle
-from tests.world import LIMITS, World, a_catalog, a_model, a_world, answer_with, chat
+from tests.backend import answer_with
+from tests.world import LIMITS, World, a_catalog, a_model, a_world, chat
 
 
 def cancel(world: World, batch: Batch) -> Any:

@@ -9,8 +9,9 @@ import pytest
 from backburner.domain.batch import BatchStatus
 from backburner.ports import QueueName
 from tests import oracle
+from tests.backend import by_name
 from tests.tap import crash_after, meanwhile
-from tests.world import LIMITS, World, a_world, by_name, chat, jsonl
+from tests.world import LIMITS, World, a_world, chat, jsonl
 
 
 def take(world: World, name: Any, lines: Any, times: Any = 1) -> Any:

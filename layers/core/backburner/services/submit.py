@@ -11,6 +11,7 @@ from backburner.domain.batch import (
     checked_metadata,
     window_seconds,
 )
+from backburner.domain.catalog import Model
 from backburner.domain.delivery import is_address
 from backburner.domain.errors import Conflict, InvalidRequest, NotFound
 from backburner.domain.file import FilePurpose
@@ -127,20 +128,18 @@ def submit_response(
         raise NotFound(
             f"The model '{request.model}' does not exist.", param="model", code="model_not_found"
         )
-    _check_notify(dict(metadata or {}))
+    given = dict(metadata or {})
+    _check_notify(given)
     now = env.clock.now()
-    batch_id = env.ids.new("resp")
-    inline = len(original) <= env.limits.inline_bytes
     batch = Batch(
         tenant=tenant,
-        id=batch_id,
+        id=env.ids.new("resp"),
         kind=BatchKind.RESPONSE,
         status=BatchStatus.IN_PROGRESS,
         route=request.route,
         model=request.model,
-        input_inline=original if inline else None,
         completion_window=completion_window,
-        metadata=dict(metadata or {}),
+        metadata=given,
         priority=priority,
         created_at=now,
         in_progress_at=now,
@@ -150,29 +149,46 @@ def submit_response(
         is_released=True,
         open_shards=1,
     )
-    line = env.shards.encode(request) + b"\n"
-    shard = Shard(
-        tenant=tenant,
-        batch_id=batch_id,
+    key, inline = _kept(env, batch, "original.json", original)
+    batch = replace(batch, input_key=key, input_inline=inline)
+    _accept_single(env, model, batch, _only_shard(env, model, batch, request))
+    capacity.wake_if_asleep(env, model)
+    return batch
+
+
+def _only_shard(env: Environment, model: Model, batch: Batch, request: Request) -> Shard:
+    key, inline = _kept(env, batch, "inputs/00001.jsonl", env.shards.encode(request) + b"\n")
+    return Shard(
+        tenant=batch.tenant,
+        batch_id=batch.id,
         id=shard_id(1),
         model=model.name,
         pool=model.pool,
         first_line=1,
         last_line=1,
         line_count=1,
-        created_at=now,
+        created_at=batch.created_at,
         deadline=batch.expires_at,
-        priority=priority,
+        priority=batch.priority,
+        input_key=key,
+        input_inline=inline,
     )
-    if not inline:
-        batch = replace(batch, input_key=batch.blob_prefix + "original.json")
-        env.blobs.put(batch.blob_prefix + "original.json", original)
-    if len(line) <= env.limits.inline_bytes:
-        shard = replace(shard, input_inline=line)
-    else:
-        shard = replace(shard, input_key=batch.blob_prefix + "inputs/00001.jsonl")
-        env.blobs.put(batch.blob_prefix + "inputs/00001.jsonl", line)
-    check_at = now + env.limits.batch_check_seconds
+
+
+def _kept(
+    env: Environment, batch: Batch, name: str, data: bytes
+) -> tuple[str | None, bytes | None]:
+    """Where the data is kept: in an object, or inline where it is small."""
+    if len(data) <= env.limits.inline_bytes:
+        return None, data
+    key = batch.blob_prefix + name
+    env.blobs.put(key, data)
+    return key, None
+
+
+def _accept_single(env: Environment, model: Model, batch: Batch, shard: Shard) -> None:
+    """Accept and claim in one transaction if a slot is free; else the shard waits for one."""
+    check_at = batch.created_at + env.limits.batch_check_seconds
     claimed = dispatch.claimed(env, shard)
     cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
     try:
@@ -188,8 +204,6 @@ def submit_response(
             capacity.kick(env, shard.pool)
     else:
         dispatch.send(env, model, claimed)
-    capacity.wake_if_asleep(env, model)
-    return batch
 
 
 def _route(given: Any) -> str:
