@@ -4,7 +4,7 @@ WORKERS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install demo test test-long check format up build bench clean
+.PHONY: install demo test test-long e2e-aws check scan format up build bench clean
 
 install: .venv/.dev ## everything for development
 
@@ -15,19 +15,23 @@ up: .venv/.run ## the whole stack, until Ctrl-C
 	$(BIN)/backburner up
 
 test: .venv/.dev ## every test but the long ones
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not long and not aws and not gpu"
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not long and not aws and not gpu and not e2e_aws"
 
 test-long: .venv/.dev ## the long ones too
-	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not aws and not gpu"
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not aws and not gpu and not e2e_aws"
 
-check: .venv/.dev ## format, lint, types, direction of imports, template
+e2e-aws: .venv/.dev .venv-aws/.done ## the deployed template on another AWS emulator, its roles enforced
+	$(BIN)/pytest -q tests/e2e_aws
+
+check: .venv/.dev scan ## format, lint, types, direction of imports, template
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/cfn-lint template.yaml
-	$(BIN)/python -m tests.template.expand template.yaml > .venv/expanded.json
-	$(BIN)/cfn-lint .venv/expanded.json
+	$(BIN)/cfn-lint --regions us-east-1 eu-west-1 -- template.yaml .venv/expanded.json
+
+scan: .venv-checkov/.done .venv/expanded.json ## insecure settings in the template
+	.venv-checkov/bin/checkov --config-file .checkov.yaml -f .venv/expanded.json
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix --exit-zero --quiet .
@@ -37,11 +41,11 @@ build: .venv-sam/.done ## sam build and validate, without Docker
 	.venv-sam/bin/sam build
 	.venv-sam/bin/sam validate --lint --region us-east-1
 
-bench: .venv/.run ## figures, each beside its floor in the same run
+bench: .venv/.dev ## figures, each beside its floor in the same run
 	$(BIN)/python -m benchmarks.bench
 
 clean:
-	rm -rf .venv .venv-sam .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-aws .venv-checkov .venv-sam .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Backburner needs Python 3.11 or newer: make PYTHON=python3.12 …")'
@@ -55,7 +59,22 @@ clean:
 	$(PIP) -e '.[local,model,dev]'
 	@touch $@
 
+.venv-aws/.done: constraints-aws.txt
+	$(PYTHON) -m venv .venv-aws
+	.venv-aws/bin/pip install --quiet --disable-pip-version-check -r constraints-aws.txt
+	@touch $@
+
 .venv-sam/.done: constraints-sam.txt
 	$(PYTHON) -m venv .venv-sam
 	.venv-sam/bin/pip install --quiet --disable-pip-version-check -r constraints-sam.txt
+	@touch $@
+
+# What SAM makes of the template: linters and scanners must see it.
+.venv/expanded.json: .venv/.dev template.yaml tests/template/expand.py
+	$(BIN)/python -m tests.template.expand template.yaml > $@.new
+	mv $@.new $@
+
+.venv-checkov/.done: constraints-checkov.txt
+	$(PYTHON) -m venv .venv-checkov
+	.venv-checkov/bin/pip install --quiet --disable-pip-version-check -r constraints-checkov.txt
 	@touch $@

@@ -24,6 +24,7 @@ import aiohttp
 import msgspec
 
 from backburner_local.client import ENDED, Client
+from benchmarks import cold_start
 
 HERE = Path(__file__).parent
 
@@ -272,6 +273,7 @@ def main() -> None:
         "A batch": measure_batch(arguments.lines),
         "Single requests, 1 connection": measure_singles(arguments.requests // 5, 1),
         "Single requests, 16 connections": measure_singles(arguments.requests, 16),
+        "Cold start, median of 10 fresh processes": cold_start.measure(),
     }
     page = render(sections)
     print(page)

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-
 import functions.deliver.app
 import functions.dispatch.app
 import functions.finalize.app
@@ -390,7 +388,7 @@ class World:
         if not failed:
             self.queue.delete([message])
         elif strict:
-            HANDLERS[name].record_handler(SQSRecord(event["Records"][0]))
+            HANDLERS[name].handle(json.loads(message.body))
             raise AssertionError(f"{name} failed once: {message.body}")
 
     def reap(self) -> None:

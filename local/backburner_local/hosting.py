@@ -35,7 +35,7 @@ def create_endpoints(emulator: SageMakerEmulator, template: Template, command: l
 
 
 def create_scaling(emulator: SageMakerEmulator, template: Template) -> None:
-    """Register the scalable targets, policies and alarms of the template."""
+    """Register the scalable targets of the template, their policies, and the alarms that act."""
     targets = template.of_type("AWS::ApplicationAutoScaling::ScalableTarget")
     for target in targets.values():
         emulator.call(
@@ -55,7 +55,9 @@ def create_scaling(emulator: SageMakerEmulator, template: Template) -> None:
         answer = emulator.call("application-autoscaling", "PutScalingPolicy", request)
         arns[name] = (answer or {})["PolicyARN"]
     for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
-        actions = [arns.get(action, action) for action in alarm.get("AlarmActions", ())]
+        actions = [arns[action] for action in alarm.get("AlarmActions", ()) if action in arns]
+        if not actions:  # it tells a person of what happens on AWS
+            continue
         endpoint = next(d["Value"] for d in alarm["Dimensions"] if d["Name"] == "EndpointName")
         request = {**alarm, "AlarmName": f"{name}-{endpoint}", "AlarmActions": actions}
         emulator.call("cloudwatch", "PutMetricAlarm", request)

@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Self
 
@@ -24,6 +25,7 @@ from backburner_local.triggers import (
     DropTrigger,
     QueueTrigger,
     ScheduleTrigger,
+    Sweeper,
     Topics,
     Workers,
 )
@@ -33,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 #: Threads that poll each queue; the functions' own rules make it safe to have several.
 POLLERS = 2
+
+#: Time between two sweeps of the store.
+SWEEP_SECONDS = 3600.0
 
 
 class AlreadyRunning(BackburnerError):  # noqa: N818 - reads as a sentence where it is caught
@@ -143,15 +148,16 @@ class Stack:
                 config = declared.queues[logical_id]
                 mapping = QueueTrigger(self.world.queue, queue_name(logical_id), config, trigger)
                 for number in range(POLLERS):
-                    workers.start(f"{function.name}-{number}", mapping.run, function)
+                    workers.start(f"{function.name}-{number}", partial(mapping.run, function))
             for _ in function.triggers("ScheduleV2"):
                 schedule = ScheduleTrigger(self.options.minute_seconds)
-                workers.start(function.name, schedule.run, function)
+                workers.start(function.name, partial(schedule.run, function))
             for trigger in function.triggers("S3"):
                 rules = trigger.properties["Filter"]["S3Key"]["Rules"]
                 prefix = next(rule["Value"] for rule in rules if rule["Name"] == "prefix")
                 drop = DropTrigger(self.world.bucket_folder, prefix, self.env.blobs)
-                workers.start(function.name, drop.run, function)
+                workers.start(function.name, partial(drop.run, function))
+        workers.start("sweep", Sweeper(self.world.sweep, SWEEP_SECONDS).run)
 
     def _start_gateway(self, listener: socket.socket, api: LoadedFunction) -> None:
         gateway = Gateway(

@@ -4,7 +4,7 @@ An event source that is not in the template does not fire here, just as on AWS.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,16 @@ import yaml
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 
+#: What a property that is left out refers to.
+_NO_VALUE = object()
+
 _PSEUDO = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Region": REGION,
     "AWS::Partition": "aws",
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::StackName": "backburner",
+    "AWS::NoValue": _NO_VALUE,
 }
 
 
@@ -98,9 +102,8 @@ def load(path: Path, parameters: Mapping[str, Any] | None = None) -> Template:
     """
     # The loader is a SafeLoader; it only knows a few tags more.
     document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
-    values = {name: p.get("Default", "") for name, p in document.get("Parameters", {}).items()}
-    resolver = _Resolver(values | dict(parameters or {}), document["Resources"])
-    resources = {name: resolver.value(r) for name, r in document["Resources"].items()}
+    resolver = _Resolver(document, parameters or {})
+    resources = resolver.resources()
     defaults = resolver.value(document.get("Globals", {})).get("Function", {})
     template = Template(path.parent, resources)
     functions = tuple(
@@ -135,36 +138,93 @@ def _function(name: str, properties: Mapping[str, Any]) -> Function:
 class _Resolver:
     """Resolves intrinsic functions: a resource's Ref and attributes give its logical id or ARN."""
 
-    def __init__(self, parameters: Mapping[str, Any], resources: Mapping[str, Any]) -> None:
-        self._values: dict[str, Any] = {**_PSEUDO, **parameters}
-        for name, resource in resources.items():
-            is_topic = resource["Type"] == "AWS::SNS::Topic"
-            self._values[name] = f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}" if is_topic else name
-        for name, resource in resources.items():
-            if resource["Type"] == "AWS::S3::Bucket":
-                self._values[name] = self.value(
-                    resource.get("Properties", {}).get("BucketName", name)
-                )
-            if resource["Type"] == "AWS::SageMaker::Endpoint":
-                given = self.value(resource.get("Properties", {}).get("EndpointName", name))
-                self._values[f"{name}.EndpointName"] = given
+    def __init__(self, document: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+        self._resources: Mapping[str, Any] = document["Resources"]
+        self._conditions: Mapping[str, Any] = document.get("Conditions", {})
+        self._mappings: Mapping[str, Any] = document.get("Mappings", {})
+        defaults = {n: p.get("Default", "") for n, p in document.get("Parameters", {}).items()}
+        self._values: dict[str, Any] = {**_PSEUDO, **defaults, **parameters}
+        self._functions: dict[str, Callable[[Any], Any]] = {
+            "Ref": lambda name: self._values[name],
+            "Fn::GetAtt": self._attribute,
+            "Fn::Sub": self._sub,
+            "Fn::If": self._if,
+            "Fn::FindInMap": self._find_in_map,
+            "Fn::Select": lambda given: self.value(given[1])[int(self.value(given[0]))],
+            "Fn::Split": lambda given: self.value(given[1]).split(given[0]),
+        }
+        self._name_resources()
+
+    def resources(self) -> dict[str, Any]:
+        """The resources that there are, resolved."""
+        return {
+            name: self.value(resource)
+            for name, resource in self._resources.items()
+            if "Condition" not in resource or self._holds(resource["Condition"])
+        }
 
     def value(self, given: Any) -> Any:
         """The given tree with every intrinsic function replaced."""
         if isinstance(given, list):
-            return [self.value(item) for item in given]
+            return [item for item in map(self.value, given) if item is not _NO_VALUE]
         if not isinstance(given, dict):
             return given
-        if "Ref" in given:
-            return self._values[given["Ref"]]
-        if "Fn::GetAtt" in given:
-            name, attribute = given["Fn::GetAtt"]
-            return self._values.get(f"{name}.{attribute}", self._values[name])
-        if "Fn::Sub" in given and isinstance(given["Fn::Sub"], str):
-            return re.sub(r"\$\{([^}]+)\}", self._substitute, given["Fn::Sub"])
-        return {key: self.value(item) for key, item in given.items()}
+        if len(given) == 1:
+            ((name, argument),) = given.items()
+            if name in self._functions:
+                return self._functions[name](argument)
+        resolved = ((key, self.value(item)) for key, item in given.items())
+        return {key: item for key, item in resolved if item is not _NO_VALUE}
 
-    def _substitute(self, match: re.Match[str]) -> str:
-        name = match.group(1)
+    def _name_resources(self) -> None:
+        for name, resource in self._resources.items():
+            is_topic = resource["Type"] == "AWS::SNS::Topic"
+            self._values[name] = f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}" if is_topic else name
+        for name, resource in self._resources.items():
+            properties = resource.get("Properties", {})
+            if resource["Type"] == "AWS::S3::Bucket":
+                self._values[name] = self.value(properties.get("BucketName", name))
+            if resource["Type"] == "AWS::SageMaker::Endpoint":
+                given = self.value(properties.get("EndpointName", name))
+                self._values[f"{name}.EndpointName"] = given
+
+    def _attribute(self, given: list[str]) -> Any:
+        name, attribute = given
+        return self._values.get(f"{name}.{attribute}", self._values[name])
+
+    def _sub(self, given: str | list[Any]) -> str:
+        text, values = given if isinstance(given, list) else (given, {})
+        return re.sub(
+            r"\$\{([^}]+)\}",
+            lambda match: str(
+                self.value(values[match[1]]) if match[1] in values else self._named(match[1])
+            ),
+            text,
+        )
+
+    def _named(self, name: str) -> Any:
         value = self._values.get(name)
-        return str(value if value is not None else self._values[name.split(".")[0]])
+        return value if value is not None else self._values[name.split(".")[0]]
+
+    def _if(self, given: list[Any]) -> Any:
+        condition, yes, no = given
+        return self.value(yes if self._holds(condition) else no)
+
+    def _find_in_map(self, given: list[Any]) -> Any:
+        name, first, second = map(self.value, given)
+        return self._mappings[name][first][second]
+
+    def _holds(self, condition: Any) -> bool:
+        """Whether a condition, or the one of that name, is true."""
+        if isinstance(condition, str):
+            return self._holds(self._conditions[condition])
+        ((name, argument),) = condition.items()
+        if name == "Condition":
+            return self._holds(argument)
+        if name == "Fn::Equals":
+            left, right = map(self.value, argument)
+            return str(left) == str(right)
+        held = [self._holds(one) for one in argument]
+        if name == "Fn::Not":
+            return not held[0]
+        return {"Fn::And": all, "Fn::Or": any}[name](held)

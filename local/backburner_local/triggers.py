@@ -175,6 +175,23 @@ def _is_being_written(path: Path) -> bool:
     return False
 
 
+class Sweeper:
+    """Does what DynamoDB does by itself: removes items whose `ttl` has passed, now and then."""
+
+    def __init__(self, sweep: Callable[[], int], every_seconds: float) -> None:
+        self._sweep = sweep
+        self._every_seconds = every_seconds
+
+    def run(self, stopping: threading.Event) -> None:
+        """Sweep now and then every so often, until told to stop."""
+        while True:
+            swept = self._sweep()
+            if swept:
+                logger.info("store.swept items=%d", swept)
+            if stopping.wait(self._every_seconds):
+                return
+
+
 class Topics:
     """SNS topics: hand each message to the functions that subscribed."""
 
@@ -197,26 +214,19 @@ class Workers:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def start(
-        self,
-        name: str,
-        run: Callable[[LoadedFunction, threading.Event], None],
-        function: LoadedFunction,
-    ) -> None:
-        """Run a trigger in a thread of its own."""
-        thread = threading.Thread(target=self._keep_running, args=(run, function), name=name)
+    def start(self, name: str, run: Callable[[threading.Event], None]) -> None:
+        """Run a trigger in a thread of its own; it ends when its event is set."""
+        thread = threading.Thread(target=self._keep_running, args=(name, run), name=name)
         thread.start()
         self._threads.append(thread)
 
-    def _keep_running(
-        self, run: Callable[[LoadedFunction, threading.Event], None], function: LoadedFunction
-    ) -> None:
+    def _keep_running(self, name: str, run: Callable[[threading.Event], None]) -> None:
         """Whatever breaks, such as a full disk, must not end the trigger for good."""
         while not self._stopping.is_set():
             try:
-                run(function, self._stopping)
+                run(self._stopping)
             except Exception:
-                logger.exception("trigger.broke %s", function.name)
+                logger.exception("trigger.broke %s", name)
                 self._stopping.wait(1.0)
 
     def stop(self) -> None:

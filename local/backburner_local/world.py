@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from backburner.adapters.clients import Clients
 from backburner.adapters.sagemaker import SageMakerAsync
+from backburner.adapters.system import SystemClock, SystemIds
 from backburner.domain.catalog import Catalog
 from backburner.domain.errors import Conflict
 from backburner.ports import Environment, TokenCounter
@@ -15,7 +17,6 @@ from backburner.services import keys
 from backburner.wire import catalog as catalog_file
 from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
-from backburner_local.adapters.clock import SystemClock, SystemIds
 from backburner_local.adapters.events import LocalEvents
 from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.adapters.metrics import LocalMetrics
@@ -45,6 +46,7 @@ class LocalWorld:
     queue: SqliteQueue
     blobs: DirectoryBlobs
     metrics: LocalMetrics
+    store: SqliteStore
     bucket_folder: Path
     _ending: ExitStack
 
@@ -79,12 +81,15 @@ class LocalWorld:
                 kept_folders=[f"{folder}/" for folder in USER_FOLDERS],
             )
             metrics = LocalMetrics()
-            catalog = _catalog(options)
+            catalog = _catalog(options, declared)
             sagemaker = SageMakerAsync(
-                blobs=blobs, limits=options.limits, client_options=_client_options(sagemaker_url)
+                clients=Clients(**_client_options(sagemaker_url)),
+                blobs=blobs,
+                limits=options.limits,
             )
+            store = SqliteStore(database)
             env = Environment(
-                store=SqliteStore(database),
+                store=store,
                 blobs=blobs,
                 queue=queue,
                 backends={"sagemaker_async": sagemaker},
@@ -107,9 +112,14 @@ class LocalWorld:
                 queue=queue,
                 blobs=blobs,
                 metrics=metrics,
+                store=store,
                 bucket_folder=bucket_folder,
                 _ending=ending.pop_all(),
             )
+
+    def sweep(self) -> int:
+        """Remove records whose time has passed; returns how many."""
+        return self.store.sweep(self.env.clock.now())
 
     def close(self) -> None:
         """Write what is pending and close the database."""
@@ -173,24 +183,24 @@ def forget_dev_key(path: Path, revoked: keys.ApiKey) -> bool:
     return False
 
 
-def _catalog(options: Options) -> Catalog:
+def _catalog(options: Options, declared: Template) -> Catalog:
     text = options.catalog_file.read_text(encoding="utf-8")
-    models = catalog_file.parse(text).models
+    own = catalog_file.OwnEndpoint(
+        name=declared.variables["ENDPOINT_NAME"],
+        max_instances=options.max_instances,
+        concurrent_invocations=int(declared.variables["CONCURRENT_INVOCATIONS"]),
+    )
+    catalog = catalog_file.parse(text, own)
     if options.model is not None:  # the other server's, run as the first of the catalog
         other = replace(
-            next(iter(models.values())),
+            next(iter(catalog.models.values())),
             name=options.model,
             context_window=options.context_window,
             routes=OTHER_ROUTES,
             tokenizer=None,
         )
-        models = {other.name: other}
-    return Catalog(
-        {
-            name: replace(model, max_instances=options.max_instances)
-            for name, model in models.items()
-        }
-    )
+        return Catalog({other.name: other})
+    return catalog
 
 
 def _tokenizers(options: Options, catalog: Catalog) -> dict[str, TokenCounter]:

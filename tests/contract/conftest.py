@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import pytest
 
+from backburner.adapters.system import SystemClock, SystemIds
 from backburner.domain.request import Instant
-from backburner.ports import Blobs, Clock, Events, Ids, Mailer, Metrics, Queue, Store
-from backburner_local.adapters.clock import FixedClock, SequentialIds, SystemClock, SystemIds
+from backburner.ports import Blobs, Clock, Ids, Queue, Store
+from backburner_local.adapters.clock import FixedClock, SequentialIds
 from backburner_local.adapters.events import LocalEvents
 from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.adapters.metrics import LocalMetrics
@@ -18,6 +19,9 @@ from backburner_local.adapters.outbox import OutboxMailer
 from backburner_local.adapters.queue import Message, SqliteQueue
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.store import SqliteStore
+from tests.contract import on_s3, on_sqs, on_telling
+from tests.contract.on_dynamodb import dynamo_store
+from tests.contract.on_telling import EventsWorld, MailerWorld, MetricsWorld
 
 # ---------------------------------------------------------------- Store
 
@@ -29,7 +33,10 @@ def sqlite_store(folder: Path) -> Iterator[Store]:
     database.close()
 
 
-STORES: dict[str, Callable[[Path], AbstractContextManager[Store]]] = {"sqlite": sqlite_store}
+STORES: dict[str, Callable[[Path], AbstractContextManager[Store]]] = {
+    "sqlite": sqlite_store,
+    "dynamodb": dynamo_store,
+}
 
 
 @pytest.fixture(params=STORES)
@@ -63,8 +70,15 @@ def directory_blobs(folder: Path) -> Iterator[BlobsWorld]:
     assert not list((folder / ".staging").iterdir()), "something was left behind"
 
 
+@contextmanager
+def s3_blobs(folder: Path) -> Iterator[BlobsWorld]:
+    with on_s3.s3_blobs() as blobs:
+        yield BlobsWorld(blobs, on_s3.open_url)
+
+
 BLOBS: dict[str, Callable[[Path], AbstractContextManager[BlobsWorld]]] = {
-    "directory": directory_blobs
+    "directory": directory_blobs,
+    "s3": s3_blobs,
 }
 
 
@@ -142,7 +156,10 @@ def sqlite_queue(folder: Path) -> Iterator[QueueWorld]:
     database.close()
 
 
-QUEUES: dict[str, Callable[[Path], AbstractContextManager[QueueWorld]]] = {"sqlite": sqlite_queue}
+QUEUES: dict[str, Callable[[Path], AbstractContextManager[QueueWorld]]] = {
+    "sqlite": sqlite_queue,
+    "sqs": on_sqs.sqs_queue,
+}
 
 
 @pytest.fixture(params=QUEUES)
@@ -154,62 +171,47 @@ def queue_world(request, tmp_path):
 # ---------------------------------------------------------------- Telling people
 
 
-@dataclass
-class MailerWorld:
-    """A mailer, and what arrived: RFC 5322 messages."""
-
-    mailer: Mailer
-    arrived: Callable[[], list[bytes]]
-
-
-def outbox_mailer(folder: Path) -> MailerWorld:
+@contextmanager
+def outbox_mailer(folder: Path) -> Iterator[MailerWorld]:
     mailer = OutboxMailer(folder / "outbox", "backburner@example.com", FixedClock())
-    return MailerWorld(
+    yield MailerWorld(
         mailer, lambda: [path.read_bytes() for path in sorted((folder / "outbox").iterdir())]
     )
 
 
-MAILERS = {"outbox": outbox_mailer}
+MAILERS: dict[str, Callable[[Path], AbstractContextManager[MailerWorld]]] = {
+    "outbox": outbox_mailer,
+    "ses": on_telling.ses_mailer,
+}
 
 
 @pytest.fixture(params=MAILERS)
 def mailer_world(request, tmp_path):
-    return MAILERS[request.param](tmp_path)
+    with MAILERS[request.param](tmp_path) as world:
+        yield world
 
 
-@dataclass
-class EventsWorld:
-    """Events, one subscriber to all of them, and one to finished batches only."""
-
-    events: Events
-    all: list[Any]
-    finished: list[Any]
-
-
-def local_events() -> EventsWorld:
+@contextmanager
+def local_events() -> Iterator[EventsWorld]:
     events, every, finished = LocalEvents(), [], []
     events.subscribe(lambda event, attributes: every.append(event))
     events.subscribe(
         lambda event, attributes: finished.append(event),
         {"type": ("batch.completed", "batch.failed"), "tenant": ("acme",)},
     )
-    return EventsWorld(events, every, finished)
+    yield EventsWorld(events, lambda: every, lambda: finished)
 
 
-EVENTS = {"local": local_events}
+EVENTS: dict[str, Callable[[], AbstractContextManager[EventsWorld]]] = {
+    "local": local_events,
+    "sns": on_telling.sns_events,
+}
 
 
 @pytest.fixture(params=EVENTS)
 def events_world(request):
-    return EVENTS[request.param]()
-
-
-@dataclass
-class MetricsWorld:
-    """Metrics, and the last value that can be seen of one, by its dimensions."""
-
-    metrics: Metrics
-    seen: Callable[[str, dict[str, str]], float | None]
+    with EVENTS[request.param]() as world:
+        yield world
 
 
 def local_metrics() -> MetricsWorld:
@@ -226,7 +228,7 @@ def local_metrics() -> MetricsWorld:
     )
 
 
-METRICS = {"local": local_metrics}
+METRICS = {"local": local_metrics, "emf": on_telling.emf_metrics}
 
 
 @pytest.fixture(params=METRICS)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from backburner.adapters.clients import Clients
 from backburner.adapters.sagemaker import INLINE_BYTES, SageMakerAsync
 from backburner.domain.catalog import Model
 from backburner.domain.errors import BackendError, BackendThrottled
@@ -69,14 +70,14 @@ class Stage:
             knobs=Knobs(ping_interval_seconds=0.2, **knobs),
         ).start()
         self.backend = SageMakerAsync(
+            clients=Clients(
+                endpoint_url=self.emulator.url,
+                region_name="us-east-1",
+                aws_access_key_id="test",
+                aws_secret_access_key="test",
+            ),
             blobs=self.blobs,
             limits=Limits(request_ttl_seconds=60, invocation_timeout_seconds=60),
-            client_options={
-                "endpoint_url": self.emulator.url,
-                "region_name": "us-east-1",
-                "aws_access_key_id": "test",
-                "aws_secret_access_key": "test",
-            },
         )
 
     def host(self, instances: int, command: list[str]) -> None:

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from backburner_local.adapters.clock import FixedClock, SequentialIds, SystemIds
+from backburner.adapters.system import SystemIds
+from backburner_local.adapters.clock import FixedClock, SequentialIds
 
 
 def test_time_is_in_seconds_since_the_epoch_and_does_not_go_back(clock):

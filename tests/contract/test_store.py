@@ -42,6 +42,9 @@ def test_values_come_back_as_they_were(store):
         "negative": -1,
         "fraction": 0.1,
         "instant": 1_750_000_000.123456,
+        "round": 1_750_000_000.0,
+        "large": 1e20,
+        "small": -1e-20,
         "yes": True,
         "no": False,
         "text": "naïve 😀 \0 \n",
@@ -58,6 +61,37 @@ def test_values_come_back_as_they_were(store):
     assert {name: type(value) for name, value in found.items()} == {
         name: type(value) for name, value in item.items()
     }
+
+
+def test_a_number_stays_what_it_is(store):
+    def number():
+        return store.get(BATCH)[0].get("n")
+
+    store.transact(Put(BATCH, {"n": 1.0, "list": [1.0, 1, {"one": 1.0}]}))
+    assert repr(store.get(BATCH)[0]["list"]) == "[1.0, 1, {'one': 1.0}]"
+    for change, shown in [
+        (Update(BATCH, add={"n": 1}), "2.0"),
+        (Update(BATCH, set={"n": 2}), "2"),
+        (Update(BATCH, add={"n": 0.5}), "2.5"),
+        (Update(BATCH, add={"n": 0.5}), "3.0"),
+        (Update(BATCH, set={"n": None}), "None"),
+        (Update(BATCH, add={"n": 3}), "3"),
+        (Update(BATCH, set={"n": 4.0}), "4.0"),
+        (Put(BATCH, {"n": 5}), "5"),
+    ]:
+        store.transact(change)
+        assert repr(number()) == shown
+
+
+def test_what_can_be_no_key_names_nothing(store):
+    store.transact(Put(BATCH, {}))
+    assert store.get(Key("", "s"), BATCH, Key("p", ""), Key("p", "x" * 1025)) == [
+        None,
+        {},
+        None,
+        None,
+    ]
+    assert store.query("") == store.query("x" * 2049) == []
 
 
 def test_an_item_without_attributes_is_an_item(store):

@@ -16,6 +16,7 @@ def names(items: Sequence[Item]) -> list[Any]:
 
 #: In the order of their bytes, which is not that of UTF-16.
 SORTS = ["A", "a", "a#1", "a#10", "a#2", "a$", "b", "é", "\ud7ff", "\ue000", "\uffff", "😀"]
+LONG = "a" + "é" * 2000
 QUERIES: list[tuple[dict[str, Any], list[str]]] = [
     ({}, SORTS),
     ({"newest_first": True}, SORTS[::-1]),
@@ -36,6 +37,16 @@ QUERIES: list[tuple[dict[str, Any], list[str]]] = [
     ({"up_to": "é", "newest_first": True}, ["😀", "\uffff", "\ue000", "\ud7ff", "é"]),
     ({"after": "a", "up_to": "b"}, SORTS[2:7]),
     ({"after": "b", "up_to": "a"}, []),
+    ({"after": ""}, SORTS),
+    ({"after": "", "newest_first": True}, []),
+    ({"up_to": ""}, []),
+    ({"up_to": "", "newest_first": True}, SORTS[::-1]),
+    # Longer than any key may be.
+    ({"after": LONG}, SORTS[6:]),
+    ({"after": LONG, "newest_first": True}, SORTS[5::-1]),
+    ({"after": "a", "up_to": LONG}, SORTS[2:6]),
+    ({"after": LONG, "up_to": "b"}, ["b"]),
+    ({"prefix": LONG}, []),
     ({"after": "a", "up_to": "a"}, []),
     ({"prefix": "a#", "after": "a#1"}, ["a#10", "a#2"]),
     ({"prefix": "a#", "after": "a"}, ["a#1", "a#10", "a#2"]),

@@ -34,6 +34,7 @@ def test_a_mail_arrives(mailer_world):
     assert message["Subject"] == MAIL.subject
     assert message["Date"].datetime.timestamp() > 0
     assert "evt_1.ada" in message["Message-ID"]
+    assert message["X-Backburner-Event-Id"] == "evt_1.ada"
     assert message.get_content().replace("\r\n", "\n") == MAIL.text
     assert not message.defects
 
@@ -109,8 +110,8 @@ def test_an_event_reaches_those_whose_filter_it_passes(events_world):
     events_world.events.publish({"id": "evt_4"}, {**attributes, "tenant": "globex"})
     events_world.events.publish({"id": "evt_5"}, {"type": "batch.completed"})
     events_world.events.publish({"id": "evt_6"}, {})
-    assert [event["id"] for event in events_world.all] == [f"evt_{n}" for n in range(1, 7)]
-    assert [event["id"] for event in events_world.finished] == ["evt_1", "evt_2"]
+    assert [event["id"] for event in events_world.all()] == [f"evt_{n}" for n in range(1, 7)]
+    assert [event["id"] for event in events_world.finished()] == ["evt_1", "evt_2"]
 
 
 # ---------------------------------------------------------------- Metrics

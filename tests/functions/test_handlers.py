@@ -18,6 +18,7 @@ from backburner import bootstrap
 from backburner.domain.batch import BatchStatus
 from backburner.domain.shard import ShardStatus
 from backburner.ports import QueueName
+from backburner.settings import MissingSetting
 from tests import oracle
 from tests.tap import PortError, fault_at
 from tests.world import HANDLERS, Context, chat, load_event
@@ -160,5 +161,5 @@ def test_messages_about_what_is_not_there_are_done_with(world, name):
 
 def test_a_function_without_a_world_says_so():
     bootstrap.install(None)
-    with pytest.raises(bootstrap.NoEnvironment, match="backburner up"):
+    with pytest.raises(MissingSetting, match="backburner up"):
         call(functions.reap.app, "schedule")

@@ -71,6 +71,65 @@ def test_intrinsic_functions_are_resolved(load):
     }
 
 
+CONDITIONS = """
+    Parameters:
+      Mode: {Type: String, Default: small}
+      Uri: {Type: String, Default: ""}
+    Conditions:
+      IsLarge: !Equals [!Ref Mode, large]
+      IsSmall: !Not [!Condition IsLarge]
+      HasUri: !Not [!Equals [!Ref Uri, ""]]
+      IsBoth: !And [!Condition IsLarge, !Condition HasUri]
+      IsEither: !Or [!Condition IsLarge, !Condition HasUri]
+    Mappings:
+      Regions: {us-east-1: {Code: east}, eu-west-1: {Code: west}}
+    Resources:
+      Large: {Type: Custom::Large, Condition: IsLarge}
+      Both: {Type: Custom::Both, Condition: IsBoth}
+      Either: {Type: Custom::Either, Condition: IsEither}
+      Thing:
+        Type: Custom::Thing
+        Properties:
+          Uri: !If [HasUri, !Ref Uri, !Sub "s3://own/${Mode}/"]
+          Region: !FindInMap [Regions, !Ref AWS::Region, Code]
+          Left: !If [IsSmall, !Ref AWS::NoValue, 1]
+          List: [first, !If [HasUri, second, !Ref AWS::NoValue]]
+          Folder: !Select [2, !Split ["/", "s3://own/folder/"]]
+          Text: !Sub ["${Code}-${Mode}", {Code: !FindInMap [Regions, eu-west-1, Code]}]
+          Policy: {Condition: {Bool: {secure: "false"}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kinds", "uri", "items"),
+    [
+        ({}, set(), "s3://own/small/", ["first"]),
+        ({"Mode": "large"}, {"Large", "Either"}, "s3://own/large/", ["first"]),
+        ({"Uri": "s3://x/"}, {"Either"}, "s3://x/", ["first", "second"]),
+        (
+            {"Mode": "large", "Uri": "s3://x/"},
+            {"Large", "Both", "Either"},
+            "s3://x/",
+            ["first", "second"],
+        ),
+    ],
+)
+def test_conditions_decide_what_there_is(load, parameters, kinds, uri, items):
+    loaded = load(CONDITIONS, **parameters)
+    assert set(loaded.resources) == kinds | {"Thing"}
+    (thing,) = loaded.of_type("Custom::Thing").values()
+    assert (thing["Uri"], thing["List"]) == (uri, items)
+    assert ("Left" in thing) == ("Mode" in parameters)
+
+
+def test_maps_and_texts_are_resolved(load):
+    (thing,) = load(CONDITIONS).of_type("Custom::Thing").values()
+    assert thing["Region"] == "east"
+    assert thing["Folder"] == "own"
+    assert thing["Text"] == "west-small"
+    assert thing["Policy"] == {"Condition": {"Bool": {"secure": "false"}}}
+
+
 def test_parameters_replace_their_defaults(load):
     loaded = load(INTRINSICS, Size=7, Name="other")
     (thing,) = loaded.of_type("Custom::Thing").values()

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from backburner.domain.errors import Conflict
-from backburner.ports import Absent, Key, Put, Update
+from backburner.ports import Absent, Index, Item, Key, Put, Update
 from backburner_local.adapters.sqlite import Database, NotWritten
 from backburner_local.adapters.store import SqliteStore
 
@@ -294,6 +294,40 @@ def test_what_was_acknowledged_is_there_after_kill_9(tmp_path):
         lambda connection: connection.execute("PRAGMA integrity_check").fetchone()
     )
     assert check == ("ok",)
+    database.close()
+
+
+def test_a_sweep_removes_items_whose_time_has_passed_and_nothing_else(tmp_path):
+    database = Database(tmp_path / "test.db", durable=False)
+    store = SqliteStore(database)
+    entry = {"due_key": "all", "due_sort": "1"}
+    for n in range(600):
+        store.transact(Put(Key("old", f"{n:03}"), {"ttl": n, **entry}))
+    kept: dict[str, Item] = {
+        "now": {"ttl": 1000},
+        "later": {"ttl": 10**10},
+        "never": {},
+        "text": {"ttl": "1"},
+    }
+    store.transact(*[Put(Key("kept", name), item) for name, item in kept.items()])
+    store.transact(Update(Key("old", "000"), set={"ttl": 2000}))
+    store.transact(Update(Key("old", "001"), set={"ttl": None}))
+    assert store.sweep(1000.5) == 599
+    assert store.sweep(1000.5) == 0
+    assert store.query("old") == [{"ttl": 2000, **entry}, entry]
+    assert len(store.query("all", index=Index.DUE)) == 2
+    assert [store.get(Key("kept", name))[0] for name in kept] == [None, *list(kept.values())[1:]]
+    database.close()
+
+
+def test_a_database_of_before_there_was_a_ttl_is_taken_over(tmp_path):
+    database = Database(tmp_path / "test.db", durable=False)
+    SqliteStore(database).transact(Put(Key("p", "old"), {"n": 1}))
+    database.run("DROP INDEX items_ttl", "ALTER TABLE items DROP COLUMN ttl")
+    store = SqliteStore(database)
+    store.transact(Put(Key("p", "new"), {"ttl": 1}))
+    assert store.sweep(2.0) == 1
+    assert store.query("p") == [{"n": 1}]
     database.close()
 
 

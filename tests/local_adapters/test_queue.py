@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from backburner_local.adapters.clock import FixedClock, SystemClock
+from backburner.adapters.system import SystemClock
+from backburner_local.adapters.clock import FixedClock
 from backburner_local.adapters.queue import Counts, SqliteQueue
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.store import SqliteStore

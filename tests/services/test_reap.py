@@ -8,6 +8,7 @@ import pytest
 from backburner.domain.batch import BatchStatus
 from backburner.domain.shard import ShardStatus
 from backburner.ports import Index, QueueName
+from backburner.services.reap import STUCK_SECONDS
 from tests import oracle
 from tests.tap import Crash
 from tests.world import LIMITS, World, a_catalog, a_model, a_world, chat
@@ -100,7 +101,27 @@ def test_reap_finds_nothing_to_do_in_a_world_at_rest(world):
     world.settle()
     calls = len(world.tap.calls)
     world.reap()
-    assert set(world.tap.calls[calls:]) == {"store.query"}
+    assert set(world.tap.calls[calls:]) == {"store.query", "metrics.publish"}
+
+
+def test_batches_that_should_have_ended_long_ago_are_counted(world):
+    def stuck() -> set[float]:
+        """What one run publishes, of every endpoint the same."""
+        del world.published[:]
+        world.reap()
+        return {v["StuckBatches"] for v, _ in world.published if "StuckBatches" in v}
+
+    for _ in range(2):
+        world.submit(2, window="15m")
+    world.respond("one")
+    lose_messages(world)
+    world.clock.advance(900 + STUCK_SECONDS - 1)
+    assert stuck() == {0}
+    lose_messages(world)
+    world.clock.advance(LIMITS.work_seconds)
+    assert stuck() == {2}
+    world.settle()
+    assert stuck() == {0}
 
 
 # ---------------------------------------------------------------- time, order and poison

@@ -8,6 +8,7 @@ import pytest
 
 from backburner.domain.batch import BatchStatus
 from backburner.ports import QueueName
+from backburner.services import mirror
 from tests import oracle
 from tests.backend import by_name
 from tests.tap import crash_after, meanwhile
@@ -148,3 +149,35 @@ def test_a_message_that_was_lost_is_found_by_reap(world):
     world.settle()
     (batch,) = world.all_batches()
     assert batch.status is BatchStatus.COMPLETED
+
+
+LONG_NAME = "n" * 249 + ".jsonl"
+LONG_KEYS = [
+    f"drop/{LONG_NAME}",
+    f"drop/{'ü' * 124}.jsonl",
+    "drop/" + "/".join(["p" * 200] * 4 + ["e" * 208 + ".jsonl"]),
+    "drop/" + "/".join(["p" * 250] * 4 + ["e" * 9 + ".jsonl"]),
+]
+
+
+@pytest.mark.parametrize("key", LONG_KEYS, ids=["name", "unicode", "key", "path"])
+@pytest.mark.parametrize("ending", ["", ".errors.jsonl", ".error.json"])
+def test_what_becomes_of_an_object_with_a_long_key_has_a_key_that_fits(key, ending):
+    assert len(key.encode()) <= 1024
+    found = mirror.mirrored(key, "rejected/", ending)
+    assert found.startswith("rejected/")
+    assert found.endswith(ending)
+    assert len(found.encode()) <= 1024
+    assert all(len(piece.encode()) <= 255 for piece in found.split("/"))
+    assert found != mirror.mirrored(key.replace("e", "f").replace("n", "m"), "rejected/", ending)
+
+
+@pytest.mark.parametrize("key", LONG_KEYS, ids=["name", "unicode", "key", "path"])
+def test_an_object_with_a_long_key_is_taken_once_and_its_results_come_back(world, key):
+    name = key.removeprefix("drop/")
+    take(world, name, [chat("a"), chat("b")], times=2)
+    world.settle(by_name({"b": 400}))
+    assert len(objects(world, "results/")) == 2
+    take(world, name, [b"{"])
+    world.settle()
+    assert len(objects(world, "rejected/")) == 2

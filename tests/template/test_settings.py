@@ -1,20 +1,29 @@
 """Settings: what the functions read is what the template gives them."""
 
 from dataclasses import MISSING, fields
-from pathlib import Path
 
 import pytest
 
 from backburner.settings import MissingSetting, Settings
-from backburner_local import template
+from tests.template.resolved import EXPANDED, of_type
 
-ROOT = Path(__file__).parents[2]
+FUNCTIONS = of_type("AWS::Lambda::Function")
 
 
-def test_every_setting_is_a_variable_of_the_template():
-    variables = template.load(ROOT / "template.yaml").variables
-    unset = {"PUBLIC_URL"}  # the API's own URL would make the template circular
-    assert {field.name.upper() for field in fields(Settings)} - unset <= set(variables)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_functions_variables_are_its_settings(name):
+    variables = set(FUNCTIONS[name]["Environment"]["Variables"])
+    settings = {field.name.upper() for field in fields(Settings)}
+    # The API's own URL would make its function refer to itself; links are in mails alone.
+    assert variables == settings - (set() if name == "DeliverFunction" else {"PUBLIC_URL"})
+
+
+def test_numbers_come_from_parameters_that_are_numbers():
+    parameters = EXPANDED["Parameters"]
+    for field in fields(Settings):
+        given = FUNCTIONS["DeliverFunction"]["Environment"]["Variables"][field.name.upper()]
+        kind = parameters.get(given.get("Ref"), {}).get("Type")
+        assert (kind == "Number") == (field.type is int), field.name
 
 
 def test_a_missing_variable_is_named():
@@ -25,5 +34,24 @@ def test_a_missing_variable_is_named():
 
 
 def test_settings_are_read_from_the_environment():
-    read = Settings.from_environment({"BUCKET_NAME": "b", "PUBLIC_URL": "https://api/"})
-    assert (read.bucket_name, read.public_url, read.drop_tenant) == ("b", "https://api", "default")
+    given = {f.name.upper(): f.name for f in fields(Settings) if f.default is MISSING}
+    read = Settings.from_environment(given | {"PUBLIC_URL": "https://api/", "MAX_INSTANCES": "3"})
+    assert (read.bucket_name, read.public_url, read.max_instances) == (
+        "bucket_name",
+        "https://api",
+        3,
+    )
+    assert read.drop_tenant == "default"
+
+
+def test_an_empty_variable_is_as_good_as_none():
+    given = {f.name.upper(): f.name for f in fields(Settings) if f.default is MISSING}
+    assert Settings.from_environment(given | {"DROP_TENANT": ""}).drop_tenant == "default"
+    with pytest.raises(MissingSetting, match="TABLE_NAME"):
+        Settings.from_environment(given | {"TABLE_NAME": ""})
+
+
+def test_a_number_that_is_none_is_named():
+    given = {f.name.upper(): f.name for f in fields(Settings) if f.default is MISSING}
+    with pytest.raises(MissingSetting, match="MAX_INSTANCES"):
+        Settings.from_environment(given | {"MAX_INSTANCES": "many"})

@@ -1,20 +1,33 @@
-"""The template: what every function and queue must have, and that the local stack reads it."""
+"""The pipeline: its functions, what triggers them, and what happens to what they can't do."""
 
+import re
+import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
+import yaml
 
+from backburner.ports import Limits
+from backburner.services import mirror
 from backburner_local import functions, template
-from tests.template.expand import expand
+from tests.template.resolved import EXPANDED, ROOT, TEMPLATE, of_type
 
-ROOT = Path(__file__).parents[2]
-TEMPLATE = template.load(ROOT / "template.yaml", {"CreateEndpoint": "true"})
-EXPANDED = expand(ROOT / "template.yaml")["Resources"]
+#: Functions that AWS calls without waiting for an answer.
+ASYNCHRONOUS = {"S3", "SNS", "ScheduleV2"}
 
-
-def of_type(kind: str) -> dict[str, dict[str, Any]]:
-    return {n: r.get("Properties", {}) for n, r in EXPANDED.items() if r["Type"] == kind}
+#: Properties that name a resource within its account and Region.
+NAMES = {
+    "BucketName",
+    "DashboardName",
+    "EndpointName",
+    "FunctionName",
+    "LogGroupName",
+    "Name",
+    "QueueName",
+    "RoleName",
+    "TableName",
+    "TopicName",
+}
 
 
 def test_the_template_has_every_function_of_the_pipeline():
@@ -27,9 +40,23 @@ def test_every_handler_can_be_imported(function):
     assert callable(functions.load(ROOT, function).handler)
 
 
-@pytest.mark.parametrize("function", TEMPLATE.functions, ids=lambda f: f.name)
-def test_every_function_has_a_trigger(function):
-    assert function.triggers
+def test_every_trigger_has_a_sample_of_its_event_and_every_sample_a_trigger():
+    of_kind = {"HttpApi": "api", "S3": "s3", "ScheduleV2": "schedule", "SQS": "sqs", "SNS": "sns"}
+    expected = set()
+    for function in TEMPLATE.functions:
+        assert function.triggers
+        for trigger in function.triggers:
+            source = {"SQS": "Queue", "SNS": "Topic"}.get(trigger.kind)
+            about = str(trigger.properties[source]).rpartition(":")[2] if source else ""
+            name = about.removesuffix("Queue").removesuffix("Topic").lower()
+            expected.add("_".join(filter(None, (of_kind[trigger.kind], name))))
+    samples = {path.stem for path in (ROOT / "events").glob("*.json")}
+    assert all(any(sample.startswith(one) for sample in samples) for one in expected)
+    expected.add("sns_test_notification")  # SageMaker's, on either topic
+    assert all(any(sample.startswith(one) for one in expected) for sample in samples)
+
+
+# ---------------------------------------------------------------- queues
 
 
 @pytest.mark.parametrize("function", TEMPLATE.functions, ids=lambda f: f.name)
@@ -37,15 +64,58 @@ def test_a_queue_hides_its_messages_longer_than_its_function_runs(function):
     for trigger in function.triggers:
         if trigger.kind == "SQS":
             queue = TEMPLATE.queues[trigger.properties["Queue"]]
-            assert queue.visibility_seconds > function.timeout_seconds
-            assert queue.max_receives > 1
+            assert trigger.properties["MaximumBatchingWindowInSeconds"] == 0
+            assert trigger.properties["ScalingConfig"]["MaximumConcurrency"] >= 2
+            assert trigger.properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+            assert queue.max_receives == 5
+            if function.timeout_seconds <= 60:
+                assert queue.visibility_seconds == 6 * function.timeout_seconds
+            else:
+                assert 0 < queue.visibility_seconds - function.timeout_seconds <= 60
 
 
-def test_every_queue_that_is_read_has_dead_letters():
-    queues = of_type("AWS::SQS::Queue")
-    for name in TEMPLATE.queues:
-        target = queues[name]["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]
-        assert target in queues
+def test_functions_run_as_long_as_their_services_reckon_with():
+    timeouts = {function.name: function.timeout_seconds for function in TEMPLATE.functions}
+    assert timeouts["Plan"] == timeouts["Finalize"] == Limits().work_seconds
+    assert timeouts["Reap"] > Limits().reap_seconds
+    assert timeouts["Api"] < 30, "API Gateway waits no longer"
+
+
+def test_every_queue_is_read_or_holds_dead_letters_which_take_from_it_alone():
+    queues = TEMPLATE.of_type("AWS::SQS::Queue")
+    read = {
+        str(t.properties["Queue"])
+        for f in TEMPLATE.functions
+        for t in f.triggers
+        if t.kind == "SQS"
+    }
+    for name in read:
+        dead = queues[queues[name]["RedrivePolicy"]["deadLetterTargetArn"]]
+        (source,) = dead["RedriveAllowPolicy"]["sourceQueueArns"]
+        assert source.rpartition(":")[2] == queues[name]["QueueName"]
+        assert dead["MessageRetentionPeriod"] == 14 * 86400
+    dead_letters = {queues[name]["RedrivePolicy"]["deadLetterTargetArn"] for name in read}
+    assert set(queues) == read | dead_letters | {"EventDeadLetters"}
+
+
+# ---------------------------------------------------------------- events without a queue
+
+
+@pytest.mark.parametrize("function", TEMPLATE.functions, ids=lambda f: f.name)
+def test_what_an_asynchronous_function_can_not_do_is_kept(function):
+    properties = TEMPLATE.resources[f"{function.name}Function"]["Properties"]
+    kinds = {trigger.kind for trigger in function.triggers}
+    assert ("EventInvokeConfig" in properties) == bool(kinds & ASYNCHRONOUS)
+    for trigger in function.triggers:
+        if trigger.kind in ASYNCHRONOUS:
+            target = properties["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
+            assert target == {"Type": "SQS", "Destination": "EventDeadLetters"}
+        if trigger.kind == "SNS":
+            redrive = trigger.properties["RedrivePolicy"]
+            assert redrive == {"deadLetterTargetArn": "EventDeadLetters"}
+        if trigger.kind == "ScheduleV2":
+            assert trigger.properties["DeadLetterConfig"] == {"Arn": "EventDeadLetters"}
+            assert trigger.properties["RetryPolicy"]["MaximumEventAgeInSeconds"] == 60
 
 
 def test_the_drop_folder_does_not_feed_on_its_own_results():
@@ -55,35 +125,116 @@ def test_the_drop_folder_does_not_feed_on_its_own_results():
         for trigger in function.triggers
         if trigger.kind == "S3"
     )
-    (prefix,) = (rule["Value"] for rule in drop if rule["Name"] == "prefix")
-    assert prefix == "drop/"
-    assert not any(other.startswith(prefix) for other in ("results/", "rejected/", "files/"))
+    assert drop == [{"Name": "prefix", "Value": mirror.DROP}]
+    assert not any(other.startswith(mirror.DROP) for other in (mirror.RESULTS, mirror.REJECTED))
 
 
-def test_no_function_has_a_wildcard_resource_or_a_full_access_policy():
-    for name, role in of_type("AWS::IAM::Role").items():
-        if name == "ModelRole":
-            continue
-        for policy in role.get("Policies", []):
-            found = policy["PolicyDocument"]["Statement"]
-            for statement in found if isinstance(found, list) else [found]:
-                assert statement["Resource"] != "*", name
-        assert not any("FullAccess" in str(arn) for arn in role.get("ManagedPolicyArns", []))
+# ---------------------------------------------------------------- the endpoint
 
 
 def test_the_endpoint_scales_from_zero_to_the_most_and_back_on_our_own_backlog():
-    (target,) = of_type("AWS::ApplicationAutoScaling::ScalableTarget").values()
-    assert target["MinCapacity"] == 0
-    for alarm in of_type("AWS::CloudWatch::Alarm").values():
-        assert alarm["Namespace"] == "Backburner"
-        assert alarm["MetricName"] in ("WantedInstances", "OutstandingRequests")
-        assert [d["Name"] for d in alarm["Dimensions"]] == ["EndpointName"]
+    (target,) = TEMPLATE.of_type("AWS::ApplicationAutoScaling::ScalableTarget").values()
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (0, 2)
+    policies = TEMPLATE.of_type("AWS::ApplicationAutoScaling::ScalingPolicy")
+    acting = {
+        alarm["MetricName"]: alarm["TreatMissingData"]
+        for alarm in TEMPLATE.of_type("AWS::CloudWatch::Alarm").values()
+        if set(alarm["AlarmActions"]) & set(policies)
+    }
+    assert acting == {"WantedInstances": "notBreaching", "OutstandingRequests": "missing"}
 
 
-def test_the_local_stack_resolves_what_it_needs():
+def test_the_endpoint_writes_and_tells_where_the_functions_look():
     (endpoint,) = TEMPLATE.of_type("AWS::SageMaker::Endpoint").values()
     assert endpoint["EndpointName"] == "backburner-mistral"
     config = TEMPLATE.of_type("AWS::SageMaker::EndpointConfig")[endpoint["EndpointConfigName"]]
     output = config["AsyncInferenceConfig"]["OutputConfig"]
     assert output["S3OutputPath"] == "s3://backburner-123456789012-us-east-1/async/output/"
     assert output["NotificationConfig"]["SuccessTopic"].startswith("arn:aws:sns:us-east-1:")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "image", "artifact"),
+    [
+        (
+            {},
+            "763104351884.dkr.ecr.us-east-1.amazonaws.com/vllm:server-sagemaker-cuda-v2.3",
+            "s3://backburner-123456789012-us-east-1/models/mistral/",
+        ),
+        (
+            {
+                "ModelImageUri": "111122223333.dkr.ecr.us-east-1.amazonaws.com/own/server:1",
+                "ModelS3Uri": "s3://elsewhere/weights/v1/",
+            },
+            "111122223333.dkr.ecr.us-east-1.amazonaws.com/own/server:1",
+            "s3://elsewhere/weights/v1/",
+        ),
+    ],
+)
+def test_the_models_role_may_read_its_image_and_its_artifact(parameters, image, artifact):
+    loaded = template.load(ROOT / "template.yaml", {"CreateEndpoint": "true"} | parameters)
+    (model,) = loaded.of_type("AWS::SageMaker::Model").values()
+    container = model["PrimaryContainer"]
+    assert container["Image"] == image
+    assert container["ModelDataSource"]["S3DataSource"]["S3Uri"] == artifact
+    (policy,) = loaded.of_type("AWS::IAM::Role")["ModelRole"]["Policies"]
+    allowed = {one["Sid"]: one["Resource"] for one in policy["PolicyDocument"]["Statement"]}
+    account, bucket = image.partition(".")[0], artifact.split("/")[2]
+    assert allowed["Image"] == f"arn:aws:ecr:us-east-1:{account}:repository/*"
+    # The reader gives a bucket's name where CloudFormation gives the ARN of one of its own.
+    assert allowed["Artifact"].removeprefix("arn:aws:s3:::") == artifact.removeprefix("s3://") + "*"
+    assert f"arn:aws:s3:::{bucket}" in allowed["Buckets"] or bucket in allowed["Buckets"]
+
+
+def test_without_an_endpoint_of_its_own_the_stack_has_no_instances_and_no_scaling():
+    loaded = template.load(ROOT / "template.yaml")
+    assert not [one for one in loaded.resources.values() if "SageMaker" in one["Type"]]
+    assert not loaded.of_type("AWS::ApplicationAutoScaling::ScalableTarget")
+
+
+# ---------------------------------------------------------------- deploying it
+
+
+def test_the_configuration_of_deployments_names_parameters_that_there_are():
+    environments = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    del environments["version"]
+    stacks, endpoints = set(), set()
+    for environment in environments.values():
+        stacks.add(environment["global"]["parameters"]["stack_name"])
+        deploy = environment["deploy"]["parameters"]
+        assert deploy["capabilities"] == ["CAPABILITY_IAM"]
+        given = dict(one.split("=", 1) for one in deploy.get("parameter_overrides", ()))
+        assert set(given) <= set(EXPANDED["Parameters"])
+        endpoints.add(given.get("EndpointName"))
+    assert len(stacks) == len(endpoints) == len(environments) == 3, "they may share an account"
+
+
+def test_two_stacks_of_one_account_do_not_take_each_others_names():
+    for resource in EXPANDED["Resources"].values():
+        given = {n: v for n, v in resource.get("Properties", {}).items() if n in NAMES}
+        for value in given.values():
+            assert not isinstance(value, str)
+            assert "Ref" in value or re.search(r"\$\{(AWS::StackName|EndpointName)\}", str(value))
+
+
+def test_every_parameter_is_described_and_in_one_group():
+    parameters = EXPANDED["Parameters"]
+    assert all(one["Description"].strip() for one in parameters.values())
+    groups = EXPANDED["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    grouped = [name for group in groups for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(parameters)
+
+
+def test_every_output_is_described():
+    assert all(one["Description"].strip() for one in EXPANDED["Outputs"].values())
+
+
+def test_no_alias_of_yaml_is_left_for_cloudformation_to_refuse():
+    events = yaml.parse((ROOT / "template.yaml").read_text())
+    assert not [e for e in events if isinstance(e, yaml.AliasEvent) or getattr(e, "anchor", None)]
+
+
+def test_the_functions_are_what_sam_makes_of_them():
+    assert set(of_type("AWS::Lambda::Function")) == {
+        f"{f.name}Function" for f in TEMPLATE.functions
+    }

@@ -1,22 +1,84 @@
 """The one place that decides which world the handlers live in."""
 
-from backburner.domain.errors import BackburnerError
-from backburner.ports import Environment
+import os
+from functools import cache
+from pathlib import Path
+
+from backburner.adapters.clients import Clients
+from backburner.adapters.dynamodb import DynamoStore
+from backburner.adapters.emf import EmfMetrics
+from backburner.adapters.s3 import S3Blobs
+from backburner.adapters.sagemaker import SageMakerAsync
+from backburner.adapters.ses import SesMailer
+from backburner.adapters.sns import SnsEvents
+from backburner.adapters.sqs import SqsQueue
+from backburner.adapters.system import SystemClock, SystemIds
+from backburner.ports import Environment, Limits, QueueName
+from backburner.settings import Settings
+from backburner.wire import catalog
+from backburner.wire.openai import OpenAIDialect
+from backburner.wire.shard import JsonlShards
+
+#: The catalog; in a checkout, a link to that of the model.
+CATALOG = Path(__file__).parent / "catalog.toml"
+
+#: A revoked key is dead within a minute on all containers; few requests look their key up.
+KEY_CACHE_SECONDS = 30.0
 
 _installed: list[Environment] = []
 
 
-class NoEnvironment(BackburnerError):  # noqa: N818 - reads as a sentence where it is caught
-    """No environment is installed: on one machine, start the stack with `backburner up`."""
-
-
 def install(env: Environment | None) -> None:
-    """Have the handlers of this process work on the given world; None: on none."""
+    """Have the handlers of this process work on the given world; None: on AWS."""
     _installed[:] = [env] if env is not None else []
 
 
 def environment() -> Environment:
-    """The world that the handlers work on; raises NoEnvironment."""
-    if not _installed:
-        raise NoEnvironment
-    return _installed[0]
+    """The world that the handlers work on: the installed one, or AWS.
+
+    Raises:
+        MissingSetting: none is installed, and this is no function of the template.
+    """
+    return _installed[0] if _installed else _on_aws()
+
+
+def on_aws(settings: Settings, clients: Clients, *, limits: Limits | None = None) -> Environment:
+    """The environment that a deployment's settings name."""
+    limits = limits or Limits(key_cache_seconds=KEY_CACHE_SECONDS)
+    blobs = S3Blobs(clients, settings.bucket_name)
+    own = catalog.OwnEndpoint(
+        name=settings.endpoint_name,
+        max_instances=settings.max_instances,
+        concurrent_invocations=settings.concurrent_invocations,
+    )
+    return Environment(
+        store=DynamoStore(clients, settings.table_name),
+        blobs=blobs,
+        queue=SqsQueue(
+            clients,
+            {
+                QueueName.PLAN: settings.plan_queue_url,
+                QueueName.DISPATCH: settings.dispatch_queue_url,
+                QueueName.FINALIZE: settings.finalize_queue_url,
+                QueueName.DELIVER: settings.deliver_queue_url,
+            },
+        ),
+        backends={"sagemaker_async": SageMakerAsync(clients, blobs, limits)},
+        mailer=SesMailer(clients, settings.sender_address),
+        events=SnsEvents(clients, settings.events_topic_arn),
+        metrics=EmfMetrics(),
+        clock=SystemClock(),
+        ids=SystemIds(),
+        catalog=catalog.parse(CATALOG.read_text(encoding="utf-8"), own),
+        dialects={"openai": OpenAIDialect()},
+        shards=JsonlShards(),
+        limits=limits,
+        public_url=settings.public_url,
+        drop_tenant=settings.drop_tenant,
+    )
+
+
+@cache
+def _on_aws() -> Environment:
+    """Made once for each container: its clients are worth keeping."""
+    return on_aws(Settings.from_environment(os.environ), Clients())

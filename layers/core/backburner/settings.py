@@ -1,7 +1,8 @@
 """Settings of the functions, from the environment, read once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
 
 from backburner.domain.errors import BackburnerError
 
@@ -16,8 +17,22 @@ class Settings:
 
     #: Bucket of files, shard inputs and results.
     bucket_name: str
-    #: Endpoint that the SageMaker backend invokes where the catalog names none of its own.
-    endpoint_name: str = ""
+    #: Table of batches, shards, slots, deliveries and keys.
+    table_name: str
+    plan_queue_url: str
+    dispatch_queue_url: str
+    finalize_queue_url: str
+    deliver_queue_url: str
+    #: Topic that events are published on.
+    events_topic_arn: str
+    #: Endpoint of the models that the catalog gives none of their own.
+    endpoint_name: str
+    #: Most instances of that endpoint.
+    max_instances: int = 1
+    #: Shards that one instance of it works on at once.
+    concurrent_invocations: int = 1
+    #: Address that mails come from; empty: none are sent.
+    sender_address: str = ""
     #: Where users reach the API, for links; no slash at the end.
     public_url: str = ""
     #: Tenant that files of the drop folder belong to.
@@ -26,12 +41,22 @@ class Settings:
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> "Settings":
         """Read the variables; raises MissingSetting that names the one."""
-        try:
-            return cls(
-                bucket_name=variables["BUCKET_NAME"],
-                endpoint_name=variables.get("ENDPOINT_NAME", ""),
-                public_url=variables.get("PUBLIC_URL", "").rstrip("/"),
-                drop_tenant=variables.get("DROP_TENANT", "default"),
-            )
-        except KeyError as error:
-            raise MissingSetting(f"The variable {error.args[0]} is not set.") from error
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            name = field.name.upper()
+            given = variables.get(name, "")
+            if given:
+                values[field.name] = _number(name, given) if field.type is int else given
+            elif field.default is MISSING:
+                raise MissingSetting(
+                    f"The variable {name} is not set. On AWS the template sets it; on one machine "
+                    "`backburner up` runs the functions."
+                )
+        values["public_url"] = values.get("public_url", "").rstrip("/")
+        return cls(**values)
+
+
+def _number(name: str, given: str) -> int:
+    if not given.isascii() or not given.isdigit():
+        raise MissingSetting(f"The variable {name} is not a number.")
+    return int(given)

@@ -1,13 +1,14 @@
 """The store in SQLite: one table of items, with a sparse index for each Index."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec.msgpack
 
+from backburner.adapters.sort_keys import Span, check_entry, check_key
 from backburner.domain.errors import Conflict
+from backburner.domain.request import Instant
 from backburner.ports import (
     MAX_WRITES,
     Absent,
@@ -26,10 +27,8 @@ from backburner.ports import (
 )
 from backburner_local.adapters.sqlite import Database
 
-#: Most bytes of an item and of its keys: DynamoDB's limits (developer guide, "Limits").
+#: Most bytes of an item: DynamoDB's limit (developer guide, "Limits").
 MAX_ITEM_BYTES = 400 * 1024
-MAX_PARTITION_BYTES = 2048
-MAX_SORT_BYTES = 1024
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS items (
@@ -40,19 +39,26 @@ _SCHEMA = (
         queue_sort TEXT,
         due_key TEXT,
         due_sort TEXT,
+        ttl INTEGER,
         PRIMARY KEY (partition, sort)
     ) WITHOUT ROWID""",
     """CREATE INDEX IF NOT EXISTS items_queue ON items (queue_key, queue_sort, partition, sort)
         WHERE queue_key IS NOT NULL""",
     """CREATE INDEX IF NOT EXISTS items_due ON items (due_key, due_sort, partition, sort)
         WHERE due_key IS NOT NULL""",
+    "CREATE INDEX IF NOT EXISTS items_ttl ON items (ttl) WHERE ttl IS NOT NULL",
 )
 _GET = "SELECT body FROM items WHERE partition = ? AND sort = ?"
 _DELETE = "DELETE FROM items WHERE partition = ? AND sort = ?"
 _PUT_ROWS = "REPLACE INTO items VALUES "
-_ROW = "(?, ?, ?, ?, ?, ?, ?)"
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
 #: Statements that write one item, two items, and so on: one call is cheaper than many.
 _PUT = ["", *(_PUT_ROWS + ", ".join([_ROW] * n) for n in range(1, MAX_WRITES + 1))]
+
+#: Items removed at once: others wait so long.
+_SWEPT_AT_ONCE = 500
+_SWEEP = """DELETE FROM items WHERE (partition, sort) IN
+    (SELECT partition, sort FROM items WHERE ttl < ? LIMIT ?)"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode: Callable[[bytes], dict[str, Any]] = msgspec.msgpack.Decoder().decode
@@ -63,7 +69,9 @@ class SqliteStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        database.run(*_SCHEMA)
+        database.run(*_SCHEMA[:1])
+        database.write(_add_ttl)
+        database.run(*_SCHEMA[1:])
 
     def get(self, *keys: Key) -> list[Item | None]:
         return self._database.read(lambda connection: [_load(connection, key) for key in keys])
@@ -79,9 +87,10 @@ class SqliteStore:
         limit: int = 100,
         newest_first: bool = False,
     ) -> list[Item]:
-        span = _Span.of(prefix, after, up_to, newest_first=newest_first)
+        span = Span.of(prefix, after, up_to, newest_first=newest_first)
         statement = _query(index, span, newest_first=newest_first)
-        values = (partition, *span.values, max(0, limit))
+        bounds = (span.low,) if span.high is None else (span.low, span.high)
+        values = (partition, *bounds, max(0, limit))
         return self._database.read(
             lambda connection: [_decode(body) for (body,) in connection.execute(statement, values)]
         )
@@ -93,6 +102,24 @@ class SqliteStore:
             raise ValueError("A transaction may write each key only once.")
         if writes:
             self._database.write(lambda connection: _transact(connection, writes))
+
+    def sweep(self, now: Instant) -> int:
+        """Remove the items whose `ttl` has passed; returns how many. DynamoDB does so by itself."""
+        swept = 0
+        while True:
+            gone = self._database.write(
+                lambda connection: connection.execute(_SWEEP, (now, _SWEPT_AT_ONCE)).rowcount
+            )
+            swept += gone
+            if gone < _SWEPT_AT_ONCE:
+                return swept
+
+
+def _add_ttl(connection: sqlite3.Connection) -> None:
+    """Give a table of before there was a `ttl` its column; what is in it stays for ever."""
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(items)")}
+    if "ttl" not in columns:
+        connection.execute("ALTER TABLE items ADD COLUMN ttl INTEGER")
 
 
 # ---------------------------------------------------------------- writing
@@ -148,28 +175,22 @@ def _row(key: Key, item: Item) -> tuple[Any, ...]:
     body = _encode({name: value for name, value in item.items() if value is not None})
     if len(body) > MAX_ITEM_BYTES:
         raise ValueError(f"An item of {len(body)} bytes; at most {MAX_ITEM_BYTES}.")
-    _check_key(key.partition, key.sort)
+    check_key(key.partition, key.sort)
+    ttl = item.get("ttl")
     return (
         key.partition,
         key.sort,
         body,
         *_entry(item.get("queue_key"), item.get("queue_sort")),
         *_entry(item.get("due_key"), item.get("due_sort")),
+        ttl if isinstance(ttl, int) else None,
     )
 
 
 def _entry(partition: Any, sort: Any) -> tuple[str | None, str | None]:
     """Columns of an item in a sparse index, or none unless it has both attributes."""
-    if partition is None and sort is None:
-        return None, None
-    _check_key("-" if partition is None else partition, "-" if sort is None else sort)
+    check_entry(partition, sort)
     return (None, None) if partition is None or sort is None else (partition, sort)
-
-
-def _check_key(partition: object, sort: object) -> None:
-    for text, limit in ((partition, MAX_PARTITION_BYTES), (sort, MAX_SORT_BYTES)):
-        if not isinstance(text, str) or not 0 < len(text.encode()) <= limit:
-            raise ValueError(f"{str(text)[:100]!r} in a key: it is a text of 1 to {limit} bytes.")
 
 
 # ---------------------------------------------------------------- conditions
@@ -207,48 +228,7 @@ def _equal(stored: object, value: object) -> bool:
 # ---------------------------------------------------------------- querying
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """A run of sort keys, bytewise."""
-
-    low: str
-    high: str | None
-    has_low: bool
-    has_high: bool
-
-    @classmethod
-    def of(
-        cls, prefix: str, after: str | None, up_to: str | None, *, newest_first: bool
-    ) -> "_Span":
-        """The span that all three allow."""
-        lows = [(prefix, True)]
-        highs = [(_beyond(prefix), False)]
-        if after is not None:
-            (highs if newest_first else lows).append((after, False))
-        if up_to is not None:
-            (lows if newest_first else highs).append((up_to, True))
-        # Of two bounds at one key, the one without the key is the narrower.
-        low, has_low = max(lows, key=lambda bound: (bound[0], not bound[1]))
-        bounds = [(key, has) for key, has in highs if key is not None]
-        high, has_high = min(bounds, default=(None, False))
-        return cls(low, high, has_low, has_high)
-
-    @property
-    def values(self) -> Iterable[str]:
-        return (self.low,) if self.high is None else (self.low, self.high)
-
-
-def _beyond(prefix: str) -> str | None:
-    """The least text greater than all that start with the prefix; None: there is none."""
-    for end in range(len(prefix), 0, -1):
-        code = ord(prefix[end - 1]) + 1
-        if code <= 0x10FFFF:
-            # Surrogates are no characters: in UTF-8, U+E000 comes right after U+D7FF.
-            return prefix[: end - 1] + chr(0xE000 if code == 0xD800 else code)
-    return None
-
-
-def _query(index: Index | None, span: _Span, *, newest_first: bool) -> str:
+def _query(index: Index | None, span: Span, *, newest_first: bool) -> str:
     """A statement of constant pieces: what a caller gave is bound, never pasted."""
     key, sort = (f"{index}_key", f"{index}_sort") if index else ("partition", "sort")
     where = f"{key} = ? AND {sort} {'>=' if span.has_low else '>'} ?"

@@ -89,11 +89,11 @@ def _publish(endpoint: str | None, knobs: Knobs) -> Publish:
 
 
 def _client(service: Any, endpoint: str, knobs: Knobs) -> Any:
-    """A boto3 client of another emulator: no account, so no credentials of anyone's."""
-    import boto3  # slow to import: only when needed
+    """A client of another emulator: no account, so no credentials of anyone's."""
+    import botocore.session  # slow to import: only when needed
     from botocore.config import Config
 
-    return boto3.client(
+    return botocore.session.get_session().create_client(
         service,
         endpoint_url=endpoint,
         region_name=knobs.region,

@@ -1,1 +1,1 @@
-"""Ports on AWS: the only place that knows boto3."""
+"""Ports on AWS: the only place that knows botocore."""

@@ -7,22 +7,16 @@ API tells how an invocation goes: the result's object, or its absence, is all th
 """
 
 import logging
-import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from backburner.adapters.clients import Clients
 from backburner.domain.catalog import Model
 from backburner.domain.errors import BackendError, BackendThrottled
 from backburner.domain.shard import Shard
 from backburner.ports import AttemptState, Blobs, Limits, Look, Submitted
-
-if TYPE_CHECKING:
-    from mypy_boto3_sagemaker import SageMakerClient
-    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 #: Largest inline body (API reference, InvokeEndpointAsync, Body).
 INLINE_BYTES = 128_000
@@ -33,10 +27,6 @@ VARIANT = "AllTraffic"
 _NOT_STARTED = range(400, 500)
 _UNAVAILABLE = 503
 
-#: Tries of one call by boto3. An invocation is never repeated blindly: it has no token that would
-#: tell the repeat from a second invocation, and both would be paid for.
-_TRIES = {"sagemaker-runtime": 1, "sagemaker": 3}
-
 _logger = logging.getLogger(__name__)
 
 
@@ -44,23 +34,22 @@ _logger = logging.getLogger(__name__)
 class SageMakerAsync:
     """The asynchronous endpoints of one account and Region."""
 
+    clients: Clients
     blobs: Blobs
     limits: Limits
     #: Prefix that the endpoint configuration gives as S3OutputPath, as a key.
     output_prefix: str = "async/output/"
-    #: For boto3.client: Region, endpoint URL, credentials.
-    client_options: dict[str, Any] = field(default_factory=dict)
-    _clients: dict[str, Any] = field(default_factory=dict)
-    #: boto3 makes clients from a session that threads must not share.
-    _making: threading.Lock = field(default_factory=threading.Lock)
 
     def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
-        body = self.blobs.get(payload) if isinstance(payload, str) else payload
-        source: dict[str, Any] = {"Body": body}
-        if len(body) > INLINE_BYTES:
-            source = {"InputLocation": self.blobs.uri(self._input_key(shard, payload))}
+        # What is an object already is not read here to be sent inline: SageMaker reads it as fast.
+        is_inline = isinstance(payload, bytes) and len(payload) <= INLINE_BYTES
+        source: dict[str, Any] = (
+            {"Body": payload}
+            if is_inline
+            else {"InputLocation": self.blobs.uri(self._input_key(shard, payload))}
+        )
         try:
-            answer = self._runtime.invoke_endpoint_async(
+            answer = self.clients.sagemaker_runtime.invoke_endpoint_async(
                 EndpointName=model.endpoint,
                 ContentType="application/jsonl",
                 Accept="application/jsonl",
@@ -97,7 +86,7 @@ class SageMakerAsync:
 
     def instances(self, model: Model) -> int:
         try:
-            endpoint = self._control.describe_endpoint(EndpointName=model.endpoint)
+            endpoint = self.clients.sagemaker.describe_endpoint(EndpointName=model.endpoint)
         except (ClientError, BotoCoreError) as error:
             raise BackendError(f"{model.endpoint} can't be described.") from error
         variants = endpoint.get("ProductionVariants", [])
@@ -112,7 +101,7 @@ class SageMakerAsync:
         Refused while the endpoint is being created or updated.
         """
         try:
-            self._control.update_endpoint_weights_and_capacities(
+            self.clients.sagemaker.update_endpoint_weights_and_capacities(
                 EndpointName=model.endpoint,
                 DesiredWeightsAndCapacities=[
                     {"VariantName": VARIANT, "DesiredInstanceCount": wanted}
@@ -130,32 +119,6 @@ class SageMakerAsync:
 
     def _output_key(self, shard: Shard) -> str:
         return f"{self.output_prefix}{_extension(shard)}/{_filename(shard)}"
-
-    @property
-    def _runtime(self) -> "SageMakerRuntimeClient":
-        client: SageMakerRuntimeClient = self._client("sagemaker-runtime")
-        return client
-
-    @property
-    def _control(self) -> "SageMakerClient":
-        client: SageMakerClient = self._client("sagemaker")
-        return client
-
-    def _client(self, service: str) -> Any:
-        with self._making:
-            if service not in self._clients:
-                config = Config(
-                    connect_timeout=3,
-                    read_timeout=20,
-                    retries={"mode": "standard", "total_max_attempts": _TRIES[service]},
-                    max_pool_connections=50,
-                )
-                self._clients[service] = boto3.client(
-                    service,  # type: ignore[call-overload]
-                    config=config,
-                    **self.client_options,
-                )
-            return self._clients[service]
 
 
 def _extension(shard: Shard) -> str:

@@ -100,6 +100,9 @@ class Batch:
     output_expires_seconds: float | None = None
     #: Object of the drop folder that the batch came from.
     dropped_key: str | None = None
+    #: Second of the epoch after which its record may vanish, as may those of its shards and
+    #: deliveries; None: never. Nothing is decided by it.
+    ttl: int | None = None
 
     created_at: Instant
     expires_at: Instant

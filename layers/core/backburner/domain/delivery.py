@@ -44,6 +44,8 @@ class Delivery:
     #: No attempt is made before: one runs, or the pause after one that failed.
     not_before: Instant = 0.0
     last_error: str | None = None
+    #: As its batch's.
+    ttl: int | None = None
 
 
 _ADDRESS = re.compile(

@@ -59,6 +59,8 @@ class Shard:
     #: Final outcomes of its lines: an object, or inline where they are small.
     result_key: str | None = None
     result_inline: bytes | None = None
+    #: As its batch's.
+    ttl: int | None = None
 
     @property
     def ref(self) -> "AttemptRef":

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backburner.domain.catalog import Catalog
+from backburner.domain.request import Instant
 from backburner.domain.retry import RetryPolicy
 from backburner.ports.backend import Backend
 from backburner.ports.blobs import Blobs
@@ -54,6 +55,12 @@ class Limits:
     wake_cooldown_seconds: float = 300.0
     #: How long the files that a batch wrote are kept; 0: for ever.
     output_expires_seconds: float = 30 * 86400.0
+    #: How long records of batches stay after the batch expired; 0: for ever. Those of batches whose
+    #: files are kept longer stay as long as these.
+    record_seconds: float = 90 * 86400.0
+    #: How long an API key that was good is believed without another look; 0: not at all. That long
+    #: a revoked key may still open its tenant.
+    key_cache_seconds: float = 0.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
@@ -62,6 +69,14 @@ class Limits:
         return (
             self.request_ttl_seconds + self.invocation_timeout_seconds + self.lease_margin_seconds
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownKey:
+    """An API key that was found in the store."""
+
+    tenant: str
+    seen_at: Instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +102,5 @@ class Environment:
     public_url: str = ""
     #: Tenant that files of the drop folder belong to.
     drop_tenant: str = "default"
+    #: API keys that were good lately, by the key's hash; only services/keys.py touches them.
+    known_keys: dict[str, KnownKey] = field(default_factory=dict, repr=False, compare=False)

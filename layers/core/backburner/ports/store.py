@@ -15,6 +15,10 @@ class Key:
 
 
 #: One item: attribute name to str, int, float, bool, bytes, list or dict; None is never stored.
+#: Names that begin with `~`, and `partition` and `sort`, are the store's own.
+#:
+#: `ttl` is for retention only: an item whose `ttl`, an int of seconds since the epoch, has passed
+#: may vanish at any time later, from its indexes too. Until then it is there like any other.
 Item = Mapping[str, Any]
 
 
@@ -111,7 +115,11 @@ MAX_WRITES = 100
 
 
 class Store(Protocol):
-    """Small items under keys, and transactions over them; no more than DynamoDB can keep."""
+    """Small items under keys, and transactions over them; no more than DynamoDB can keep.
+
+    That is 400 KB an item, and numbers of 38 digits between 1e-130 and 1e126. Big things live in
+    objects that items name.
+    """
 
     def get(self, *keys: Key) -> list[Item | None]:
         """Read items, each as of its last committed transaction, in the order of the keys."""
@@ -145,6 +153,9 @@ class Store(Protocol):
         On return they are durable. At most 100 writes, no key twice.
 
         Raises:
+            Busy: the database has too much to do, or can't be written. It may have done it all
+                the same: whoever tries again loads first.
             Conflict: a condition did not hold; nothing was written.
-            ValueError: more than 100 writes, or a key twice.
+            ValueError: no store could do this: more than 100 writes, a key twice, a key or an item
+                that is too long, a value that can't be stored, or a number added to a text.
         """

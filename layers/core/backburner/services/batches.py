@@ -291,6 +291,7 @@ def deliveries(env: Environment, ended: Batch) -> list[Delivery]:
             event_type=f"{noun}.{ended.status}",
             created_at=now,
             due_at=now + 60.0,
+            ttl=ended.ttl,
         )
         for channel, target in targets
     ]

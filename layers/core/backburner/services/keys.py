@@ -8,11 +8,14 @@ import msgspec
 
 from backburner.domain.errors import InvalidRequest, NotFound, Unauthenticated
 from backburner.domain.request import Instant
-from backburner.ports import Absent, Delete, Environment, Put
+from backburner.ports import Absent, Delete, Environment, KnownKey, Put
 from backburner.services import records
 
 #: Tenants are parts of keys, and of the 64 characters of an attempt's name at SageMaker.
 TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,22}")
+
+#: Most keys that an environment remembers.
+MAX_KNOWN = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +54,32 @@ def create(env: Environment, tenant: str, *, secret: str | None = None) -> tuple
 
 
 def authenticate(env: Environment, secret: str | None) -> str:
-    """The tenant that the key belongs to; raises Unauthenticated."""
+    """The tenant that the key belongs to; raises Unauthenticated.
+
+    A key that was good is believed for `Limits.key_cache_seconds`, so that not each request reads
+    the store. A wrong one is always looked up: a new key works at once.
+    """
     if not secret:
         raise Unauthenticated
-    (item,) = env.store.get(records.api_key_key(digest_of(secret)))
+    digest = digest_of(secret)
+    known = env.known_keys.get(digest)
+    if known is not None and 0 <= env.clock.now() - known.seen_at < env.limits.key_cache_seconds:
+        return known.tenant
+    (item,) = env.store.get(records.api_key_key(digest))
     if item is None:
+        env.known_keys.pop(digest, None)
         raise Unauthenticated("The API key is not valid.")
-    return str(item["tenant"])
+    tenant = str(item["tenant"])
+    if env.limits.key_cache_seconds:
+        _remember(env, digest, tenant)
+    return tenant
+
+
+def _remember(env: Environment, digest: str, tenant: str) -> None:
+    """Several threads may do so at once: each step is one operation of a dict."""
+    if len(env.known_keys) >= MAX_KNOWN:
+        env.known_keys.clear()
+    env.known_keys[digest] = KnownKey(tenant=tenant, seen_at=env.clock.now())
 
 
 def all_keys(env: Environment) -> list[ApiKey]:

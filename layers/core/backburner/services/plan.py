@@ -220,6 +220,7 @@ def _cut(reading: _Reading, model_name: str) -> None:
         deadline=batch.expires_at,
         priority=batch.priority,
         input_key=f"{reading.prefix}{name}.jsonl",
+        ttl=batch.ttl,
     )
     reading.env.blobs.put(shard.input_key or "", data)
     reading.planned.append(shard)

@@ -13,6 +13,9 @@ from backburner.services import batches, capacity, collect, dispatch, files, rec
 #: Things of one kind that are looked at before it is the next kind's turn.
 _PAGE = 25
 
+#: A batch that has not ended so long after it expired is stuck.
+STUCK_SECONDS = 900.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kind:
@@ -43,7 +46,7 @@ def reap(env: Environment) -> int:
         ExceptionGroup: what went wrong, after everything was looked at.
     """
     ends_at = env.clock.now() + env.limits.reap_seconds
-    looked = 0
+    looked = stuck = 0
     errors: list[Exception] = []
     for kind, item in _in_turn(env, _kinds(env)):
         if env.clock.now() >= ends_at:
@@ -51,10 +54,13 @@ def reap(env: Environment) -> int:
         try:
             if _set_due_again(env, kind, item):
                 looked += 1
+                stuck += _is_stuck(env, kind, item)
                 kind.look(env, item)
         except Exception as error:  # noqa: BLE001 - the others come first
             errors.append(error)
     for model in env.catalog.models.values():
+        # Batches belong to no endpoint: its name only tells one deployment from another.
+        env.metrics.publish({"StuckBatches": stuck}, {"EndpointName": model.endpoint})
         if env.store.query(model.pool, index=Index.QUEUE, limit=1):
             capacity.kick(env, model.pool)
     if errors:
@@ -128,6 +134,12 @@ def _set_due_again(env: Environment, kind: _Kind, item: Item) -> bool:
     except Conflict:
         return False
     return True
+
+
+def _is_stuck(env: Environment, kind: _Kind, item: Item) -> bool:
+    """Whether it is a batch that should have ended long ago."""
+    is_batch = kind.partition == records.DUE_BATCH
+    return is_batch and env.clock.now() >= item["expires_at"] + STUCK_SECONDS
 
 
 def _shard(env: Environment, shard: Shard) -> None:

@@ -7,12 +7,18 @@
 | shard | `<tenant>/<batch id>` | `shard/<id>` | `<pool>`: waiting | `due/shard`: in flight |
 | delivery | `<tenant>/<batch id>` | `delivery/<channel>` | | `due/delivery` while pending |
 | file | `<tenant>/files` | file id | | `due/file` if it expires |
-| upload | `<tenant>/uploads` | object key | | |
+| upload | `<tenant>/uploads` | hash of the object's key, etag | | |
 | pool | `pools` | pool id | | |
 | share of a tenant in a pool | `<tenant>/pools` | pool id | | |
 | API key | `keys` | SHA-256 of the key | | |
+
+Batches, single requests, shards and deliveries have a `ttl` from the start: long after all of the
+batch has ended, the store removes them by itself. Reap removes files when they expire. Uploads
+stay: a dropped object may be told of again as long as it is there, and must not run twice.
 """
 
+import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -24,11 +30,14 @@ from backburner.domain.file import StoredFile
 from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus, queue_position
 from backburner.domain.slots import Pool
-from backburner.ports import Item, Key
+from backburner.ports import Item, Key, Limits
 
 T = TypeVar("T")
 
 DUE_BATCH, DUE_SHARD, DUE_DELIVERY, DUE_FILE = "due/batch", "due/shard", "due/delivery", "due/file"
+
+#: A batch ends well within a day of its deadline; then its files begin to age.
+_DAY = 86400.0
 
 _INDEX_ATTRIBUTES = ("queue_key", "queue_sort", "due_key", "due_sort")
 
@@ -50,8 +59,9 @@ def file_key(tenant: str, file_id: str) -> Key:
     return Key(f"{tenant}/files", file_id)
 
 
-def upload_key(tenant: str, blob_key: str) -> Key:
-    return Key(f"{tenant}/uploads", blob_key)
+def upload_key(tenant: str, blob_key: str, etag: str) -> Key:
+    """Of one content under one key; hashed, as an object's key may fill a sort key by itself."""
+    return Key(f"{tenant}/uploads", f"{hashlib.sha256(blob_key.encode()).hexdigest()}/{etag}")
 
 
 def pool_key(pool: str) -> Key:
@@ -64,6 +74,22 @@ def share_key(tenant: str, pool: str) -> Key:
 
 def api_key_key(digest: str) -> Key:
     return Key("keys", digest)
+
+
+def ttl(
+    limits: Limits, expires_at: Instant, output_expires_seconds: float | None = None
+) -> int | None:
+    """Second after which records of a batch may vanish; None: never.
+
+    Args:
+        limits: the operator's.
+        expires_at: the batch's deadline.
+        output_expires_seconds: the batch's own; None: the operator's.
+    """
+    if not limits.record_seconds:
+        return None
+    files_kept = output_expires_seconds or limits.output_expires_seconds
+    return math.ceil(expires_at + max(limits.record_seconds, files_kept + _DAY))
 
 
 def due_sort(at: Instant, *parts: str) -> str:

@@ -19,7 +19,7 @@ from backburner.domain.request import Request
 from backburner.domain.shard import Shard, shard_id
 from backburner.domain.slots import tenant_cap
 from backburner.ports import Absent, Environment, Key, Put, QueueName
-from backburner.services import capacity, dispatch, files, transitions
+from backburner.services import capacity, dispatch, files, records, transitions
 
 #: Routes that a batch may be for.
 ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
@@ -90,6 +90,7 @@ def submit_batch(env: Environment, tenant: str, new: NewBatch, *, once: Key | No
         dropped_key=new.dropped_key,
         created_at=now,
         expires_at=now + seconds,
+        ttl=records.ttl(env.limits, now + seconds, new.output_expires_seconds),
     )
     writes = transitions.accept(batch, check_at=now + env.limits.batch_check_seconds)
     if once is not None:
@@ -131,6 +132,7 @@ def submit_response(
     given = dict(metadata or {})
     _check_notify(given)
     now = env.clock.now()
+    expires_at = now + window_seconds(completion_window)
     batch = Batch(
         tenant=tenant,
         id=env.ids.new("resp"),
@@ -143,7 +145,8 @@ def submit_response(
         priority=priority,
         created_at=now,
         in_progress_at=now,
-        expires_at=now + window_seconds(completion_window),
+        expires_at=expires_at,
+        ttl=records.ttl(env.limits, expires_at),
         total=1,
         planned_shards=1,
         is_released=True,
@@ -172,6 +175,7 @@ def _only_shard(env: Environment, model: Model, batch: Batch, request: Request) 
         priority=batch.priority,
         input_key=key,
         input_inline=inline,
+        ttl=batch.ttl,
     )
 
 

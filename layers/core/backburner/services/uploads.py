@@ -25,7 +25,7 @@ def take(env: Environment, blob_key: str) -> Batch | None:
         return None
     stat = env.blobs.stat(blob_key)
     tenant = env.drop_tenant
-    once = records.upload_key(tenant, f"{blob_key}#{stat.etag}" if stat else "")
+    once = records.upload_key(tenant, blob_key, stat.etag if stat else "")
     if stat is None or env.store.get(once) != [None]:
         return None
     if stat.size > env.limits.file_bytes:

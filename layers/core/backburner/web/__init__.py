@@ -1,5 +1,5 @@
 """The HTTP interface: routes, what they take and answer, and what errors look like."""
 
-from backburner.web.gateway import Gateway, build
+from backburner.web.gateway import Gateway
 
-__all__ = ["Gateway", "build"]
+__all__ = ["Gateway"]

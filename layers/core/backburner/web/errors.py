@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Mapping
 
-from aws_lambda_powertools.event_handler import Response
-
 from backburner.domain.errors import (
     BackburnerError,
     BackendError,
@@ -17,6 +15,7 @@ from backburner.domain.errors import (
     TooLarge,
     Unauthenticated,
 )
+from backburner.web.answer import Answer
 from backburner.wire import objects
 
 _logger = logging.getLogger("backburner")
@@ -39,7 +38,7 @@ _TABLE: tuple[tuple[type[BackburnerError], int, str], ...] = (
 RETRY_AFTER_SECONDS = 60
 
 
-def to_response(error: Exception) -> Response[objects.Object]:
+def to_answer(error: Exception) -> Answer:
     """The answer to a request that failed."""
     for kind, status, name in _TABLE:
         if isinstance(error, kind):
@@ -48,7 +47,7 @@ def to_response(error: Exception) -> Response[objects.Object]:
     return failed(500, "server_error", "The server had an error. It was logged; try again later.")
 
 
-def _known(error: BackburnerError, status: int, name: str) -> Response[objects.Object]:
+def _known(error: BackburnerError, status: int, name: str) -> Answer:
     headers = {}
     message, param, code = error.message, None, None
     if isinstance(error, Rejected):
@@ -71,10 +70,9 @@ def failed(
     param: str | None = None,
     code: str | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Response[objects.Object]:
-    return Response(
-        status_code=status,
-        content_type="application/json",
+) -> Answer:
+    return Answer(
+        status=status,
         body=objects.error_object(message, kind, param=param, code=code),
-        headers=dict(headers or {}),
+        headers=headers or {},
     )

@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from itertools import islice
 
-from aws_lambda_powertools.event_handler import Response
-
 from backburner.domain.batch import Batch
 from backburner.domain.errors import InvalidRequest, NotFound, StateConflict
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.services import batches, files, results
+from backburner.web.answer import Answer
 from backburner.web.call import Call, open_body
 from backburner.web.forms import Form, read_form
 from backburner.wire import objects
@@ -117,7 +116,7 @@ def delete(call: Call, file_id: str) -> Object:
     return objects.deleted_object(file_id)
 
 
-def content(call: Call, file_id: str) -> Response[bytes]:
+def content(call: Call, file_id: str) -> Answer:
     """`GET /v1/files/{id}/content`, from line `offset` on where that is given."""
     offset = call.number("offset", least=0, most=999_999_999)
     found = _find(call, file_id)
@@ -149,7 +148,7 @@ def _running(call: Call, file_id: str) -> _Running | None:
     return (batch, named[1]) if is_its else None
 
 
-def _stored(call: Call, file: StoredFile, offset: int | None) -> Response[bytes]:
+def _stored(call: Call, file: StoredFile, offset: int | None) -> Answer:
     blobs = call.env.blobs
     key = file.key or files.blob_key(file.tenant, file.id)
     if offset is not None and file.purpose is FilePurpose.BATCH_OUTPUT:
@@ -161,7 +160,7 @@ def _stored(call: Call, file: StoredFile, offset: int | None) -> Response[bytes]
         has_tail = bool(data) and not data.endswith(b"\n")
         return _inline(data, last_line=data.count(b"\n") + has_tail, is_incomplete=False)
     link = blobs.presign(key, seconds=LINK_SECONDS, filename=file.filename)
-    return Response(status_code=302, headers={"location": link, "x-incomplete": "false"})
+    return Answer(status=302, headers={"location": link, "x-incomplete": "false"})
 
 
 def _take(lines: Iterable[bytes], offset: int) -> tuple[bytes, int, bool]:
@@ -180,9 +179,8 @@ def _take(lines: Iterable[bytes], offset: int) -> tuple[bytes, int, bool]:
     return b"".join(taken), offset + len(taken), False
 
 
-def _inline(data: bytes, *, last_line: int, is_incomplete: bool) -> Response[bytes]:
-    return Response(
-        status_code=200,
+def _inline(data: bytes, *, last_line: int, is_incomplete: bool) -> Answer:
+    return Answer(
         body=data,
         headers={
             "content-type": "application/jsonl",

@@ -1,4 +1,4 @@
-"""The routes in one table, and the resolver that finds them."""
+"""The routes in one table, and the gateway that finds them."""
 
 import logging
 import re
@@ -6,13 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
-from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
-from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
-
 from backburner import bootstrap
 from backburner.ports import Environment
 from backburner.web import batches, errors, files, models, responses
+from backburner.web.answer import Answer
 from backburner.web.call import authenticate, body_key, checked_id
 
 _logger = logging.getLogger("backburner")
@@ -43,31 +40,50 @@ _ROUTES: tuple[tuple[str, str, Action], ...] = (
 
 HEALTH = "/healthz"
 
+_RULES = [
+    (method, re.compile(re.sub(r"<\w+>", "([^/]+)", rule)), action)
+    for method, rule, action in _ROUTES
+]
 
-class Gateway(APIGatewayHttpResolver):
-    """Powertools' resolver, with the event kept in the resolver itself.
 
-    Powertools keeps it on the class, which all resolvers share. On one machine several threads
-    answer at once, each with its own resolver: none may see another's event.
-    """
+class Gateway:
+    """Answers requests; holds nothing of them, so that threads may share it."""
 
-    def __init__(self, environment: Callable[[], Environment]) -> None:
-        super().__init__(serializer=_serialize, strip_prefixes=[_ALIAS], debug=False)
+    def __init__(self, environment: Callable[[], Environment] = bootstrap.environment) -> None:
+        """Say what the requests are about.
+
+        Args:
+            environment: called for each request.
+        """
         self._environment = environment
-        self._event = APIGatewayProxyEventV2({})
 
-    @property
-    def current_event(self) -> APIGatewayProxyEventV2:  # type: ignore[override]
-        return self._event
+    def resolve(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one request; whatever happens, with an OpenAI-shaped answer and its id.
 
-    def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-        """Answer one request; whatever happens, with an OpenAI-shaped answer and its id."""
-        self._event = APIGatewayProxyEventV2(dict(event))
-        request_id = str((event.get("requestContext") or {}).get("requestId") or "req_unknown")
+        Args:
+            event: of API Gateway's HTTP API, payload format 2.0.
+        """
+        context = event.get("requestContext") or {}
         with self._put_aside(event):
-            answer = super().resolve(event, context)
-        answer["headers"] |= {"x-request-id": request_id, "request-id": request_id}
-        return answer
+            try:
+                answer = self._answer(event)
+            except Exception as error:  # noqa: BLE001 - the table knows what it becomes
+                answer = errors.to_answer(error)
+        return answer.to_event(str(context.get("requestId") or "req_unknown"))
+
+    def _answer(self, event: Mapping[str, Any]) -> Answer:
+        method, path = _asked(event)
+        if (method, path) == ("GET", HEALTH):
+            return Answer(body={"status": "ok"})
+        for rule_method, rule, action in _RULES:
+            found = rule.fullmatch(path)
+            if found is not None and method == rule_method:
+                call = authenticate(self._environment(), event)
+                is_about_models = action.__module__ == models.__name__
+                ids = found.groups() if is_about_models else map(checked_id, found.groups())
+                answer = action(call, *ids)
+                return answer if isinstance(answer, Answer) else Answer(body=answer)
+        return _no_route(method, path)
 
     @contextmanager
     def _put_aside(self, event: Mapping[str, Any]) -> Iterator[None]:
@@ -83,55 +99,31 @@ class Gateway(APIGatewayHttpResolver):
                     _logger.exception("body.left")
 
 
-def build(environment: Callable[[], Environment] = bootstrap.environment) -> Gateway:
-    """Make a resolver with all routes; one for each thread.
-
-    Args:
-        environment: called for each request.
-    """
-    app = Gateway(environment)
-    for method, rule, action in _ROUTES:
-        app.route(rule, method=method)(_bound(app, action, environment))
-    app.get(HEALTH)(lambda: {"status": "ok"})
-    app.not_found(lambda _: _no_route(app))
-    app.exception_handler(Exception)(errors.to_response)
-    return app
+def _asked(event: Mapping[str, Any]) -> tuple[str, str]:
+    """Method and path, without the names of the stage and of the alias."""
+    context = event.get("requestContext") or {}
+    path = str(event.get("rawPath") or "/")
+    stage = str(context.get("stage") or "$default")
+    if stage != "$default":
+        path = path.removeprefix(f"/{stage}")
+    method = str((context.get("http") or {}).get("method") or "").upper()
+    return method, path.removeprefix(_ALIAS)
 
 
-def _bound(app: Gateway, action: Action, environment: Callable[[], Environment]) -> Action:
-    is_about_models = action.__module__ == models.__name__
-
-    def answer(**path: str) -> Any:
-        call = authenticate(environment(), app.current_event.raw_event)
-        ids = path.values() if is_about_models else map(checked_id, path.values())
-        return action(call, *ids)
-
-    return answer
-
-
-def _serialize(answer: object) -> str:
-    return msgspec.json.encode(answer).decode()
-
-
-_RULES = [
-    (method, re.compile(re.sub(r"<\w+>", "[^/]+", rule)))
-    for method, rule in [*((m, r) for m, r, _ in _ROUTES), ("GET", HEALTH)]
-]
-
-
-def _no_route(app: Gateway) -> Response[Any]:
+def _no_route(method: str, path: str) -> Answer:
     """Tell a path that does not exist from a method that it does not have."""
-    event = app.current_event
-    path = event.path.removeprefix(_ALIAS)
-    methods = sorted({method for method, rule in _RULES if rule.fullmatch(path)})
-    asked = f"{event.http_method} {event.path}"[:200]
+    methods = {known for known, rule, _ in _RULES if rule.fullmatch(path)}
+    if path == HEALTH:
+        methods.add("GET")
+    asked = f"{method} {path}"[:200]
     if methods:
+        allowed = ", ".join(sorted(methods))
         return errors.failed(
             405,
             "invalid_request_error",
-            f"Not allowed: {asked}. Allowed: {', '.join(methods)}.",
+            f"Not allowed: {asked}. Allowed: {allowed}.",
             code="method_not_allowed",
-            headers={"allow": ", ".join(methods)},
+            headers={"allow": allowed},
         )
     return errors.failed(
         404, "invalid_request_error", f"Unknown request URL: {asked}.", code="unknown_url"

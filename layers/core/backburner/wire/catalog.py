@@ -1,42 +1,54 @@
 """The catalog as a TOML file: `model/catalog.toml`."""
 
 import tomllib
+from dataclasses import dataclass
 from typing import Any
 
 from backburner.domain.catalog import Catalog, Model
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.shard import Cut
 
-_REQUIRED = ("backend", "endpoint", "context_window", "routes", "slots")
+_REQUIRED = ("backend", "context_window", "routes")
 
 
-def parse(text: str) -> Catalog:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnEndpoint:
+    """The endpoint of this deployment: of every model that the catalog gives none of its own."""
+
+    name: str
+    max_instances: int
+    #: Shards that one instance works on at once: MaxConcurrentInvocationsPerInstance.
+    concurrent_invocations: int
+
+
+def parse(text: str, own: OwnEndpoint) -> Catalog:
     """Read a catalog; raises InvalidRequest that names the model and the setting."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequest(f"The catalog is not valid TOML: {error}") from error
-    models = {name: _model(name, entry) for name, entry in document.get("models", {}).items()}
+    models = {name: _model(name, entry, own) for name, entry in document.get("models", {}).items()}
     if not models:
         raise InvalidRequest("The catalog names no models.")
     return Catalog(models)
 
 
-def _model(name: str, entry: dict[str, Any]) -> Model:
+def _model(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
     for setting in _REQUIRED:
         if setting not in entry:
             raise InvalidRequest(f"Model '{name}' of the catalog lacks '{setting}'.")
     shard = entry.get("shard", {})
-    slots = int(entry["slots"])
+    instances = int(entry.get("max_instances", own.max_instances))
+    per_instance = int(entry.get("slots_per_instance", own.concurrent_invocations))
     return Model(
         name=name,
         backend=entry["backend"],
-        endpoint=entry["endpoint"],
+        endpoint=entry.get("endpoint", own.name),
         context_window=int(entry["context_window"]),
         routes=tuple(entry["routes"]),
-        slots=slots,
-        slots_per_instance=int(entry.get("slots_per_instance", slots)),
-        max_instances=int(entry.get("max_instances", 1)),
+        slots=int(entry.get("slots", instances * per_instance)),
+        slots_per_instance=per_instance,
+        max_instances=instances,
         cut=Cut(
             lines=int(shard.get("lines", 500)),
             bytes=int(shard.get("bytes", 4_000_000)),

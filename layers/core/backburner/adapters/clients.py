@@ -1,0 +1,114 @@
+"""Low-level clients of AWS: each made when it is first needed, and once."""
+
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+import botocore.session
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+    from mypy_boto3_sesv2 import SESV2Client
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+#: Seconds until a connection, or the next byte of an answer, is given up. A function that waits
+#: longer for one call loses the time to do anything about it.
+_CONNECT_SECONDS, _READ_SECONDS = 3, 20
+
+#: Tries of one call. An invocation is never repeated blindly: it has no token that would tell the
+#: repeat from a second invocation, and both would be paid for.
+_TRIES = {"sagemaker-runtime": 1}
+_USUAL_TRIES = 4
+
+#: What only one service's client is told. Left to itself, botocore signs URLs of S3 for a global
+#: host that may redirect to the Region's own, and for some Regions in a form of old.
+_OWN_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "signature_version": "s3v4",
+        "s3": {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},
+    }
+}
+
+#: Connections that each client keeps open: more than there are threads.
+_CONNECTIONS = 50
+
+
+class Clients:
+    """Clients of one account and Region, safe to share between threads.
+
+    They are botocore's own: boto3 only adds resources and transfer managers, which nobody here
+    uses, and half as much again to a cold start.
+    """
+
+    def __init__(self, *, session: Any = None, **options: Any) -> None:
+        """Say how clients are made.
+
+        Args:
+            session: botocore's, for a profile of the operator's; None: a new one.
+            options: for botocore's `create_client`: `region_name`, `endpoint_url`, credentials.
+                Without any, the environment decides, as usual.
+        """
+        self._options = options
+        self._made: dict[str, Any] = {}
+        self._session: Any = session
+        #: A session must not make clients in two threads at once.
+        self._making = threading.Lock()
+
+    @property
+    def dynamodb(self) -> "DynamoDBClient":
+        return cast("DynamoDBClient", self._client("dynamodb"))
+
+    @property
+    def s3(self) -> "S3Client":
+        return cast("S3Client", self._client("s3"))
+
+    @property
+    def sqs(self) -> "SQSClient":
+        return cast("SQSClient", self._client("sqs"))
+
+    @property
+    def sns(self) -> "SNSClient":
+        return cast("SNSClient", self._client("sns"))
+
+    @property
+    def sesv2(self) -> "SESV2Client":
+        return cast("SESV2Client", self._client("sesv2"))
+
+    @property
+    def sagemaker(self) -> "SageMakerClient":
+        return cast("SageMakerClient", self._client("sagemaker"))
+
+    @property
+    def sagemaker_runtime(self) -> "SageMakerRuntimeClient":
+        return cast("SageMakerRuntimeClient", self._client("sagemaker-runtime"))
+
+    def other(self, service: str) -> Any:
+        """A client of a service that only the operator's commands call."""
+        return self._client(service)
+
+    def _client(self, service: str) -> Any:
+        found = self._made.get(service)
+        return found if found is not None else self._make(service)
+
+    def _make(self, service: str) -> Any:
+        with self._making:
+            if service not in self._made:
+                self._session = self._session or botocore.session.get_session()
+                config = Config(
+                    connect_timeout=_CONNECT_SECONDS,
+                    read_timeout=_READ_SECONDS,
+                    retries={
+                        "mode": "standard",
+                        "total_max_attempts": _TRIES.get(service, _USUAL_TRIES),
+                    },
+                    max_pool_connections=_CONNECTIONS,
+                    **_OWN_OPTIONS.get(service, {}),
+                )
+                self._made[service] = self._session.create_client(
+                    service, config=config, **self._options
+                )
+            return self._made[service]

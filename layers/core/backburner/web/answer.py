@@ -1,0 +1,41 @@
+"""What a route answers, as API Gateway's HTTP API takes it."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer. An object becomes JSON; bytes go out as they are."""
+
+    status: int = 200
+    body: Mapping[str, Any] | bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def to_event(self, request_id: str) -> dict[str, Any]:
+        """Payload format 2.0 (API Gateway developer guide, "Lambda proxy integrations").
+
+        Both names of the request's id are in use: OpenAI's clients read the first, Anthropic's
+        the second.
+        """
+        headers = {**self.headers, "x-request-id": request_id, "request-id": request_id}
+        is_bytes = isinstance(self.body, bytes)
+        if not is_bytes:
+            headers["content-type"] = "application/json"
+        return {
+            "statusCode": self.status,
+            "headers": headers,
+            "cookies": [],
+            "isBase64Encoded": is_bytes,
+            "body": _text(self.body),
+        }
+
+
+def _text(body: Mapping[str, Any] | bytes) -> str:
+    if isinstance(body, bytes):
+        return base64.b64encode(body).decode()
+    return msgspec.json.encode(body).decode()
