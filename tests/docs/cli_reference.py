@@ -14,15 +14,16 @@ HEAD = """# The `backburner` command
 Written from `--help` by `python -m tests.docs.cli_reference`; a test compares.
 
 Commands that speak to a gateway take `--url` (or `BACKBURNER_URL`) and `--key` (or
-`BACKBURNER_API_KEY`; else the key in the data folder's `dev.key`).
+`BACKBURNER_API_KEY`; else the key in the data folder's `dev.key`). Commands with `--stack` work
+on a stack on AWS by its name, with the credentials that the AWS CLI would take.
 
 | exit code | means |
 |---|---|
 | 0 | done; of a batch that was watched: completed, and every request succeeded |
-| 1 | the batch failed, expired or was cancelled; or the stack could not start |
+| 1 | the batch failed, expired or was cancelled; the stack could not start; a check failed |
 | 2 | wrong use of the command |
 | 3 | the batch is completed, but some requests failed |
-| 4 | no gateway answers |
+| 4 | no gateway answers; or AWS, or the stack there, can't be worked with |
 | 5 | the gateway refused the request |
 """
 

@@ -50,7 +50,7 @@ def test_a_revoked_development_key_never_comes_back(tmp_path):
 
 def test_a_key_opens_its_tenant_alone_until_it_is_revoked(tmp_path):
     start(tmp_path)
-    secret = run("keys", "create", "acme", "--data-dir", str(tmp_path)).strip()
+    secret = run("keys", "create", "--tenant", "acme", "--data-dir", str(tmp_path)).splitlines()[0]
     with stored(tmp_path) as env:
         assert keys.authenticate(env, secret) == "acme"
     run("keys", "revoke", secret[:8], "--data-dir", str(tmp_path))

@@ -3,8 +3,11 @@
 import click
 
 from backburner_local.cli.batches import cancel, results, status, submit
+from backburner_local.cli.doctor import doctor
 from backburner_local.cli.emulate import emulate
 from backburner_local.cli.keys import keys
+from backburner_local.cli.package import package_model
+from backburner_local.cli.redrive import redrive
 from backburner_local.cli.up import up
 
 
@@ -17,5 +20,16 @@ def main() -> None:
     """
 
 
-for _command in (up, submit, status, results, cancel, keys, emulate):
+for _command in (
+    up,
+    submit,
+    status,
+    results,
+    cancel,
+    keys,
+    redrive,
+    doctor,
+    package_model,
+    emulate,
+):
     main.add_command(_command)
