@@ -1,0 +1,157 @@
+"""Every path of the API."""
+
+from backburner.domain.batch import BatchStatus
+from tests.aws import account
+from tests.aws.scenarios import scenario
+from tests.aws.world import MODEL, AwsWorld, requests
+from tests.backend import answer_with, succeed
+from tests.world import chat
+
+
+@scenario()
+def a_batch_is_run_and_all_of_it_is_read(world: AwsWorld) -> None:
+    batch = world.submit(30)
+    world.run()
+    assert world.batch(batch).status is BatchStatus.COMPLETED
+    shown = world.get(f"/v1/batches/{batch.id}").json
+    assert [one["id"] for one in world.get("/v1/batches").json["data"]] == [batch.id]
+    assert len(world.get("/v1/files").json["data"]) == 2
+    path = f"/v1/files/{shown['output_file_id']}"
+    assert world.get(path).json["purpose"] == "batch_output"
+    assert len(world.get(f"{path}/content").lines) == 30
+    assert len(world.get(f"{path}/content", "offset=10").lines) == 20
+    assert world.ask("DELETE", f"/v1/files/{shown['input_file_id']}").json["deleted"]
+    world.delete_object(f"files/acme/{shown['output_file_id']}")
+    assert world.get(f"{path}/content").status == 404
+
+
+@scenario()
+def results_are_read_while_the_batch_runs(world: AwsWorld) -> None:
+    lines = [*requests(2), b"no json", *requests(58, prefix="more")]
+    batch = world.submit(lines, x_on_invalid="skip")
+    world.pump()
+    output, errors = (
+        f"/v1/files/{one}/content"
+        for one in (world.batch(batch).output_file_id, world.batch(batch).error_file_id)
+    )
+    world.answer()
+    assert not world.batch(batch).is_released
+    assert len(world.get(output).lines) == 4
+    assert len(world.get(errors).lines) == 1
+    assert len(world.get(errors, "offset=1").lines) == 0
+    world.run()
+    assert len(world.get(output).lines) == 60
+
+
+@scenario()
+def a_large_file_is_read_by_a_link_of_its_own(world: AwsWorld) -> None:
+    file_id = world.upload(b"x" * 4_300_000)
+    answer = world.get(f"/v1/files/{file_id}/content")
+    assert answer.status == 302
+    assert f"files/acme/{file_id}" in answer.headers["location"]
+
+
+@scenario()
+def a_failed_batch_shows_what_was_wrong(world: AwsWorld) -> None:
+    batch = world.submit([b"no json"])
+    world.run()
+    assert world.batch(batch).status is BatchStatus.FAILED
+    assert world.get(f"/v1/batches/{batch.id}").json["errors"]["data"][0]["line"] == 1
+    world.delete_object(f"errors/acme/{batch.id}.json")
+    assert world.get("/v1/batches").json["data"][0]["errors"]["data"]
+
+
+@scenario()
+def batches_are_cancelled_at_every_stage(world: AwsWorld) -> None:
+    unplanned = world.submit(2)
+    assert world.post(f"/v1/batches/{unplanned.id}/cancel").json["status"] == "cancelling"
+    world.run()
+    canary = world.submit(60)
+    world.pump()
+    assert not world.batch(canary).is_released
+    assert world.post(f"/v1/batches/{canary.id}/cancel").status == 200
+    world.run()
+    waiting = world.submit(8)
+    world.pump("plan")
+    assert world.post(f"/v1/batches/{waiting.id}/cancel").status == 200
+    world.run()
+    for batch in (unplanned, canary, waiting):
+        assert world.batch(batch).status is BatchStatus.CANCELLED
+
+
+@scenario()
+def a_response_is_made_and_read(world: AwsWorld) -> None:
+    response = world.respond()
+    path = f"/v1/responses/{response.id}"
+    assert world.get(path).json["status"] == "in_progress"
+    world.run()
+    assert world.get(path).json["status"] == "completed"
+
+
+@scenario()
+def a_large_response_is_kept_in_objects(world: AwsWorld) -> None:
+    response = world.respond("x" * 500)
+    assert response.input_key is not None
+    world.run(reply=lambda request: succeed(request) | {"more": "x" * 500})
+    path = f"/v1/responses/{response.id}"
+    assert world.get(path).json["status"] == "completed"
+    world.delete_object(response.input_key)
+    assert world.get(path).status == 404
+
+
+@scenario()
+def a_response_is_cancelled_while_it_runs(world: AwsWorld) -> None:
+    response = world.respond()
+    assert world.post(f"/v1/responses/{response.id}/cancel").json["status"] == "cancelled"
+    world.pump()
+    assert world.batch(response).status is BatchStatus.CANCELLED
+
+
+@scenario()
+def a_response_waits_for_a_slot(world: AwsWorld) -> None:
+    slots = world.env.catalog.models[MODEL].slots
+    waiting = [world.respond() for _ in range(slots + 1)][-1]
+    assert len(world.outstanding) == slots
+    # One slot becomes free just before the next one is told to wait.
+    world.recorder.meanwhile("dynamodb", "TransactWriteItems", world.answer, after=1)
+    late = world.respond()
+    world.run()
+    assert world.recorder.is_all_done
+    for response in (waiting, late):
+        assert world.batch(response).status is BatchStatus.COMPLETED
+
+
+@scenario()
+def a_response_is_not_taken_by_the_endpoint(world: AwsWorld) -> None:
+    world.recorder.refuse(
+        "sagemaker-runtime", "InvokeEndpointAsync", "ThrottlingException", status=400
+    )
+    throttled = world.respond()
+    assert not world.outstanding
+    world.run()
+    assert world.batch(throttled).status is BatchStatus.COMPLETED
+
+
+@scenario()
+def nobody_can_wake_the_endpoint(world: AwsWorld) -> None:
+    account.delete_endpoint(world.own, world.stack)
+    world.respond()
+    account.create_endpoint(world.own, world.stack)
+    world.run()
+
+
+@scenario()
+def who_has_no_key_reads_nothing(world: AwsWorld) -> None:
+    assert world.ask("GET", "/v1/models").status == 200
+    assert world.ask("GET", "/v1/batches", key="wrong").status == 401
+    assert world.get("/v1/batches/batch_unknown").status == 404
+    assert world.get("/v1/files/file_unknown/content").status == 404
+
+
+@scenario()
+def a_response_fails_for_good(world: AwsWorld) -> None:
+    response = world.respond()
+    world.run(reply=answer_with(400))
+    assert world.get(f"/v1/responses/{response.id}").json["status"] == "failed"
+    line = chat("one", model=MODEL)
+    assert world.post("/v1/responses", line["body"] | {"model": "none"}).status in (400, 404)

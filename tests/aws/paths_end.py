@@ -1,0 +1,220 @@
+"""Every path to a batch's end, and of those who look after it: finalize, deliver, the schedules."""
+
+from dataclasses import replace
+
+from backburner.domain.batch import BatchStatus
+from backburner.domain.delivery import MAX_DELIVERY_ATTEMPTS
+from tests.aws import account
+from tests.aws.scenarios import LIMITS, SMALL, scenario
+from tests.aws.world import AwsWorld, requests
+from tests.backend import answer_with, by_name
+from tests.world import MINUTE
+
+HOUR = 60 * MINUTE
+
+# ---------------------------------------------------------------- finalize
+
+
+@scenario(sizes=SMALL)
+def large_files_are_written_by_parts(world: AwsWorld) -> None:
+    world.notify_upload(world.drop("large.jsonl", requests(20)))
+    world.pump()
+    while world.outstanding:
+        world.answer(reply=by_name({"line-1": 400}))
+        world.pump("plan", "dispatch")
+    for operation in ("UploadPart", "UploadPartCopy"):
+        world.recorder.refuse("s3", operation, after=1)
+        world.pump("finalize", strict=False)
+        assert not world.objects("results/")
+        world.clock.advance(LIMITS.work_seconds)
+        world.reap()
+    world.pump()
+    assert len(world.objects("results/")) == 2
+
+
+@scenario()
+def results_are_lost_before_the_files_are_written(world: AwsWorld) -> None:
+    batch = world.submit(60)
+    world.pump()
+    while world.outstanding:
+        world.answer(reply=by_name({"line-2": 400}))
+        world.pump("plan", "dispatch")
+    for key in world.objects(f"batches/acme/{batch.id}/"):
+        world.delete_object(key)
+    world.pump("finalize", strict=False)
+    assert not world.batch(batch).is_terminal
+    world.clock.advance(25 * HOUR)
+    world.reap()
+    world.pump()
+    assert world.batch(batch).failed > 0
+
+
+@scenario()
+def a_batch_ends_whose_lines_nobody_knows_any_more(world: AwsWorld) -> None:
+    batch = world.submit(60)
+    world.pump()
+    while world.outstanding:
+        world.answer()
+        world.pump("plan", "dispatch")
+    for key in (*world.objects(f"batches/acme/{batch.id}/"), batch.input_key or ""):
+        world.delete_object(key)
+    for shard in world.shards(batch):
+        name = {"partition": {"S": f"acme/{batch.id}"}, "sort": {"S": f"shard/{shard.id}"}}
+        world.own.dynamodb.delete_item(TableName=world.recorder.table.name, Key=name)
+    world.clock.advance(25 * HOUR)
+    world.reap()
+    world.pump(strict=False)
+    assert world.batch(batch).status is BatchStatus.FAILED
+    assert world.objects("errors/")
+
+
+# ---------------------------------------------------------------- deliver
+
+
+@scenario()
+def people_and_programs_are_told(world: AwsWorld) -> None:
+    batch = world.submit(2, metadata={"notify_email": "ann@example.com"})
+    world.run()
+    assert world.batch(batch).status is BatchStatus.COMPLETED
+    world.deliver(batch, "email")
+    assert world.recorder.names("deliver").count("sesv2:SendEmail") == 1
+
+
+@scenario()
+def telling_fails_for_now_and_for_good(world: AwsWorld) -> None:
+    batch = world.submit(2)
+    world.recorder.refuse("sns", "Publish", "Throttling", status=400)
+    world.run()
+    for _ in range(MAX_DELIVERY_ATTEMPTS):
+        world.clock.advance(HOUR)
+        world.recorder.refuse("sns", "Publish", "Throttling", status=400)
+        world.deliver(batch, "events")
+    world.recorder.forget_plans()
+    assert world.recorder.names("deliver").count("sns:Publish") == MAX_DELIVERY_ATTEMPTS
+
+
+# ---------------------------------------------------------------- the schedules
+
+
+@scenario()
+def the_backlog_is_reported(world: AwsWorld) -> None:
+    world.report_backlog()
+    world.submit(2)
+    world.pump("plan")
+    world.report_backlog()
+    account.delete_endpoint(world.own, world.stack)
+    world.report_backlog()
+    assert world.recorder.names("report_backlog").count("sagemaker:DescribeEndpoint") == 3
+
+
+@scenario()
+def nobody_told_of_results_and_failures(world: AwsWorld) -> None:
+    batch = world.submit(8)
+    response = world.respond()
+    world.pump()
+    world.answer(told=False)
+    world.fail(told=False)
+    world.tick()
+    while world.outstanding:
+        world.fail(told=False)
+        world.tick()
+    assert world.batch(batch).is_terminal
+    assert world.batch(response).is_terminal
+
+
+@scenario()
+def invocations_get_lost(world: AwsWorld) -> None:
+    batch = world.submit(8)
+    world.pump()
+    for _ in range(3):
+        for one in world.outstanding:
+            one.is_told = True
+        world.clock.advance(LIMITS.lease_seconds + 1)
+        world.tick()
+    assert world.batch(batch).failed == 8
+
+
+@scenario()
+def lines_of_results_that_nobody_told_of_are_tried_again(world: AwsWorld) -> None:
+    batch = world.submit(4)
+    world.pump()
+    world.answer(reply=answer_with(429), told=False)
+    world.tick()
+    assert len(world.shards(batch)) == 2
+    world.run()
+
+
+@scenario()
+def messages_get_lost(world: AwsWorld) -> None:
+    unplanned = world.submit(60)
+    world.lose("plan")
+    world.clock.advance(LIMITS.work_seconds)
+    world.reap()
+    world.pump()
+    world.answer()
+    world.lose("plan")
+    world.clock.advance(LIMITS.work_seconds)
+    world.reap()
+    world.pump()
+    while world.outstanding:
+        world.answer()
+    for name in ("finalize", "deliver"):
+        world.lose(name)
+        world.clock.advance(LIMITS.work_seconds)
+        world.reap()
+        world.pump("finalize")
+    world.pump()
+    assert world.batch(unplanned).status is BatchStatus.COMPLETED
+    assert world.recorder.names("deliver").count("sns:Publish") == 1
+
+
+@scenario()
+def batches_expire(world: AwsWorld) -> None:
+    running = world.submit(60)
+    world.pump()
+    waiting = world.submit(8)
+    world.pump("plan")
+    world.clock.advance(24 * HOUR)
+    world.reap()
+    world.pump()
+    world.tick(3)
+    for batch in (running, waiting):
+        assert world.batch(batch).status is BatchStatus.EXPIRED
+
+
+@scenario()
+def the_canary_s_end_is_seen_by_nobody_but_reap(world: AwsWorld) -> None:
+    batch = world.submit(60)
+    world.pump()
+    world.answer(reply=answer_with(400), told=False)
+    world.tick()
+    assert world.batch(batch).status is BatchStatus.FAILED
+
+
+@scenario(limits=replace(LIMITS, output_expires_seconds=HOUR))
+def files_expire(world: AwsWorld) -> None:
+    batch = world.submit(2)
+    world.run()
+    assert world.objects("files/")
+    world.clock.advance(2 * HOUR)
+    world.reap()
+    assert not world.objects("files/")
+    assert world.batch(batch).status is BatchStatus.COMPLETED
+
+
+@scenario()
+def the_batch_has_ended_when_reap_writes_a_second_result_down(world: AwsWorld) -> None:
+    batch = world.submit(4)
+    world.pump()
+    (one,) = world.outstanding
+    world.answer(reply=answer_with(429), told=False)
+    world.clock.advance(LIMITS.look_seconds)
+
+    def be_faster() -> None:
+        world.answer(one)
+        world.pump()
+
+    world.recorder.meanwhile("s3", "PutObject", be_faster)
+    world.reap()
+    assert world.batch(batch).status is BatchStatus.COMPLETED
+    assert not world.objects("batches/")

@@ -1,0 +1,350 @@
+"""A whole world on AWS's adapters: moto answers in this process, and every call is recorded.
+
+The handlers, the adapters and their composition are those that are deployed; resources, variables
+and triggers come from the template. One thing is played by hand: SageMaker's model. Its endpoint
+is moto's, but moto answers an invocation unlike AWS, so that a hook takes the request that botocore
+would send, and the test says what comes of it (the emulator, which answers every detail, is
+checked against the adapter in `tests/contract/test_backend.py`).
+"""
+
+import importlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from typing import Any
+from unittest.mock import patch
+
+import botocore.session
+import moto.s3.models
+import moto.settings
+from moto import mock_aws
+
+from backburner import bootstrap
+from backburner.adapters.clients import Clients
+from backburner.adapters.s3 import S3Blobs
+from backburner.adapters.s3.writing import Sizes
+from backburner.domain.batch import Batch
+from backburner.domain.shard import Shard
+from backburner.ports import Environment, Limits, QueueName
+from backburner.services import batches, keys
+from backburner.settings import Settings
+from backburner_local import events as aws_events
+from backburner_local.adapters.clock import FixedClock
+from backburner_local.adapters.queue import Message
+from backburner_local.template import REGION
+from tests.aws import account
+from tests.aws.account import SENDER
+from tests.aws.capacity import Table
+from tests.aws.endpoint import Endpoint, Invocation
+from tests.aws.event_sources import EventSources
+from tests.aws.light_moto import light_dynamodb
+from tests.aws.recorder import Recorder
+from tests.aws.stack import Stack
+from tests.backend import Reply, succeed
+from tests.web.conftest import Answer, answer_of, form
+from tests.world import CHAT, MINUTE, Context, Line, chat, jsonl
+
+MODEL = "mistral-tiny"
+
+#: Largest event, and answer, of one synchronous invocation (Lambda quotas).
+PAYLOAD_BYTES = 6 * 1024 * 1024
+
+#: The catalog's own pool of slots.
+POOL = f"sagemaker_async:{MODEL}"
+
+
+@cache
+def _clients() -> tuple[Clients, Clients]:
+    """The test's own, and those of the functions: the same in all worlds, as they take long."""
+    session = botocore.session.get_session()
+    own, theirs = (
+        Clients(
+            session=session,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        for _ in range(2)
+    )
+    return own, theirs
+
+
+class AwsWorld:
+    """An account with the stack in it; the test lets time pass and plays the model."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        sizes: Sizes | None = None,
+        charges: bool = False,
+        **parameters: str,
+    ) -> None:
+        """Deploy the stack.
+
+        Args:
+            limits: the operator's; those of the code, if none are given.
+            sizes: of parts of objects; S3's own, if none are given.
+            charges: whether the recorder also finds out what DynamoDB charges.
+            parameters: of the template.
+        """
+        self.stack = Stack(CreateEndpoint="true", SenderAddress=SENDER, **parameters)
+        self.functions = self.stack.functions()
+        self.clock = FixedClock()
+        #: The test's own clients: not recorded.
+        self.own, clients = _clients()
+        account.create(self.own, self.stack)
+        ((table, properties),) = self.stack.of_type("AWS::DynamoDB::Table").items()
+        self.recorder = Recorder(self.own.dynamodb, Table.of(table, properties), charges=charges)
+        ((self.bucket, _),) = self.stack.of_type("AWS::S3::Bucket").items()
+        self.endpoint = Endpoint(self.bucket, self._read)
+        self._listened = (
+            clients.dynamodb,
+            clients.s3,
+            clients.sqs,
+            clients.sns,
+            clients.sesv2,
+            clients.sagemaker,
+            clients.sagemaker_runtime,
+        )
+        for client in self._listened:
+            self.recorder.attach(client)
+        self._runtime = clients.sagemaker_runtime.meta.events
+        self._runtime.register_first("before-send", self.endpoint.answer)  # type: ignore[arg-type]
+        #: Each function's environment, from its own variables.
+        self.environments = {
+            function.name: replace(
+                bootstrap.on_aws(
+                    Settings.from_environment(function.variables), clients, limits=limits
+                ),
+                clock=self.clock,
+            )
+            for function in self.functions.values()
+        }
+        if sizes is not None:
+            blobs = S3Blobs(clients, self.bucket, sizes=sizes)
+            self.environments = {
+                name: replace(env, blobs=blobs) for name, env in self.environments.items()
+            }
+        self.env: Environment = self.environments["api"]
+        self.key, _key = keys.create(self.env, "acme")
+        self.queues = EventSources(self.own, self.recorder, self.functions, self.invoke)
+        #: Bytes of the body of each request to the API, at least one.
+        self.asked_bytes: list[int] = []
+
+    def close(self) -> None:
+        bootstrap.install(None)
+        for client in self._listened:
+            self.recorder.detach(client)
+        self._runtime.unregister("before-send", self.endpoint.answer)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------ functions
+
+    def invoke(self, name: str, event: dict[str, Any]) -> Any:
+        """One invocation of a function, in its own environment."""
+        handler = importlib.import_module(f"functions.{name}.app").handler
+        bootstrap.install(self.environments[name])
+        with self.recorder.running(name):
+            return handler(event, Context())
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        query: str = "",
+        content_type: str = "application/json",
+        key: str | None = None,
+    ) -> Answer:
+        """One request to the HTTP API."""
+        headers = {"authorization": f"Bearer {key or self.key}", "content-type": content_type}
+        event = aws_events.http(
+            method=method,
+            path=path,
+            query=query,
+            headers=headers,
+            body=body,
+            source_ip="127.0.0.1",
+        )
+        assert len(event.get("body", "")) <= PAYLOAD_BYTES, "API Gateway answers 413"
+        self.asked_bytes.append(max(1, len(body)))
+        answer = self.invoke("api", event)
+        assert len(answer.get("body") or "") <= PAYLOAD_BYTES, "Lambda refuses such an answer"
+        return answer_of(answer)
+
+    def post(self, path: str, body: Any = None) -> Answer:
+        return self.ask("POST", path, b"" if body is None else json.dumps(body).encode())
+
+    def get(self, path: str, query: str = "") -> Answer:
+        return self.ask("GET", path, query=query)
+
+    def upload(self, lines: Iterable[Line] | bytes) -> str:
+        """Upload a file through the API; returns its id."""
+        data = lines if isinstance(lines, bytes) else jsonl(lines)
+        body, content_type = form([("purpose", "batch"), ("file", ("in.jsonl", data))])
+        answer = self.ask("POST", "/v1/files", body, content_type=content_type)
+        assert answer.status == 200, answer.body
+        return str(answer.json["id"])
+
+    def submit(self, lines: int | Iterable[Line] | bytes, **options: Any) -> Batch:
+        """Upload a file and submit a batch of it through the API."""
+        if isinstance(lines, int):
+            lines = requests(lines)
+        given = {"input_file_id": self.upload(lines), "endpoint": CHAT, "completion_window": "24h"}
+        answer = self.post("/v1/batches", given | options)
+        assert answer.status == 200, answer.body
+        return self.batch(answer.json["id"])
+
+    def respond(self, prompt: str = "prompt of one", **options: Any) -> Batch:
+        """Submit a single request through the API."""
+        body = {"model": MODEL, "input": prompt, "background": True, "max_output_tokens": 16}
+        answer = self.post("/v1/responses", body | options)
+        assert answer.status == 200, answer.body
+        return self.batch(answer.json["id"])
+
+    def drop(self, name: str, lines: Iterable[Line] | bytes) -> str:
+        """Put an object into the drop folder; returns its key. Nobody is told yet."""
+        data = lines if isinstance(lines, bytes) else jsonl(lines)
+        self.own.s3.put_object(Bucket=self.bucket, Key=f"drop/{name}", Body=data)
+        return f"drop/{name}"
+
+    def notify_upload(self, key: str) -> None:
+        """S3 tells of the object."""
+        self.invoke("on_upload", aws_events.s3(self.bucket, key, size=1, etag="0"))
+
+    def reap(self) -> None:
+        self.invoke("reap", aws_events.schedule())
+
+    def report_backlog(self) -> None:
+        self.invoke("report_backlog", aws_events.schedule())
+
+    def tick(self, minutes: int = 1) -> None:
+        """Let minutes pass, as the schedules see them."""
+        for _ in range(minutes):
+            self.clock.advance(MINUTE)
+            self.reap()
+            self.pump()
+
+    def pump(self, *names: str, strict: bool = True) -> None:
+        """Have the event sources hand messages to functions until the queues are quiet."""
+        self.queues.pump(*names, strict=strict)
+
+    def lose(self, name: str) -> None:
+        """Lose what waits for a function in its queue."""
+        self.queues.lose(name)
+
+    # ------------------------------------------------------------ the model
+
+    @property
+    def outstanding(self) -> list[Invocation]:
+        """Invocations that nobody told the end of."""
+        return [one for one in self.endpoint.invocations if not one.is_told]
+
+    def answer(
+        self,
+        invocation: Invocation | None = None,
+        reply: Reply | None = None,
+        *,
+        data: bytes | None = None,
+        told: bool = True,
+    ) -> None:
+        """Write the result as the endpoint would, and tell of it unless that gets lost."""
+        one = invocation or self.outstanding[0]
+        if data is None:
+            made = [(reply or succeed)(json.loads(line)) for line in one.body.splitlines()]
+            data = jsonl(line for line in made if line is not None)
+        self.own.s3.put_object(Bucket=self.bucket, Key=one.output_key, Body=data)
+        one.is_told = True
+        if told:
+            location = f"s3://{self.bucket}/{one.output_key}"
+            self.tell("on_success", one, "Completed", {"outputLocation": location})
+
+    def fail(self, invocation: Invocation | None = None, *, told: bool = True) -> None:
+        """The invocation fails as a whole."""
+        one = invocation or self.outstanding[0]
+        self.own.s3.put_object(Bucket=self.bucket, Key=one.failure_key, Body=b"{}")
+        one.is_told = True
+        if told:
+            self.tell("on_error", one, "Failed")
+
+    def tell(
+        self, function: str, one: Invocation, status: str, response: dict[str, str] | None = None
+    ) -> None:
+        """The endpoint's notification, as SNS hands it on."""
+        topic = "SuccessTopic" if function == "on_success" else "ErrorTopic"
+        message = {
+            "invocationStatus": status,
+            "responseParameters": response or {},
+            "inferenceId": str(one.ref),
+            "eventName": "InferenceResult",
+        }
+        self.invoke(function, aws_events.sns(self.stack.arn(topic), json.dumps(message)))
+
+    def run(self, reply: Reply | None = None) -> None:
+        """Pump and answer until nothing moves, without letting time pass."""
+        self.pump()
+        while self.outstanding:
+            self.answer(reply=reply)
+            self.pump()
+
+    def _read(self, key: str) -> bytes:
+        return self.own.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    # ------------------------------------------------------------ looking
+
+    def batch(self, batch: Batch | str) -> Batch:
+        """The batch as it is now."""
+        batch_id = batch if isinstance(batch, str) else batch.id
+        found = batches.load(self.env, "acme" if isinstance(batch, str) else batch.tenant, batch_id)
+        assert found is not None
+        return found
+
+    def shards(self, batch: Batch) -> list[Shard]:
+        return batches.shards(self.env, batch)
+
+    def objects(self, prefix: str) -> list[str]:
+        """Keys of the bucket."""
+        found = self.own.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
+        return [one["Key"] for one in found.get("Contents", [])]
+
+    def delete_object(self, key: str) -> None:
+        self.own.s3.delete_object(Bucket=self.bucket, Key=key)
+
+    def deliver(self, batch: Batch, channel: str) -> None:
+        """A message of the deliver queue, without the queue."""
+        body = {"tenant": batch.tenant, "batch_id": batch.id, "channel": channel}
+        message = Message(
+            id="1",
+            queue=QueueName.DELIVER,
+            body=json.dumps(body),
+            receives=1,
+            receipt="1",
+            sent_at=0.0,
+        )
+        self.invoke("deliver", aws_events.sqs(QueueName.DELIVER, [message]))
+
+
+def requests(count: int, *, prefix: str = "line") -> list[Line]:
+    """Lines of a file, all for the catalog's model."""
+    return [
+        chat(f"{prefix}-{number}", model=MODEL, max_tokens=16) for number in range(1, count + 1)
+    ]
+
+
+@contextmanager
+def an_aws_world(*, sizes: Sizes | None = None, **options: Any) -> Iterator[AwsWorld]:
+    """An account of its own, gone afterwards."""
+    least = sizes.least if sizes is not None else moto.settings.S3_UPLOAD_PART_MIN_SIZE
+    with (
+        mock_aws(config={"core": {"passthrough": {"services": ["sagemakerruntime"]}}}),
+        patch.object(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", least),
+        light_dynamodb(),
+    ):
+        world = AwsWorld(sizes=sizes, **options)
+        try:
+            yield world
+        finally:
+            world.close()
