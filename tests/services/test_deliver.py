@@ -98,6 +98,18 @@ def test_a_delivery_that_fails_is_tried_again_until_it_succeeds(world):
     oracle.check_end(world)
 
 
+@pytest.mark.parametrize(
+    ("error", "word"), [(AWAY, "delivery.failed"), (InvalidRequest("No ada."), "delivery.dead")]
+)
+def test_a_delivery_that_fails_is_logged_without_its_address(world, caplog, error, word):
+    caplog.set_level("WARNING", "backburner")
+    broken(world, 1, error)
+    batch = world.submit(1, metadata=ADDRESS)
+    world.run()
+    assert f"{word} batch={batch.id} channel=email" in caplog.text
+    assert "ada" not in caplog.text
+
+
 def test_a_delivery_is_dead_after_the_last_attempt_about_half_a_day_later(world):
     mailer = broken(world, times=10**9)
     batch = world.submit(1, metadata=ADDRESS)

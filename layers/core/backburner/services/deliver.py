@@ -1,5 +1,6 @@
 """Tell one target that a batch ended. At least once, always with the same event id."""
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,9 @@ _ATTEMPT_SECONDS = 60.0
 
 #: What clocks may differ by.
 _SLACK_SECONDS = 2.0
+
+
+_logger = logging.getLogger(__name__)
 
 
 def deliver(env: Environment, tenant: str, batch_id: str, channel: Channel) -> None:
@@ -51,9 +55,13 @@ def deliver(env: Environment, tenant: str, batch_id: str, channel: Channel) -> N
     try:
         _send(env, batch, delivery)
     except InvalidRequest as error:  # the target can't be told, now or ever
+        _logger.warning("delivery.dead batch=%s channel=%s", batch_id, channel)
         _note(env, delivery, status=DeliveryStatus.DEAD, last_error=error.message[:300])
     except Exception as error:  # noqa: BLE001 - whatever a target does, the next attempt is planned
-        _failed(env, delivery, reason=f"{type(error).__name__}: {error}"[:300])
+        # The reason may name an address: it is for the record alone.
+        kind = type(error).__name__
+        _logger.warning("delivery.failed batch=%s channel=%s error=%s", batch_id, channel, kind)
+        _failed(env, delivery, reason=f"{kind}: {error}"[:300])
     else:
         _note(env, delivery, status=DeliveryStatus.DELIVERED)
 
