@@ -52,7 +52,7 @@ PRICES = {
     "Schedules": Price(1.00, "million invocations of EventBridge Scheduler", _UNCHECKED),
     "Logs": Price(0.50, "GB taken in", _UNCHECKED),
     "Metrics": Price(0.30, "custom metric and month", _UNCHECKED),
-    "Alarms": Price(0.10, "alarm and month", _UNCHECKED),
+    "Alarms": Price(0.10, "metric of an alarm and month", _UNCHECKED),
     "Dashboards": Price(3.00, "dashboard and month", _UNCHECKED),
     "GPU": Price(2.8026, "hour of ml.g6e.2xlarge, asynchronous inference", _LIST),
 }
@@ -142,7 +142,7 @@ def idle_month(counts: Counts) -> Bill:
     month["Schedules"] = standing["schedules"] * MINUTES * PRICES["Schedules"].each
     month["Logs"] += minute["metric_bytes"] * MINUTES / 1e9 * PRICES["Logs"].each
     month["Metrics"] = len(minute["metrics"]) * PRICES["Metrics"].each
-    month["Alarms"] = standing["alarms"] * PRICES["Alarms"].each
+    month["Alarms"] = standing["alarm_metrics"] * PRICES["Alarms"].each
     month["Dashboards"] = standing["dashboards"] * PRICES["Dashboards"].each
     return month
 
@@ -206,7 +206,7 @@ request units.
   are counted.
 - Of each of the {read_queues} queues that functions read, Lambda holds five long polls of 20
   seconds open, also while nothing comes.
-- The template, with an endpoint, has {alarms} alarms, {schedules} schedules and dashboards:
+- The template, with an endpoint, has {alarm_metrics} metrics in its alarms, {schedules} schedules and dashboards:
   {dashboards}. The functions publish {metrics} metrics all month.
 - A start from zero takes {cold_s} s until the model answers, and the last instance {tail_s} s to
   stop, both billed: one published cold run of a 13 GB model on ml.g5.2xlarge of August 2026, not

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from backburner.domain.batch import BatchStatus
@@ -72,11 +73,20 @@ def standing(stack: Stack) -> Counts:
     """What stands there all month."""
     kinds = Counter(resource["Type"] for resource in stack.resources.values())
     return {
-        "alarms": kinds["AWS::CloudWatch::Alarm"],
+        "alarm_metrics": sum(
+            _metrics(resource["Properties"])
+            for resource in stack.resources.values()
+            if resource["Type"] == "AWS::CloudWatch::Alarm"
+        ),
         "dashboards": kinds["AWS::CloudWatch::Dashboard"],
         "read_queues": kinds["AWS::Lambda::EventSourceMapping"],
         "schedules": kinds["AWS::Scheduler::Schedule"],
     }
+
+
+def _metrics(alarm: Mapping[str, Any]) -> int:
+    """Metrics that the alarm reads: each is billed, and an expression is none."""
+    return sum("MetricStat" in metric for metric in alarm.get("Metrics", ())) or 1
 
 
 def everything() -> Counts:

@@ -78,6 +78,7 @@ def test_functions_run_as_long_as_their_services_reckon_with():
     timeouts = {function.name: function.timeout_seconds for function in TEMPLATE.functions}
     assert timeouts["Plan"] == timeouts["Finalize"] == Limits().work_seconds
     assert timeouts["Reap"] > Limits().reap_seconds
+    assert timeouts["Dispatch"] > 10 * Limits().dispatch_seconds  # messages at once
     assert timeouts["Api"] < 30, "API Gateway waits no longer"
 
 
@@ -182,8 +183,30 @@ def test_the_models_role_may_read_its_image_and_its_artifact(parameters, image, 
     account, bucket = image.partition(".")[0], artifact.split("/")[2]
     assert allowed["Image"] == f"arn:aws:ecr:us-east-1:{account}:repository/*"
     # The reader gives a bucket's name where CloudFormation gives the ARN of one of its own.
-    assert allowed["Artifact"].removeprefix("arn:aws:s3:::") == artifact.removeprefix("s3://") + "*"
+    read = allowed["Artifact"].removeprefix("arn:aws:s3:::").removesuffix("*")
+    assert read.endswith("/")
+    assert artifact.removeprefix("s3://").startswith(read)
     assert f"arn:aws:s3:::{bucket}" in allowed["Buckets"] or bucket in allowed["Buckets"]
+
+
+def test_the_steps_give_the_instances_that_are_wanted():
+    policy = TEMPLATE.of_type("AWS::ApplicationAutoScaling::ScalingPolicy")["ScaleOutPolicy"]
+    steps = policy["StepScalingPolicyConfiguration"]["StepAdjustments"]
+    assert len(steps) <= 20, "no policy may have more"
+    assert [s["MetricIntervalLowerBound"] for s in steps[1:]] == [
+        s["MetricIntervalUpperBound"] for s in steps[:-1]
+    ]
+    for step in steps[:-1]:
+        assert step["ScalingAdjustment"] == step["MetricIntervalUpperBound"], "1 is the threshold"
+
+
+def test_the_instance_type_can_be_changed_once_nothing_scales_the_endpoint():
+    parameters = {"CreateEndpoint": "true", "ScaleInstances": "false"}
+    loaded = template.load(ROOT / "template.yaml", parameters)
+    assert loaded.of_type("AWS::SageMaker::Endpoint")
+    assert not loaded.of_type("AWS::ApplicationAutoScaling::ScalableTarget")
+    assert not loaded.of_type("AWS::ApplicationAutoScaling::ScalingPolicy")
+    assert not {"WorkAlarm", "IdleAlarm"} & set(loaded.resources)
 
 
 def test_without_an_endpoint_of_its_own_the_stack_has_no_instances_and_no_scaling():
