@@ -27,7 +27,7 @@ class World:
     """A store over moto's table, with what it asked for and how long it paused."""
 
     def __init__(self, client: Any, clients: Any) -> None:
-        self.client = client
+        self.client, self.clients = client, clients
         self.pauses: list[float] = []
         #: Operations and parameters of all requests since the last look.
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -166,6 +166,16 @@ def test_patience_with_throttles_ends_after_ten_seconds(world, throttled):
         assert all(0 <= pause <= 1 for pause in world.pauses)
         assert world.pauses[0] <= 0.05
         assert len(set(world.pauses)) == len(world.pauses) > 10  # at random
+
+
+def test_what_botocore_waits_by_itself_is_part_of_the_patience(world):
+    """It tries a throttled call four times, seconds apart, before it says so."""
+    passed = iter(range(0, 100, 6))
+    store = DynamoStore(world.clients, TABLE, sleep=world.pauses.append, now=lambda: next(passed))
+    throttled = refusal("ThrottlingException")
+    with world.hooked("before-call.dynamodb.Query", lambda **_: throttled), pytest.raises(Busy):
+        store.query("p")
+    assert len(world.pauses) == 1
 
 
 def test_no_answer_and_a_broken_database_are_busy(world):

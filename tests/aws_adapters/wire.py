@@ -18,7 +18,7 @@ from backburner.adapters.s3.writing import Sizes
 #: The answer to a request, or None: moto answers.
 Answer = Callable[[AWSPreparedRequest], AWSResponse | None]
 
-KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 BUCKET = "backburner-test"
 #: A hundred-thousandth of what S3 asks for; moto is told so too.
 SMALL = Sizes(least=50, sent=80, copied=2500)

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from backburner.domain.batch import BatchStatus
+from backburner.domain.catalog import Model
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
-from backburner.domain.shard import ShardStatus
-from backburner.ports import QueueName
+from backburner.domain.shard import Shard, ShardStatus
+from backburner.ports import QueueName, Submitted
 from backburner.services import dispatch
 from tests import oracle
-from tests.backend import answer_with
+from tests.backend import ManualBackend, answer_with
 from tests.world import LIMITS, World, a_catalog, a_model, a_world, chat
 
 
@@ -126,6 +127,33 @@ def test_a_shard_waits_out_its_pause(world):
     world.advance(10)
     world.pump()
     assert len(world.outstanding) == 1
+
+
+class SlowBackend(ManualBackend):
+    """One that takes a second for each shard."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.blobs, world.store)
+        self.world = world
+
+    def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
+        self.world.clock.advance(1)
+        return super().submit(shard, model, payload)
+
+
+def test_who_has_sent_shards_for_long_leaves_the_rest_to_another_message():
+    limits = replace(LIMITS, dispatch_seconds=3)
+    with a_world(limits=limits, catalog=a_catalog(a_model(slots=8))) as world:
+        for name in "abcdefg":
+            world.submit([chat(name)])
+        world.pump(QueueName.PLAN)
+        env = replace(world.env, backends={"manual": SlowBackend(world)})
+        before = world.queue.counts(QueueName.DISPATCH).waiting
+        assert dispatch.dispatch(env, "manual:mistral") == 3
+        assert world.queue.counts(QueueName.DISPATCH).waiting == before + 1
+        assert dispatch.dispatch(env, "manual:mistral") == 3
+        assert dispatch.dispatch(env, "manual:mistral") == 1
+        assert world.queue.counts(QueueName.DISPATCH).waiting == before + 2
 
 
 def test_a_dispatch_message_of_a_pool_that_no_model_has_does_nothing(world):

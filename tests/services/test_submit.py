@@ -9,7 +9,7 @@ from backburner.domain.errors import InvalidRequest, NotFound
 from backburner.domain.file import FilePurpose
 from backburner.services import batches, files, submit
 from tests import oracle
-from tests.tap import PortError, crash_after, fault_at
+from tests.tap import Hook, PortError, crash_after, fault_at
 from tests.world import CHAT, World
 
 
@@ -17,6 +17,16 @@ def new(world: World, **changes: Any) -> Any:
     file_id = world.upload([])
     asked = submit.NewBatch(input_file_id=file_id, route=CHAT)
     return submit.NewBatch(**asdict(asked) | changes)
+
+
+def break_at(name: str) -> Hook:
+    """Every call of that name fails."""
+
+    def hook(call: int, at: str, called: str) -> None:
+        if called == name and at == "before":
+            raise PortError(name)
+
+    return hook
 
 
 @pytest.mark.parametrize(
@@ -75,6 +85,24 @@ def test_what_was_accepted_runs_although_the_process_died_right_after(world):
     world.settle()
     (batch,) = world.all_batches()
     assert batch.completed == 2
+    oracle.check_end(world)
+
+
+def test_what_was_accepted_is_no_error_although_the_queue_broke(world):
+    with world.tap.hooked(break_at("queue.send")):
+        world.submit(2)
+    world.settle()
+    (batch,) = world.all_batches()
+    assert batch.completed == 2
+    oracle.check_end(world)
+
+
+@pytest.mark.parametrize("broken", ["backend.instances", "store.query"])
+def test_a_request_that_runs_is_no_error_although_the_endpoint_could_not_be_woken(world, broken):
+    with world.tap.hooked(break_at(broken)):
+        world.respond()
+    assert len(world.outstanding) == 1
+    world.settle()
     oracle.check_end(world)
 
 

@@ -1,10 +1,15 @@
 """Low-level clients of AWS: each made when it is first needed, and once."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 from botocore.config import Config
+
+from backburner.adapters.system import SystemClock
+from backburner.ports import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -19,10 +24,18 @@ if TYPE_CHECKING:
 #: longer for one call loses the time to do anything about it.
 _CONNECT_SECONDS, _READ_SECONDS = 3, 20
 
+#: The same for services that answer within milliseconds: the tries of a call have to fit into the
+#: 29 seconds of the API.
+_OWN_READ_SECONDS = {"dynamodb": 5, "sqs": 5}
+
 #: Tries of one call. An invocation is never repeated blindly: it has no token that would tell the
 #: repeat from a second invocation, and both would be paid for.
 _TRIES = {"sagemaker-runtime": 1}
 _USUAL_TRIES = 4
+
+#: Seconds after which a connection that nobody used may be dead without having been closed: a
+#: function's container is frozen between two events. Other clients find out, and try again.
+IDLE_SECONDS = 5.0
 
 #: What only one service's client is told. Left to itself, botocore signs URLs of S3 for a global
 #: host that may redirect to the Region's own, and for some Regions in a form of old.
@@ -44,11 +57,12 @@ class Clients:
     uses, and half as much again to a cold start.
     """
 
-    def __init__(self, *, session: Any = None, **options: Any) -> None:
+    def __init__(self, *, session: Any = None, clock: Clock | None = None, **options: Any) -> None:
         """Say how clients are made.
 
         Args:
             session: botocore's, for a profile of the operator's; None: a new one.
+            clock: tells how long connections idled; None: the machine's.
             options: for botocore's `create_client`: `region_name`, `endpoint_url`, credentials.
                 Without any, the environment decides, as usual.
         """
@@ -57,6 +71,9 @@ class Clients:
         self._session: Any = session
         #: A session must not make clients in two threads at once.
         self._making = threading.Lock()
+        self._clock = clock or SystemClock()
+        #: Invocations that are being made, and when the last one ended.
+        self._invoking, self._invoked_at = 0, 0.0
 
     @property
     def dynamodb(self) -> "DynamoDBClient":
@@ -86,6 +103,22 @@ class Clients:
     def sagemaker_runtime(self) -> "SageMakerRuntimeClient":
         return cast("SageMakerRuntimeClient", self._client("sagemaker-runtime"))
 
+    @contextmanager
+    def invoking(self) -> Iterator["SageMakerRuntimeClient"]:
+        """The client for one invocation, which is tried once: over no connection that idled."""
+        client = self.sagemaker_runtime
+        with self._making:
+            idled = self._clock.now() - self._invoked_at
+            if not self._invoking and not 0 <= idled <= IDLE_SECONDS:
+                client.close()  # it opens new connections
+            self._invoking += 1
+        try:
+            yield client
+        finally:
+            with self._making:
+                self._invoking -= 1
+                self._invoked_at = self._clock.now()
+
     def other(self, service: str) -> Any:
         """A client of a service that only the operator's commands call."""
         return self._client(service)
@@ -100,7 +133,7 @@ class Clients:
                 self._session = self._session or botocore.session.get_session()
                 config = Config(
                     connect_timeout=_CONNECT_SECONDS,
-                    read_timeout=_READ_SECONDS,
+                    read_timeout=_OWN_READ_SECONDS.get(service, _READ_SECONDS),
                     retries={
                         "mode": "standard",
                         "total_max_attempts": _TRIES.get(service, _USUAL_TRIES),

@@ -50,7 +50,8 @@ T = TypeVar("T")
 #: Most keys of one BatchGetItem (API reference).
 _MAX_GETS = 100
 
-#: Pauses of one call, together, after which it is given up; each is at most so long, at random.
+#: Time after which a call is given up, botocore's own tries and pauses included; the longest pause
+#: grows from the first to the last of these.
 _PATIENCE_SECONDS, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 10.0, 0.05, 1.0
 
 #: Answers that say: nothing was done, and the same request may do better in a moment. A conflict
@@ -79,7 +80,12 @@ class DynamoStore:
     """Items in one table of DynamoDB."""
 
     def __init__(
-        self, clients: Clients, table_name: str, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        clients: Clients,
+        table_name: str,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Use a table that is there.
 
@@ -87,10 +93,12 @@ class DynamoStore:
             clients: of the table's account and Region.
             table_name: its keys and indexes are those of template.yaml.
             sleep: how pauses between tries are made.
+            now: seconds since any instant; tells how long a call takes.
         """
         self._clients = clients
         self._table_name = table_name
         self._sleep = sleep
+        self._now = now
 
     def get(self, *keys: Key) -> list[Item | None]:
         # What can't be a key names no item; DynamoDB would refuse to look.
@@ -161,7 +169,7 @@ class DynamoStore:
             if "Item" in answer:
                 yield answer["Item"]
             return
-        pauses = _pauses()
+        pauses = self._pauses()
         left: Any = {name: {"Keys": [key_of(key) for key in keys], "ConsistentRead": True}}
         while left:
             found = self._patiently(partial(client.batch_get_item, RequestItems=left))
@@ -239,7 +247,7 @@ class DynamoStore:
             Busy: it asked for too much patience, broke, or did not answer. Whether a write was
                 done is then unknown, as after a crash.
         """
-        pauses = _pauses()
+        pauses = self._pauses()
         while True:
             try:
                 return call()
@@ -259,15 +267,14 @@ class DynamoStore:
             raise Busy("The database is too busy.")
         self._sleep(pause)
 
-
-def _pauses() -> Iterator[float]:
-    """Seconds between tries: at random, up to a bound that doubles."""
-    bound, waited = _FIRST_PAUSE_SECONDS, 0.0
-    while waited < _PATIENCE_SECONDS:
-        pause = random.uniform(0.0, bound)  # noqa: S311 - spreads callers, no secret
-        yield pause
-        waited += pause
-        bound = min(_LONGEST_PAUSE_SECONDS, bound * 2)
+    def _pauses(self) -> Iterator[float]:
+        """Seconds between tries of a call: at random, up to a bound that doubles."""
+        begun, bound, waited = self._now(), _FIRST_PAUSE_SECONDS, 0.0
+        while max(waited, self._now() - begun) < _PATIENCE_SECONDS:
+            pause = random.uniform(0.0, bound)  # noqa: S311 - spreads callers, no secret
+            yield pause
+            waited += pause
+            bound = min(_LONGEST_PAUSE_SECONDS, bound * 2)
 
 
 def _may_go_alone(write: Write) -> bool:

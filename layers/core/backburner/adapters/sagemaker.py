@@ -10,7 +10,13 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ProxyConnectionError,
+)
 
 from backburner.adapters.clients import Clients
 from backburner.domain.catalog import Model
@@ -26,6 +32,8 @@ VARIANT = "AllTraffic"
 #: Answers after which nothing was enqueued: the call was refused before that.
 _NOT_STARTED = range(400, 500)
 _UNAVAILABLE = 503
+#: What is raised where there was no connection to send anything over.
+_NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
 
 _logger = logging.getLogger(__name__)
 
@@ -49,19 +57,22 @@ class SageMakerAsync:
             else {"InputLocation": self.blobs.uri(self._input_key(shard, payload))}
         )
         try:
-            answer = self.clients.sagemaker_runtime.invoke_endpoint_async(
-                EndpointName=model.endpoint,
-                ContentType="application/jsonl",
-                Accept="application/jsonl",
-                InferenceId=str(shard.ref),
-                S3OutputPathExtension=_extension(shard),
-                Filename=_filename(shard),
-                RequestTTLSeconds=self.limits.request_ttl_seconds,
-                InvocationTimeoutSeconds=self.limits.invocation_timeout_seconds,
-                **source,
-            )
+            with self.clients.invoking() as client:
+                answer = client.invoke_endpoint_async(
+                    EndpointName=model.endpoint,
+                    ContentType="application/jsonl",
+                    Accept="application/jsonl",
+                    InferenceId=str(shard.ref),
+                    S3OutputPathExtension=_extension(shard),
+                    Filename=_filename(shard),
+                    RequestTTLSeconds=self.limits.request_ttl_seconds,
+                    InvocationTimeoutSeconds=self.limits.invocation_timeout_seconds,
+                    **source,
+                )
         except ClientError as error:
             raise _turned(error, model) from error
+        except _NOT_SENT as error:
+            raise BackendThrottled("SageMaker could not be reached.") from error
         except BotoCoreError as error:
             raise BackendError("SageMaker did not answer.") from error
         output = answer.get("OutputLocation")

@@ -49,6 +49,9 @@ class Limits:
     #: Longest that planning or finalizing may take: the time-out of those functions. Reap does not
     #: ask for either again before.
     work_seconds: float = 900.0
+    #: How long shards are sent for one message: dispatch takes ten messages at once, and must not
+    #: be stopped by its time-out, 60 seconds, between a claim and the call that it is for.
+    dispatch_seconds: float = 4.0
     #: How long one run of reap may work; what is left is the next one's.
     reap_seconds: float = 240.0
     #: Least time between two requests for capacity.

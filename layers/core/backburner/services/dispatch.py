@@ -59,6 +59,8 @@ def may_claim(seen: Seen, *, slots: int, cap: int, now: Instant) -> Verdict:
 def dispatch(env: Environment, pool: str) -> int:
     """Claim and send waiting shards of the pool until it is full or none is left.
 
+    Who has worked for `Limits.dispatch_seconds` leaves the rest to another message.
+
     Returns:
         How many were sent.
     """
@@ -67,8 +69,12 @@ def dispatch(env: Environment, pool: str) -> int:
         return 0
     sent = 0
     full: set[str] = set()
+    ends_at = env.clock.now() + env.limits.dispatch_seconds
     free = capacity.free_slots(env, model)
     for shard in _waiting(env, pool, limit=min(_PAGE, free + 1)) if free > 0 else ():
+        if sent and env.clock.now() >= ends_at:
+            capacity.kick(env, pool)
+            break
         if shard.tenant in full:
             continue
         verdict, claimed_shard = _claim(env, model, shard)

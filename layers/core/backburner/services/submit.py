@@ -1,6 +1,8 @@
 """Take work in: after these functions return, no crash loses it."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +27,8 @@ from backburner.services import capacity, dispatch, files, records, transitions
 ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 
 PRIORITIES = range(10)
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +100,21 @@ def submit_batch(env: Environment, tenant: str, new: NewBatch, *, once: Key | No
     if once is not None:
         writes.append(Put(once, {"batch_id": batch.id}, when=(Absent(),)))
     env.store.transact(*writes)
-    env.queue.send(QueueName.PLAN, {"tenant": tenant, "batch_id": batch.id})
+    with _going_on(batch):
+        env.queue.send(QueueName.PLAN, {"tenant": tenant, "batch_id": batch.id})
     return batch
+
+
+@contextmanager
+def _going_on(accepted: Batch) -> Iterator[None]:
+    """Begin with what is accepted. What breaks here is only logged, and made up for by reap.
+
+    Clients send again whatever got an error, and would have it run, and pay for it, twice.
+    """
+    try:
+        yield
+    except Exception:  # whatever it is, the batch stands
+        _logger.exception("submission.left batch=%s/%s", accepted.tenant, accepted.id)
 
 
 def submit_response(
@@ -154,8 +171,14 @@ def submit_response(
     )
     key, inline = _kept(env, batch, "original.json", original)
     batch = replace(batch, input_key=key, input_inline=inline)
-    _accept_single(env, model, batch, _only_shard(env, model, batch, request))
-    capacity.wake_if_asleep(env, model)
+    claimed = _accept_single(env, model, batch, _only_shard(env, model, batch, request))
+    with _going_on(batch):
+        if claimed is not None:
+            dispatch.send(env, model, claimed)
+        # Whoever frees a slot from now on sees this shard waiting, and has it looked at.
+        elif capacity.free_slots(env, model) > 0:
+            capacity.kick(env, model.pool)
+        capacity.wake_if_asleep(env, model)
     return batch
 
 
@@ -190,8 +213,8 @@ def _kept(
     return key, None
 
 
-def _accept_single(env: Environment, model: Model, batch: Batch, shard: Shard) -> None:
-    """Accept and claim in one transaction if a slot is free; else the shard waits for one."""
+def _accept_single(env: Environment, model: Model, batch: Batch, shard: Shard) -> Shard | None:
+    """Accept and claim in one transaction if a slot is free; None: the shard waits for one."""
     check_at = batch.created_at + env.limits.batch_check_seconds
     claimed = dispatch.claimed(env, shard)
     cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
@@ -203,11 +226,8 @@ def _accept_single(env: Environment, model: Model, batch: Batch, shard: Shard) -
         )
     except Conflict:  # no slot is free
         env.store.transact(*transitions.accept(batch, check_at=check_at, shard=shard))
-        # Whoever frees a slot from now on sees this shard waiting, and has it looked at.
-        if capacity.free_slots(env, model) > 0:
-            capacity.kick(env, shard.pool)
-    else:
-        dispatch.send(env, model, claimed)
+        return None
+    return claimed
 
 
 def _route(given: Any) -> str:
