@@ -206,8 +206,8 @@ request units.
   are counted.
 - Of each of the {read_queues} queues that functions read, Lambda holds five long polls of 20
   seconds open, also while nothing comes.
-- The template, with an endpoint, has {alarm_metrics} metrics in its alarms, {schedules} schedules and dashboards:
-  {dashboards}. The functions publish {metrics} metrics all month.
+- The template, with an endpoint, has {alarm_metrics} metrics in its alarms, {schedules} schedules
+  and dashboards: {dashboards}. The functions publish {metrics} metrics all month.
 - A start from zero takes {cold_s} s until the model answers, and the last instance {tail_s} s to
   stop, both billed: one published cold run of a 13 GB model on ml.g5.2xlarge of August 2026, not
   ours, at the price of the larger instance.

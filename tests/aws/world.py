@@ -113,6 +113,8 @@ class AwsWorld:
             self.recorder.attach(client)
         self._runtime = clients.sagemaker_runtime.meta.events
         self._runtime.register_first("before-send", self.endpoint.answer)  # type: ignore[arg-type]
+        # moto's indexes do not lag, and its clock does not follow ours.
+        limits = limits or replace(bootstrap.AWS_LIMITS, index_lag_seconds=0.0)
         #: Each function's environment, from its own variables.
         self.environments = {
             function.name: replace(

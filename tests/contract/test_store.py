@@ -64,9 +64,6 @@ def test_values_come_back_as_they_were(store):
 
 
 def test_a_number_stays_what_it_is(store):
-    def number():
-        return store.get(BATCH)[0].get("n")
-
     store.transact(Put(BATCH, {"n": 1.0, "list": [1.0, 1, {"one": 1.0}]}))
     assert repr(store.get(BATCH)[0]["list"]) == "[1.0, 1, {'one': 1.0}]"
     for change, shown in [
@@ -80,7 +77,7 @@ def test_a_number_stays_what_it_is(store):
         (Put(BATCH, {"n": 5}), "5"),
     ]:
         store.transact(change)
-        assert repr(number()) == shown
+        assert repr(store.get(BATCH)[0].get("n")) == shown
 
 
 def test_what_can_be_no_key_names_nothing(store):

@@ -95,6 +95,33 @@ def test_a_throttled_backend_is_not_asked_for_more(world):
     oracle.check_end(world)
 
 
+def test_a_backend_that_throttles_is_asked_once_a_pause_however_much_waits():
+    with a_world(catalog=a_catalog(a_model(slots=60))) as world:
+        for _ in range(30):
+            world.submit(1)
+        refusals = [BackendThrottled()] * 1000
+        world.backend.fail_next(*refusals)
+        go(world)
+        for _ in range(60):
+            world.advance(1)
+            go(world)
+        asked = len(refusals) - len(world.backend.errors)
+        shortest = world.env.limits.retry.pause_seconds(1, 0.0)
+        assert 1 < asked <= 60 / shortest + 1
+        world.backend.errors.clear()
+        world.settle()
+        oracle.check_end(world)
+
+
+def test_the_queue_is_looked_at_when_its_index_shows_what_was_put_there():
+    with a_world(limits=replace(LIMITS, index_lag_seconds=1.0)) as world:
+        world.submit(1)
+        world.pump(QueueName.PLAN)
+        assert world.receive(QueueName.DISPATCH) == []
+        world.advance(1)
+        assert len(world.receive(QueueName.DISPATCH)) == 1
+
+
 def test_a_shard_that_the_backend_refuses_fails_for_good(world):
     batch = world.submit(2)
     world.backend.fail_next(BackendRefused("Too large."))

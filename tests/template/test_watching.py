@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from backburner.wire.messages import each_message
 from backburner_local import template
 from tests.template.resolved import EXPANDED, ROOT, TEMPLATE, of_type
 from tests.world import a_world
 
 ALARMS = TEMPLATE.of_type("AWS::CloudWatch::Alarm")
 DASHBOARD = json.loads(TEMPLATE.resources["Dashboard"]["Properties"]["DashboardBody"])
+FAILED_MESSAGES = "backburner-FailedMessages"
 FUNCTIONS = [f"{function.name}Function" for function in TEMPLATE.functions]
 
 
@@ -97,7 +99,20 @@ def test_what_is_shown_and_watched_is_what_services_publish():
         world.reap()
         published = {name for values, _ in world.published for name in values}
         assert all(set(about) == {"EndpointName"} for _, about in world.published)
-    assert set(own_metrics()) <= published
+    assert set(own_metrics()) <= published | {FAILED_MESSAGES}
+
+
+def test_messages_that_fail_are_told_of_although_their_function_succeeds(caplog):
+    caplog.set_level("ERROR", "backburner")
+    event = {"Records": [{"messageId": "1", "body": "{}"}]}
+    each_message(event, lambda message: message["tenant"])
+    filters = TEMPLATE.of_type("AWS::Logs::MetricFilter").values()
+    read = {t.name for t in TEMPLATE.functions if any(e.kind == "SQS" for e in t.triggers)}
+    assert {one["LogGroupName"] for one in filters} == {f"{name}Logs" for name in read}
+    for one in filters:
+        (made,) = one["MetricTransformations"]
+        assert made["MetricName"] == FAILED_MESSAGES == ALARMS["FailedMessagesAlarm"]["MetricName"]
+        assert one["FilterPattern"].strip('"') in caplog.text
 
 
 def test_the_dashboard_shows_every_function_and_queue():

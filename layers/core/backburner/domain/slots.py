@@ -21,6 +21,8 @@ class Pool:
     busy_seconds: float = 0.0
     #: When capacity was last asked for.
     woken_at: Instant = 0.0
+    #: Until when the backend, which throttled, is asked for nothing.
+    throttled_until: Instant = 0.0
 
     @property
     def backlog(self) -> int:

@@ -19,10 +19,36 @@ def kick(env: Environment, pool: str, *, delay_seconds: float = 0) -> None:
     env.queue.send(QueueName.DISPATCH, {"pool": pool}, delay_seconds=delay_seconds)
 
 
+def kick_for_new(env: Environment, pool: str) -> None:
+    """Have the pool's queue looked at once it surely shows what was just put there."""
+    kick(env, pool, delay_seconds=env.limits.index_lag_seconds)
+
+
 def free_slots(env: Environment, model: Model) -> int:
-    """Slots of the model's pool that nobody holds now."""
+    """Slots of the model's pool that may be taken now: none while its backend throttles."""
     (item,) = env.store.get(records.pool_key(model.pool))
-    return max(0, model.slots - records.to_pool(item, model.pool).in_flight)
+    pool = records.to_pool(item, model.pool)
+    if pool.throttled_until > env.clock.now():
+        return 0
+    return max(0, model.slots - pool.in_flight)
+
+
+def hold(env: Environment, pool: str, *, seconds: float) -> None:
+    """Ask the pool's backend for nothing for a while; then have its queue looked at.
+
+    Of all that the backend throttles meanwhile, the first sends the one message that goes on.
+    """
+    now = env.clock.now()
+    until = Update(
+        records.pool_key(pool),
+        set={"throttled_until": now + seconds},
+        when=(Below("throttled_until", now),),
+    )
+    try:
+        env.store.transact(until)
+    except Conflict:
+        return
+    kick(env, pool, delay_seconds=seconds)
 
 
 def kick_if_waiting(env: Environment, pool: str) -> None:

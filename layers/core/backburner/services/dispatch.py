@@ -71,7 +71,7 @@ def dispatch(env: Environment, pool: str) -> int:
     full: set[str] = set()
     ends_at = env.clock.now() + env.limits.dispatch_seconds
     free = capacity.free_slots(env, model)
-    for shard in _waiting(env, pool, limit=min(_PAGE, free + 1)) if free > 0 else ():
+    for shard in _waiting(env, pool, limit=min(_PAGE, free)) if free > 0 else ():
         if sent and env.clock.now() >= ends_at:
             capacity.kick(env, pool)
             break
@@ -84,7 +84,7 @@ def dispatch(env: Environment, pool: str) -> int:
             full.add(shard.tenant)
         if claimed_shard is not None:
             sent += 1
-            if not send(env, model, claimed_shard):
+            if not send(env, model, claimed_shard) or sent == free:
                 break
     capacity.wake_if_asleep(env, model)
     return sent
@@ -137,7 +137,7 @@ def give_back(env: Environment, shard: Shard, *, pause: float) -> None:
     """Make a shard wait again that the backend did not start: the attempt does not count."""
     waiting = replace(wait(shard), attempt=shard.attempt - 1, not_before=env.clock.now() + pause)
     if _try(env, transitions.wait_again(shard, waiting)):
-        capacity.kick(env, shard.pool, delay_seconds=pause)
+        capacity.hold(env, shard.pool, seconds=pause)
 
 
 def wait(shard: Shard) -> Shard:

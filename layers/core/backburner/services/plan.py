@@ -245,7 +245,7 @@ def _start(env: Environment, reading: _Reading) -> None:
     with suppress(Conflict):  # cancelled meanwhile, or planned by another
         env.store.transact(*transitions.start(batch, planned, first, now=env.clock.now()))
     for pool in {shard.pool for shard in first}:
-        capacity.kick(env, pool)
+        capacity.kick_for_new(env, pool)
     batches.advance(env, batch.tenant, batch.id)
 
 
@@ -257,7 +257,7 @@ def release(env: Environment, batch: Batch) -> None:
             env.store.transact(*transitions.release(batch, rest[start : start + RELEASE_SHARDS]))
         env.store.transact(*transitions.released(batch))
     for pool in {shard.pool for shard in rest}:
-        capacity.kick(env, pool)
+        capacity.kick_for_new(env, pool)
 
 
 def _fail(env: Environment, reading: _Reading, *findings: Finding) -> None:

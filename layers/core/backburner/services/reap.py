@@ -181,7 +181,7 @@ def _lost(env: Environment, shard: Shard) -> None:
         env.store.transact(*transitions.wait_again(shard, dispatch.wait(shard)))
     except Conflict:
         return
-    capacity.kick(env, shard.pool)
+    capacity.kick_for_new(env, shard.pool)
 
 
 def _batch(env: Environment, batch: Batch) -> None:

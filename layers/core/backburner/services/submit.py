@@ -177,7 +177,7 @@ def submit_response(
             dispatch.send(env, model, claimed)
         # Whoever frees a slot from now on sees this shard waiting, and has it looked at.
         elif capacity.free_slots(env, model) > 0:
-            capacity.kick(env, model.pool)
+            capacity.kick_for_new(env, model.pool)
         capacity.wake_if_asleep(env, model)
     return batch
 
