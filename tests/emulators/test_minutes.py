@@ -45,7 +45,8 @@ def test_whether_the_backlog_counts_work_in_flight_is_a_knob(stage, includes_inf
     )
     stage.in_service(1)
     for _ in range(3):
-        stage.invoke("sleep=0.4")
+        stage.invoke("sleep=1.5")  # many minutes, also on a machine that is busy
+    wait_until(lambda: backlog in stage.metric("ApproximateBacklogSize", "Maximum", None))
     stage.listener.wait(3)
     wait_until(lambda: stage.metric("ApproximateBacklogSize", "Maximum", None)[-1] == 0)
     assert max(stage.metric("ApproximateBacklogSize", "Maximum", None)) == backlog
