@@ -61,7 +61,7 @@ def revoke_key(target: Target, start: str) -> None:
     with target.environment() as env:
         try:
             key = key_service.revoke(env, start)
-        except NotFound as error:
+        except (InvalidRequest, NotFound) as error:
             fail(error.message, USAGE)
     seconds = env.limits.key_cache_seconds
     until = f" Functions that know it forget it within {seconds:.0f} s." if seconds else ""

@@ -14,6 +14,9 @@ from backburner.services import records
 #: Tenants are parts of keys, and of the 64 characters of an attempt's name at SageMaker.
 TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,22}")
 
+#: Keys that are read at once, and characters by which one is named at least: all begin alike.
+_PAGE, _LEAST_HINT = 1000, 5
+
 #: Most keys that an environment remembers.
 MAX_KNOWN = 1000
 
@@ -84,12 +87,23 @@ def _remember(env: Environment, digest: str, tenant: str) -> None:
 
 def all_keys(env: Environment) -> list[ApiKey]:
     """Every key, of every tenant; for the operator."""
-    items = env.store.query("keys", limit=1000)
-    return sorted((msgspec.convert(i, ApiKey) for i in items), key=lambda key: key.created_at)
+    found: list[ApiKey] = []
+    after = None
+    while items := env.store.query("keys", after=after, limit=_PAGE):
+        found += (msgspec.convert(item, ApiKey) for item in items)
+        after = found[-1].digest
+    return sorted(found, key=lambda key: key.created_at)
 
 
 def revoke(env: Environment, hint: str) -> ApiKey:
-    """Remove the one key that begins so; raises NotFound if none or several do."""
+    """Remove the one key that begins so.
+
+    Raises:
+        InvalidRequest: too little to tell keys apart by.
+        NotFound: none or several begin so.
+    """
+    if len(hint) < _LEAST_HINT:
+        raise InvalidRequest(f"Give at least {_LEAST_HINT} characters of the key.", param="key")
     found = [key for key in all_keys(env) if key.hint.startswith(hint) or hint.startswith(key.hint)]
     if len(found) != 1:
         raise NotFound(f"{len(found)} keys begin with '{hint}'.", param="key")
