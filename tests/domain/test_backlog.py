@@ -23,6 +23,7 @@ from tests.domain.values import pool
         (120, 1.0, 10, 2),
         (120, 1.0, -500, 2),
         (60, 1.0, -500, 1),
+        (61, 1.0, 10, 2),
     ],
 )
 def test_instances_are_those_that_finish_by_the_earliest_deadline(backlog, rate, deadline, wanted):

@@ -64,5 +64,5 @@ def pause_seconds(attempts: int) -> float:
     return min(3600.0, 30.0 * 2.0 ** max(0, attempts - 1))
 
 
-#: Attempts after which a delivery is dead: about half a day.
+#: Attempts after which a delivery is dead: about nine hours.
 MAX_DELIVERY_ATTEMPTS = 16
