@@ -10,12 +10,12 @@ from backburner.domain.catalog import Model
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import (
     AttemptState,
+    Blobs,
     Look,
+    Store,
     Submitted,
 )
 from backburner.services import collect, records
-from backburner_local.adapters.files import DirectoryBlobs
-from backburner_local.adapters.store import SqliteStore
 
 T = TypeVar("T")
 
@@ -58,6 +58,27 @@ def by_name(special: Mapping[str, Reply | int | None], otherwise: Reply = succee
     return reply
 
 
+def _bad(request: dict[str, Any]) -> bytes:
+    return b'{"line":'
+
+
+#: What a model may do to the lines of a shard.
+REPLIES: dict[str, Reply] = {
+    "all succeed": succeed,
+    "all are refused": answer_with(400),
+    "all break": answer_with(500),
+    "all are garbage": _bad,
+    "nothing is there": lambda request: None,
+    "odd ones are throttled": lambda request: (
+        answer_with(429) if request["line"] % 2 else succeed
+    )(request),
+    "even ones are refused": lambda request: (succeed if request["line"] % 2 else answer_with(422))(
+        request
+    ),
+    "every third is missing": lambda request: succeed(request) if request["line"] % 3 else None,
+}
+
+
 @dataclass(eq=False)
 class Submission:
     """One attempt, as the backend took it."""
@@ -84,8 +105,8 @@ class Submission:
 class ManualBackend:
     """A backend that the test plays: takes shards, and does nothing by itself."""
 
-    blobs: DirectoryBlobs
-    store: SqliteStore
+    blobs: Blobs
+    store: Store
     submissions: list[Submission] = field(default_factory=list)
     #: Raised by the next submits, first to last, and whether the shard was taken all the same.
     errors: list[tuple[Exception, bool]] = field(default_factory=list)

@@ -1,14 +1,15 @@
-"""One oracle: what the design promises (§9), checked against a world.
+"""One oracle: what the design promises, by number, checked against a world.
 
-`check_step` holds after every step of every handler, `check_end` once nothing is left to do.
+`check_step` holds after every step of every handler, `check_end` once nothing is left to do. Both
+tell all that is wrong at once, each with the number of the guarantee that it breaks.
 """
 
 import json
 from collections import Counter
-from email import message_from_bytes
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
-
-import pytest
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.errors import NotFound
@@ -21,139 +22,166 @@ from tests.world import World
 
 GRACE_SECONDS = 15 * 60.0
 
+GUARANTEES = {
+    1: "Accepted is durable.",
+    2: "Every accepted line comes out exactly once.",
+    3: "Nothing stays stuck.",
+    4: "Slots never leak.",
+    5: "Counts tell the truth.",
+    6: "A finished line is never paid for twice.",
+    7: "Every terminal state is told at least once, with one stable event id.",
+    8: "A tenant sees only its own.",
+    9: "Bad input gets a clear error.",
+    10: "Duplicates and disorder change nothing.",
+}
+
+
+class BrokenError(AssertionError):
+    """Guarantees that do not hold."""
+
+    def __init__(self, complaints: list[str]) -> None:
+        super().__init__("\n".join(complaints))
+        self.complaints = complaints
+
+    @property
+    def numbers(self) -> set[int]:
+        return {int(complaint.partition(".")[0]) for complaint in self.complaints}
+
 
 def check_step(world: World) -> None:
     """What holds at any moment, whoever died in between."""
-    assert world.store.violations == []
-    assert world.backend.violations == []
-    everything = [(batch, world.shards(batch)) for batch in world.all_batches()]
-    _slots_are_those_of_the_shards(world, [shard for _, some in everything for shard in some])
-    for batch, shards in everything:
-        _counts_are_those_of_the_shards(world, batch, shards)
+    _judge(_Scene(world), AT_ANY_MOMENT)
 
 
-def check_end(world: World, *, tidy: bool = True) -> None:
+def check_end(world: World, *, tidy: bool = True, calm_since: float = 0.0) -> None:
     """All ten guarantees, once every timer has run out and every queue is empty.
 
     Args:
         world: at rest.
         tidy: whether no object may be left that nobody needs.
+        calm_since: when the last fault ended, if that was so late that a batch may be late too.
     """
-    check_step(world)
-    assert world.is_quiet
-    found = {(batch.tenant, batch.id) for batch in world.all_batches()}
-    assert world.accepted <= found, "accepted is durable"
-    for model in world.env.catalog.models.values():
-        pool = world.pool(model.name)
-        assert (pool.in_flight, pool.waiting_lines, pool.running_lines) == (0, 0, 0), pool
-        assert world.store.query(model.pool, index=Index.QUEUE) == []
-    for batch in world.all_batches():
-        _is_over_in_time(batch)
-        _came_out_whole(world, batch)
-        _was_told(world, batch)
-        _is_unseen_by_others(world, batch)
-        assert all(not shard.is_open for shard in world.shards(batch))
-    for queue in QueueName:
-        assert world.queue.counts(queue).waiting == 0
-    if tidy:
-        assert [stat.key for stat in world.blobs.list("batches/") if "/batch_" in stat.key] == []
+    scene = _Scene(world, calm_since)
+    _judge(scene, AT_ANY_MOMENT + AT_THE_END)
+    left = [stat.key for stat in world.blobs.list("batches/") if "/batch_" in stat.key]
+    if tidy and left:
+        raise AssertionError(f"Nobody needs what is left: {left}")
 
 
-# ---------------------------------------------------------------- at any moment
+@dataclass
+class _Scene:
+    """A world, and all that is in it, read once."""
 
+    world: World
+    calm_since: float = 0.0
 
-def _slots_are_those_of_the_shards(world: World, shards: list[Shard]) -> None:
-    for model in world.env.catalog.models.values():
-        pool, mine = world.pool(model.name), [one for one in shards if one.pool == model.pool]
-        running = [one for one in mine if one.status is ShardStatus.IN_FLIGHT]
-        waiting = [one for one in mine if one.status is ShardStatus.WAITING]
-        assert 0 <= pool.in_flight <= model.slots
-        assert pool.in_flight == len(running)
-        assert pool.running_lines == sum(one.line_count for one in running)
-        assert pool.waiting_lines == sum(one.line_count for one in waiting)
-        queued = [
-            item["id"] for item in world.store.query(model.pool, index=Index.QUEUE, limit=999)
+    @cached_property
+    def batches(self) -> list[Batch]:
+        return self.world.all_batches()
+
+    @cached_property
+    def shards(self) -> dict[str, list[Shard]]:
+        return {batch.id: self.world.shards(batch) for batch in self.batches}
+
+    @cached_property
+    def files(self) -> list[Batch]:
+        """Batches whose lines came out in files."""
+        return [
+            batch
+            for batch in self.batches
+            if batch.kind is BatchKind.FILE
+            and batch.is_terminal
+            and not _was_rejected(batch)
+            and batch.in_progress_at is not None
+            and batch.planned_shards + batch.skipped
         ]
-        assert sorted(queued) == sorted(one.id for one in waiting)
-        held = Counter(one.tenant for one in running)
-        for tenant in world.tenants:
-            (share,) = world.store.get(keys.share_key(tenant, model.pool))
-            assert (share["in_flight"] if share else 0) == held[tenant]
 
 
-def _counts_are_those_of_the_shards(world: World, batch: Batch, shards: list[Shard]) -> None:
-    assert batch.completed + batch.failed <= batch.total
-    assert batch.is_terminal or batch.ended_at is None
-    still_open = [one for one in shards if one.is_open]
-    planned = [one for one in shards if "-" not in one.id]
-    unreleased = 0 if batch.is_released else batch.planned_shards - len(planned)
-    assert batch.open_shards == len(still_open) + unreleased
-    assert not (batch.is_terminal and batch.open_shards)
-    if batch.kind is BatchKind.FILE and not batch.is_terminal:
-        ended = [
-            outcome
-            for one in shards
-            if one.status is ShardStatus.DONE
-            for outcome in collect.kept_outcomes(world.untapped, one)
-        ]
-        assert batch.completed == sum(outcome.is_success for outcome in ended)
-        if batch.stopping is None:
-            failed = sum(not outcome.is_success for outcome in ended)
-            assert batch.failed - batch.skipped == failed
+def _was_rejected(batch: Batch) -> bool:
+    is_file = batch.kind is BatchKind.FILE
+    return is_file and batch.status is BatchStatus.FAILED and batch.stopping is None
 
 
-# ---------------------------------------------------------------- at the end
+Check = Callable[[_Scene], Iterator[str]]
 
 
-def _is_over_in_time(batch: Batch) -> None:
-    assert batch.is_terminal, batch
-    assert batch.ended_at is not None
-    assert batch.ended_at <= batch.expires_at + GRACE_SECONDS
+def _judge(scene: _Scene, checks: list[tuple[int, Check]]) -> None:
+    complaints = []
+    for number, check in checks:
+        try:
+            found = list(check(scene))
+        except (NotFound, LookupError, TypeError, ValueError) as error:
+            found = [f"{check.__name__} could not even look: {error!r}"]
+        complaints += [f"{number}. {GUARANTEES[number]} But: {what}" for what in found]
+    if complaints:
+        raise BrokenError(complaints)
 
 
-def _came_out_whole(world: World, batch: Batch) -> None:
-    if batch.kind is BatchKind.RESPONSE:
-        _response_came_out(world, batch)
-    elif batch.status is BatchStatus.FAILED and batch.stopping is None:
-        assert batches.findings(world.untapped, batch)
-        assert (batch.output_file_id, batch.error_file_id) == (None, None)
-        assert world.shards(batch) == []
-    elif batch.in_progress_at is not None and batch.planned_shards + batch.skipped:
-        _every_line_came_out_once(world, batch)
-    else:
-        assert batch.status in (BatchStatus.EXPIRED, BatchStatus.CANCELLED)
-        assert batch.total == 0
-        assert world.shards(batch) == []
+# ---------------------------------------------------------------- 1 accepted is durable
 
 
-def _every_line_came_out_once(world: World, batch: Batch) -> None:
-    asked = _input_lines(world, batch)
-    came_out: list[int] = []
-    for is_success, lines, count in (
-        (True, world.output(batch), batch.completed),
-        (False, world.errors(batch), batch.failed),
-    ):
-        assert len(lines) == count
-        numbers = [int(line["id"].rpartition("-")[2]) for line in lines]
-        assert numbers == sorted(numbers), "files are in input order"
-        came_out += numbers
-        for number, line in zip(numbers, lines, strict=True):
-            request = asked[number]
-            assert request is not None or not is_success
-            if request is None:  # skipped as invalid
-                continue
-            if not (batch.skipped and line["error"]):
-                assert line["custom_id"] == request["custom_id"]
-            assert (line["response"] is None) is (line["error"] is not None)
-            if is_success:
-                said = line["response"]["body"]["choices"][0]["message"]["content"]
-                assert said == content(request["body"]["messages"][-1]["content"])
-    assert sorted(came_out) == sorted(asked), "every line comes out exactly once"
-    assert batch.total == len(asked) == batch.completed + batch.failed
-    _files_are_recorded(world, batch)
+def _accepted_is_there(scene: _Scene) -> Iterator[str]:
+    found = {(batch.tenant, batch.id) for batch in scene.batches}
+    for tenant, batch_id in sorted(scene.world.accepted - found):
+        yield f"{tenant}'s {batch_id} is gone"
 
 
-def _input_lines(world: World, batch: Batch) -> dict[int, Any]:
+# ---------------------------------------------------------------- 2 every line once
+
+
+def _every_line_came_out_once(scene: _Scene) -> Iterator[str]:
+    for batch in scene.files:
+        asked = input_lines(scene.world, batch)
+        came_out: list[int] = []
+        for is_success, lines in (
+            (True, scene.world.output(batch)),
+            (False, scene.world.errors(batch)),
+        ):
+            numbers = [_number(line) for line in lines]
+            if numbers != sorted(numbers):
+                yield f"a file of {batch.id} is not in input order: {numbers}"
+            for number, line in zip(numbers, lines, strict=True):
+                yield from _is_answer(batch, number, asked.get(number), line, is_success)
+            came_out += numbers
+        if sorted(came_out) != sorted(asked):
+            yield f"of {batch.id}, lines {sorted(asked)} went in and {sorted(came_out)} came out"
+
+
+def _is_answer(
+    batch: Batch,
+    number: int,
+    request: Any,
+    line: Any,
+    is_success: bool,  # noqa: FBT001
+) -> Iterator[str]:
+    """Whether the line answers its own request, as the model did."""
+    where = f"line {number} of {batch.id}"
+    if (line["response"] is None) is (line["error"] is None):
+        yield f"{where} has a response and an error, or neither"
+    if is_success is not _is_success(line):
+        yield f"{where} is in the wrong file"
+    if request is None:
+        if is_success:
+            yield f"{where} was answered and is no request"
+        return
+    is_skipped = batch.skipped and line["error"]
+    if not is_skipped and line["custom_id"] != request["custom_id"]:
+        yield f"{where} came out as {line['custom_id']} of {request['custom_id']}"
+    if is_success:
+        said = line["response"]["body"]["choices"][0]["message"]["content"]
+        if said != content(request["body"]["messages"][-1]["content"]):
+            yield f"{where} has another's answer: {said}"
+
+
+def _is_success(line: Any) -> bool:
+    return line["response"] is not None and line["response"]["status_code"] == 200
+
+
+def _number(line: Any) -> int:
+    return int(line["id"].rpartition("-")[2])
+
+
+def input_lines(world: World, batch: Batch) -> dict[int, Any]:
     """The batch's lines by number; None for those that are no requests."""
     found = {}
     for number, data in enumerate(world.input_of(batch).removeprefix(b"\xef\xbb\xbf").split(b"\n")):
@@ -166,59 +194,255 @@ def _input_lines(world: World, batch: Batch) -> dict[int, Any]:
     return found
 
 
-def _files_are_recorded(world: World, batch: Batch) -> None:
-    for file_id in (batch.output_file_id, batch.error_file_id):
-        if file_id is not None:
-            (item,) = world.store.get(keys.file_key(batch.tenant, file_id))
-            assert item is not None
-            stat = world.blobs.stat(files.blob_key(batch.tenant, file_id))
-            assert stat is not None
-            assert stat.size == item["size"] > 0
+def _every_response_came_out(scene: _Scene) -> Iterator[str]:
+    for batch in scene.batches:
+        if batch.kind is not BatchKind.RESPONSE or not batch.is_terminal:
+            continue
+        outcome = results.single(scene.world.untapped, batch)
+        succeeded = outcome is not None and outcome.is_success
+        expected = {BatchStatus.COMPLETED: True, BatchStatus.FAILED: False}
+        if succeeded is not expected.get(batch.status, batch.completed == 1):
+            yield f"{batch.id} is {batch.status} and its outcome is {outcome}"
+        if outcome is None and batch.stopping is None:
+            yield f"{batch.id} has no outcome"
 
 
-def _response_came_out(world: World, batch: Batch) -> None:
-    outcome = results.single(world.untapped, batch)
-    assert (batch.total, batch.completed + batch.failed) == (1, 1)
-    if batch.status is BatchStatus.COMPLETED:
-        assert outcome is not None
-        assert outcome.is_success
-        assert batch.completed == 1
-    elif batch.status is BatchStatus.FAILED:
-        assert outcome is not None
-        assert not outcome.is_success
-    else:
-        assert batch.stopping is not None
-        assert (outcome is not None and outcome.is_success) is (batch.completed == 1)
+def _files_are_recorded(scene: _Scene) -> Iterator[str]:
+    for batch in scene.files:
+        for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
+            (item,) = scene.world.store.get(keys.file_key(batch.tenant, file_id))
+            stat = scene.world.blobs.stat(files.blob_key(batch.tenant, file_id))
+            if item is None or stat is None or not stat.size == item["size"] > 0:
+                yield f"{file_id} is {stat}, and recorded as {item}"
 
 
-def _was_told(world: World, batch: Batch) -> None:
+# ---------------------------------------------------------------- 3 nothing stays stuck
+
+
+def _all_is_over_in_time(scene: _Scene) -> Iterator[str]:
+    for batch in scene.batches:
+        latest = max(batch.expires_at, scene.calm_since) + GRACE_SECONDS
+        if not batch.is_terminal or batch.ended_at is None:
+            yield f"{batch.id} is {batch.status}"
+        elif batch.ended_at > latest:
+            yield f"{batch.id} ended {batch.ended_at - latest:.0f} s too late"
+        for shard in scene.shards[batch.id]:
+            if shard.is_open:
+                yield f"{shard.ref} is {shard.status}"
+
+
+def _nothing_is_left_to_do(scene: _Scene) -> Iterator[str]:
+    world = scene.world
+    for due in (keys.DUE_BATCH, keys.DUE_SHARD, keys.DUE_DELIVERY):
+        for item in world.store.query(due, index=Index.DUE):
+            yield f"{item.get('id') or item.get('batch_id')} is still {due}"
+    for queue in QueueName:
+        counts = world.queue.counts(queue)
+        if counts.waiting or counts.in_flight:
+            yield f"{counts} of {queue}"
+
+
+# ---------------------------------------------------------------- 4 slots never leak
+
+
+def _slots_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
+    world = scene.world
+    shards = [shard for some in scene.shards.values() for shard in some]
+    for model in world.env.catalog.models.values():
+        mine = [one for one in shards if one.pool == model.pool]
+        running = [one for one in mine if one.status is ShardStatus.IN_FLIGHT]
+        waiting = [one for one in mine if one.status is ShardStatus.WAITING]
+        pool = world.pool(model.name)
+        if not 0 <= pool.in_flight <= model.slots or pool.in_flight != len(running):
+            yield f"{pool.in_flight} of {model.slots} slots for {len(running)} shards in flight"
+        lines = [sum(one.line_count for one in some) for some in (running, waiting)]
+        if [pool.running_lines, pool.waiting_lines] != lines:
+            yield f"{pool}, but {lines} lines run and wait"
+        queued = world.store.query(model.pool, index=Index.QUEUE, limit=999)
+        if sorted(item["id"] for item in queued) != sorted(one.id for one in waiting):
+            yield f"the queue of {model.name} has {len(queued)} for {len(waiting)} that wait"
+        held = Counter(one.tenant for one in running)
+        for tenant in sorted(world.tenants):
+            (share,) = world.store.get(keys.share_key(tenant, model.pool))
+            if (share["in_flight"] if share else 0) != held[tenant]:
+                yield f"{tenant} holds {share}, and runs {held[tenant]}"
+
+
+def _no_slot_is_taken(scene: _Scene) -> Iterator[str]:
+    for model in scene.world.env.catalog.models.values():
+        pool = scene.world.pool(model.name)
+        if (pool.in_flight, pool.waiting_lines, pool.running_lines) != (0, 0, 0):
+            yield f"nothing runs, and {pool}"
+
+
+# ---------------------------------------------------------------- 5 counts tell the truth
+
+
+def _counts_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
+    for batch in scene.batches:
+        shards = scene.shards[batch.id]
+        if batch.completed + batch.failed > batch.total:
+            yield f"{batch.id}: {batch.completed} + {batch.failed} of {batch.total}"
+        if batch.ended_at is not None and not batch.is_terminal:
+            yield f"{batch.id} is {batch.status} and ended"
+        planned = sum("-" not in one.id for one in shards)
+        unreleased = 0 if batch.is_released else batch.planned_shards - planned
+        still_open = sum(one.is_open for one in shards) + unreleased
+        if batch.open_shards != still_open or (batch.is_terminal and still_open):
+            yield f"{batch.id} is {batch.status}, {batch.open_shards} open, {still_open} found"
+        if batch.kind is BatchKind.FILE and not batch.is_terminal:
+            yield from _ended_lines_are_counted(scene.world, batch, shards)
+
+
+def _ended_lines_are_counted(world: World, batch: Batch, shards: list[Shard]) -> Iterator[str]:
+    done = [one for one in shards if one.status is ShardStatus.DONE]
+    ended = [
+        outcome.is_success for one in done for outcome in collect.kept_outcomes(world.untapped, one)
+    ]
+    if batch.completed != sum(ended):
+        yield f"{batch.id} counts {batch.completed} completed of {sum(ended)}"
+    if batch.stopping is None and batch.failed - batch.skipped != len(ended) - sum(ended):
+        yield f"{batch.id} counts {batch.failed} failed of {len(ended) - sum(ended)}"
+
+
+def _counts_are_those_of_the_files(scene: _Scene) -> Iterator[str]:
+    for batch in scene.batches:
+        counts = (batch.total, batch.completed, batch.failed)
+        if batch.kind is BatchKind.RESPONSE:
+            if batch.is_terminal and (batch.total, batch.completed + batch.failed) != (1, 1):
+                yield f"{batch.id} counts {counts}"
+        elif batch in scene.files:
+            out, bad = len(scene.world.output(batch)), len(scene.world.errors(batch))
+            if counts != (len(input_lines(scene.world, batch)), out, bad):
+                yield f"{batch.id} counts {counts}, its files have {out} and {bad}"
+        elif batch.is_terminal and not _was_rejected(batch):
+            is_stopped = batch.status in (BatchStatus.EXPIRED, BatchStatus.CANCELLED)
+            if not is_stopped or batch.total or scene.shards[batch.id]:
+                yield f"{batch.id} was never planned, and is {batch.status} with {counts}"
+
+
+# ---------------------------------------------------------------- 6 never paid for twice
+
+
+def _no_line_was_paid_for_twice(scene: _Scene) -> Iterator[str]:
+    yield from scene.world.backend.violations
+
+
+# ---------------------------------------------------------------- 7 told
+
+
+def _all_were_told(scene: _Scene) -> Iterator[str]:
     """At least once, always as the same event, and never anything but the end."""
-    noun = "batch" if batch.kind is BatchKind.FILE else "response"
-    told = [one for one in world.told if one.event["data"]["id"] == batch.id]
-    assert told, f"nobody was told of {batch.id}"
-    for one in told:
-        assert one.event["id"] == f"evt_{batch.id}"
-        assert one.event["type"] == f"{noun}.{batch.status}"
-        assert one.attributes["tenant"] == batch.tenant
-        counts = one.event["data"]["request_counts"]
-        assert counts == {
-            "total": batch.total,
-            "completed": batch.completed,
-            "failed": batch.failed,
-        }
-    if (address := batch.metadata.get("notify_email")) is not None:
-        mail = message_from_bytes((world.outbox / f"evt_{batch.id}.eml").read_bytes())
-        assert mail["To"] == address
+    for batch in scene.batches:
+        noun = "batch" if batch.kind is BatchKind.FILE else "response"
+        told = [one for one in scene.world.told if one.event["data"]["id"] == batch.id]
+        if not told:
+            yield f"nobody was told of {batch.id}"
+        counts = {"total": batch.total, "completed": batch.completed, "failed": batch.failed}
+        for one in told:
+            said = (one.event["id"], one.event["type"], one.event["data"]["request_counts"])
+            if said != (f"evt_{batch.id}", f"{noun}.{batch.status}", counts):
+                yield f"{batch.id} is {batch.status} with {counts}, and was told as {said}"
+        address = batch.metadata.get("notify_email")
+        if address is not None and set(scene.world.mailed(f"evt_{batch.id}")) != {address}:
+            yield f"{address} got no mail of {batch.id}"
 
 
-def _is_unseen_by_others(world: World, batch: Batch) -> None:
-    for stranger in world.tenants - {batch.tenant} | {"stranger"}:
-        with pytest.raises(NotFound):
-            batches.find(world.untapped, stranger, batch.id, kind=batch.kind)
-        for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
-            if file_id is not None:
-                with pytest.raises(NotFound):
-                    files.find(world.untapped, stranger, file_id)
-    for one in world.backend.submissions:
-        if one.shard.batch_id == batch.id:
-            assert one.shard.tenant == batch.tenant
+# ---------------------------------------------------------------- 8 only its own
+
+
+def _no_other_tenant_sees_it(scene: _Scene) -> Iterator[str]:
+    world = scene.world
+    for batch in scene.batches:
+        for one in world.told:
+            if one.event["data"]["id"] == batch.id and one.attributes["tenant"] != batch.tenant:
+                yield f"{one.attributes['tenant']} was told of {batch.tenant}'s {batch.id}"
+        for attempt in world.backend.submissions:
+            if attempt.shard.batch_id == batch.id and attempt.shard.tenant != batch.tenant:
+                yield f"{batch.id} ran for {attempt.shard.tenant}"
+        for stranger in sorted(world.tenants - {batch.tenant} | {"stranger"}):
+            for what in _seen_by(world, stranger, batch):
+                yield f"{stranger} sees {batch.tenant}'s {what}"
+
+
+def _seen_by(world: World, stranger: str, batch: Batch) -> Iterator[str]:
+    try:
+        batches.find(world.untapped, stranger, batch.id, kind=batch.kind)
+        yield batch.id
+    except NotFound:
+        pass
+    for file_id in filter(None, (batch.input_file_id, batch.output_file_id, batch.error_file_id)):
+        try:
+            files.find(world.untapped, stranger, file_id)
+            yield file_id
+        except NotFound:
+            pass
+
+
+# ---------------------------------------------------------------- 9 bad input
+
+
+def _bad_lines_were_named(scene: _Scene) -> Iterator[str]:
+    for batch in scene.batches:
+        if _was_rejected(batch):
+            yield from _rejection_is_clear(scene, batch)
+        elif batch.skipped:
+            wrong = [n for n, one in input_lines(scene.world, batch).items() if one is None]
+            named = {_number(line): line["error"] for line in scene.world.errors(batch)}
+            for number in wrong:
+                error = named.get(number) or {}
+                if not (error.get("code") and error.get("message")):
+                    yield f"line {number} of {batch.id} was skipped without a reason: {error}"
+
+
+def _rejection_is_clear(scene: _Scene, batch: Batch) -> Iterator[str]:
+    if (batch.output_file_id, batch.error_file_id) != (None, None) or scene.shards[batch.id]:
+        yield f"{batch.id} was rejected, and has files or shards"
+    findings = batches.findings(scene.world.untapped, batch)
+    if not findings or not all(one.code and one.message for one in findings):
+        yield f"{batch.id} was rejected without clear reasons: {findings}"
+    lines = input_lines(scene.world, batch)
+    named = {one.line for one in findings}
+    if not named - {None} <= set(lines):
+        yield f"{batch.id} was rejected for lines {named} of {sorted(lines)}"
+    is_whole = None not in named and len(findings) < scene.world.env.limits.reported_errors
+    unnamed = [number for number, one in lines.items() if one is None and number not in named]
+    if is_whole and unnamed:
+        yield f"of {batch.id}, the bad lines {unnamed} are not named"
+
+
+# ---------------------------------------------------------------- 10 duplicates and disorder
+
+
+def _what_ended_did_not_change(scene: _Scene) -> Iterator[str]:
+    """A state is left only for one that may follow, and what ended stays as it is."""
+    yield from scene.world.store.violations
+
+
+def _what_was_dropped_once_ran_once(scene: _Scene) -> Iterator[str]:
+    taken = Counter(batch.dropped_key for batch in scene.batches if batch.dropped_key)
+    for key, times in taken.items():
+        if times > scene.world.dropped[key]:
+            yield f"{key} was put {scene.world.dropped[key]} times, and taken {times} times"
+
+
+AT_ANY_MOMENT: list[tuple[int, Check]] = [
+    (4, _slots_are_those_of_the_shards),
+    (5, _counts_are_those_of_the_shards),
+    (6, _no_line_was_paid_for_twice),
+    (10, _what_ended_did_not_change),
+    (10, _what_was_dropped_once_ran_once),
+]
+AT_THE_END: list[tuple[int, Check]] = [
+    (1, _accepted_is_there),
+    (2, _every_line_came_out_once),
+    (2, _every_response_came_out),
+    (2, _files_are_recorded),
+    (3, _all_is_over_in_time),
+    (3, _nothing_is_left_to_do),
+    (4, _no_slot_is_taken),
+    (5, _counts_are_those_of_the_files),
+    (7, _all_were_told),
+    (8, _no_other_tenant_sees_it),
+    (9, _bad_lines_were_named),
+]

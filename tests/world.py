@@ -1,15 +1,17 @@
 """A whole world in one process: real handlers and local adapters, a clock and a backend by hand."""
 
 import json
+import os
 import shutil
-import sqlite3
 import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email import message_from_bytes
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import functions.deliver.app
 import functions.dispatch.app
@@ -21,7 +23,7 @@ import functions.plan.app
 import functions.reap.app
 import functions.report_backlog.app
 from backburner import bootstrap
-from backburner.domain.batch import TERMINAL, Batch, BatchStatus
+from backburner.domain.batch import Batch
 from backburner.domain.catalog import Catalog, Model
 from backburner.domain.errors import NotFound
 from backburner.domain.file import FilePurpose
@@ -32,13 +34,9 @@ from backburner.domain.slots import Pool
 from backburner.ports import (
     Environment,
     Index,
-    Item,
-    Key,
     Limits,
-    Put,
+    Mailer,
     QueueName,
-    Update,
-    Write,
 )
 from backburner.services import batches, files, records, submit
 from backburner.wire.openai import OpenAIDialect
@@ -53,9 +51,10 @@ from backburner_local.adapters.queue import Message, SqliteQueue
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.store import SqliteStore
 from tests.backend import ManualBackend, Reply, Submission, succeed
+from tests.memory import MemoryBlobs, MemoryMailer, MemoryQueue
+from tests.reference import ReferenceStore
 from tests.tap import Tap
-
-T = TypeVar("T")
+from tests.witness import MemoryDatabase, WitnessStore
 
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
@@ -132,78 +131,6 @@ def _bytes(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-class MemoryDatabase(Database):
-    """The database without its thread and its file: a world costs milliseconds."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._connection = sqlite3.connect(
-            ":memory:", isolation_level=None, check_same_thread=False
-        )
-
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self._lock:
-            self._connection.execute("BEGIN")
-            try:
-                result = work(self._connection)
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-            return result
-
-    def read(self, look: Callable[[sqlite3.Connection], T]) -> T:
-        with self._lock:
-            return look(self._connection)
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-_NEXT = {
-    BatchStatus.VALIDATING: {"validating", "in_progress", "failed", "cancelling"},
-    BatchStatus.IN_PROGRESS: {"in_progress", "finalizing", "cancelling", "completed", "failed"},
-    BatchStatus.CANCELLING: {"cancelling", "finalizing"},
-    BatchStatus.FINALIZING: {"finalizing", "completed", "failed", "expired", "cancelled"},
-}
-_CLOSED = frozenset({"done", "dropped"})
-
-
-class WitnessStore(SqliteStore):
-    """A store that watches every change of a batch or a shard, and notes those that are wrong."""
-
-    def __init__(self, database: Database, *, is_alone: bool) -> None:
-        super().__init__(database)
-        self.violations: list[str] = []
-        #: Whether nobody writes between its looks before and after.
-        self._is_alone = is_alone
-
-    def transact(self, *writes: Write) -> None:
-        watched = [write.key for write in writes if self._is_alone and _is_watched(write)]
-        before = self.get(*watched)
-        super().transact(*writes)
-        for key, old, new in zip(watched, before, self.get(*watched), strict=True):
-            if old is not None and not _is_legal(key, old, new):
-                self.violations.append(f"{key}: {old} -> {new}")
-
-
-def _is_watched(write: Write) -> bool:
-    return isinstance(write, Put | Update) and (
-        write.key.partition.endswith(("/batches", "/responses"))
-        or write.key.sort.startswith("shard/")
-    )
-
-
-def _is_legal(key: Key, old: Item, new: Item | None) -> bool:
-    if new is None:
-        return False
-    if key.sort.startswith("shard/"):
-        return old["status"] not in _CLOSED or new == old
-    if old["status"] in TERMINAL:
-        return new == old
-    return new["status"] in _NEXT[BatchStatus(old["status"])]
-
-
 # ---------------------------------------------------------------- the world
 
 
@@ -231,6 +158,14 @@ class Context:
 class World:
     """Submit work, play the backend, let time pass; the oracle judges what came out."""
 
+    store: WitnessStore
+    queue: SqliteQueue | MemoryQueue
+    blobs: DirectoryBlobs | MemoryBlobs
+    mailer: Mailer
+    #: Of a world on disk.
+    database: Database
+    outbox: Path
+
     def __init__(
         self,
         folder: Path,
@@ -240,15 +175,7 @@ class World:
         has_threads: bool = False,
     ) -> None:
         self.clock = FixedClock()
-        self.database = (
-            Database(folder / "store.db", durable=False) if has_threads else MemoryDatabase()
-        )
-        self.store = WitnessStore(self.database, is_alone=not has_threads)
-        self.queue = SqliteQueue(self.database, self.clock)
-        self.blobs = DirectoryBlobs(
-            folder / "buckets", "bucket", self.clock, b"key", "http://here", durable=False
-        )
-        self.outbox = folder / "outbox"
+        self._open(folder, has_threads=has_threads)
         self.backend = ManualBackend(self.blobs, self.store)
         self.events = LocalEvents()
         self.told: list[Told] = []
@@ -263,13 +190,15 @@ class World:
         self.accepted: set[tuple[str, str]] = set()
         #: What was in the files that were uploaded, by tenant and file id.
         self.uploaded: dict[tuple[str, str], bytes] = {}
+        #: How often an object was put under a key of the drop folder.
+        self.dropped: Counter[str] = Counter()
         self.set_env(
             Environment(
                 store=self.store,
                 blobs=self.blobs,
                 queue=self.queue,
                 backends={"manual": self.backend},
-                mailer=OutboxMailer(self.outbox, "backburner@example.com", self.clock),
+                mailer=self.mailer,
                 events=self.events,
                 metrics=self.metrics,
                 clock=self.clock,
@@ -282,6 +211,19 @@ class World:
                 drop_tenant="dropper",
             )
         )
+
+    def _open(self, folder: Path, *, has_threads: bool) -> None:
+        """Make what the world keeps things in."""
+        self.database = (
+            Database(folder / "store.db", durable=False) if has_threads else MemoryDatabase()
+        )
+        self.store = WitnessStore(SqliteStore(self.database), is_alone=not has_threads)
+        self.queue = SqliteQueue(self.database, self.clock)
+        self.blobs = DirectoryBlobs(
+            folder / "buckets", "bucket", self.clock, b"key", "http://here", durable=False
+        )
+        self.outbox = folder / "outbox"
+        self.mailer = OutboxMailer(self.outbox, "backburner@example.com", self.clock)
 
     def set_env(self, env: Environment) -> None:
         """Have the handlers work on this environment, tapped."""
@@ -351,6 +293,7 @@ class World:
         """Put an object into the drop folder; returns its key. Nobody is told yet."""
         key = f"drop/{name}"
         self.blobs.put(key, lines if isinstance(lines, bytes) else jsonl(lines))
+        self.dropped[key] += 1
         self.tenants.add("dropper")
         return key
 
@@ -536,11 +479,40 @@ class World:
     def mails(self) -> list[Path]:
         return sorted(self.outbox.glob("*.eml"))
 
+    def mailed(self, message_id: str) -> list[str]:
+        """Whom the mail went to; not how often."""
+        path = self.outbox / f"{message_id}.eml"
+        return [str(message_from_bytes(path.read_bytes())["To"])] if path.exists() else []
+
+
+class MemoryWorld(World):
+    """The same world with nothing on disk: a small scenario costs about a millisecond."""
+
+    mailer: MemoryMailer
+
+    def _open(self, folder: Path, *, has_threads: bool) -> None:
+        assert not has_threads
+        self.store = WitnessStore(ReferenceStore(), is_alone=True)
+        self.queue = MemoryQueue(self.clock)
+        self.blobs = MemoryBlobs("bucket", self.clock, b"key", "http://here")
+        self.mailer = MemoryMailer()
+
+    def close(self) -> None:
+        bootstrap.install(None)
+
+    def mailed(self, message_id: str) -> list[str]:
+        return [mail.to for mail in self.mailer.sent.get(message_id, [])]
+
 
 def load_event(name: str) -> dict[str, Any]:
     """One of the samples in `events/`."""
-    event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_bytes())
+    event: dict[str, Any] = json.loads(_sample(name))
     return event
+
+
+@cache
+def _sample(name: str) -> bytes:
+    return (EVENTS / f"{name}.json").read_bytes()
 
 
 def sns_event(name: str, attempt: Submission, **response: str) -> dict[str, Any]:
@@ -565,3 +537,13 @@ def a_world(**options: Any) -> Iterator[World]:
     finally:
         world.close()
         shutil.rmtree(folder)
+
+
+@contextmanager
+def a_world_in_memory(**options: Any) -> Iterator[MemoryWorld]:
+    """A world of its own, of which nothing was ever on disk."""
+    world = MemoryWorld(Path(os.devnull), **options)
+    try:
+        yield world
+    finally:
+        world.close()

@@ -15,7 +15,9 @@ from typing import Any, Self
 from aiohttp import web
 from aiohttp.helpers import content_disposition_header
 
+from backburner.domain.errors import StorageUnavailable
 from backburner.ports import Blobs
+from backburner.web import errors
 from backburner_local import events
 from backburner_local.functions import LoadedFunction
 
@@ -122,6 +124,15 @@ class Gateway:
         return web.Response(text=self._metrics(), content_type="text/plain")
 
     async def _invoke(self, request: web.Request) -> web.Response:
+        try:
+            return await self._answer(request)
+        except StorageUnavailable as error:  # the body could not be put aside
+            event = errors.to_answer(error).to_event(f"req_{uuid.uuid4().hex}")
+            response = _response(event)
+            response.force_close()  # what is left of the body was not read
+            return response
+
+    async def _answer(self, request: web.Request) -> web.Response:
         async with self._body(request) as (body, body_key):
             if body is None:
                 return _too_large(self._max_body_bytes)

@@ -33,8 +33,13 @@ from backburner_local.world import LocalWorld, ensure_dev_key, queue_name
 
 logger = logging.getLogger(__name__)
 
-#: Threads that poll each queue; the functions' own rules make it safe to have several.
+#: Threads that poll each queue; the functions' own rules make it safe to have several. The template
+#: allows more: here they would only fill the memory, or compete for the same shards.
 POLLERS = 2
+
+#: Times that the endpoint gives a shard to another instance when one dies with it. None: one of its
+#: requests may be why, and the sooner the shard is halved, the fewer instances die.
+REDELIVERIES = 0
 
 #: Time between two sweeps of the store.
 SWEEP_SECONDS = 3600.0
@@ -123,6 +128,7 @@ class Stack:
             knobs=Knobs(
                 minute_seconds=options.minute_seconds,
                 provisioning_delay_seconds=options.provisioning_seconds,
+                redeliveries_allowed=REDELIVERIES,
             ),
         )
         self.emulator.start()

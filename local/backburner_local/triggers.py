@@ -12,6 +12,7 @@ from pathlib import Path
 
 from watchfiles import Change, watch
 
+from backburner.domain.errors import StorageUnavailable
 from backburner.ports import Blobs, BlobStat
 from backburner_local import events
 from backburner_local.adapters.queue import Message, SqliteQueue
@@ -37,17 +38,21 @@ class QueueTrigger:
         self._name = name
         self._config = config
         self._batch_size = int(trigger.properties.get("BatchSize", 10))
+        #: Held by the one poller that waits for messages; the others work, or wait for their turn.
+        self._turn = threading.Lock()
 
     def run(self, function: LoadedFunction, stopping: threading.Event) -> None:
-        """Poll until told to stop."""
+        """Poll until told to stop; several threads may."""
         while not stopping.is_set():
-            if not self._queue.wait(self._name, _BEAT_SECONDS):
-                continue
-            messages = self._queue.receive(
-                self._name, self._batch_size, self._config.visibility_seconds
-            )
+            with self._turn:
+                messages = self._receive(stopping)
             if messages:
                 self._invoke(function, messages)
+
+    def _receive(self, stopping: threading.Event) -> list[Message]:
+        if stopping.is_set() or not self._queue.wait(self._name, _BEAT_SECONDS):
+            return []
+        return self._queue.receive(self._name, self._batch_size, self._config.visibility_seconds)
 
     def _invoke(self, function: LoadedFunction, messages: list[Message]) -> None:
         try:
@@ -57,12 +62,22 @@ class QueueTrigger:
             failed = {message.id for message in messages}
         else:
             failed = {item["itemIdentifier"] for item in answer.get("batchItemFailures", ())}
-        self._queue.delete(message for message in messages if message.id not in failed)
+        self._queue.forget(message for message in messages if message.id not in failed)
         for message in messages:
             if message.id in failed:
                 # Sooner than the visibility timeout: nobody else works on it here.
-                pause = min(self._config.visibility_seconds, 2.0**message.receives)
+                self._release(message, min(self._config.visibility_seconds, 2.0**message.receives))
+
+    def _release(self, message: Message, pause: float) -> None:
+        """Let the message be seen again; on a full disk it would stay hidden for minutes."""
+        ends_at = time.monotonic() + self._config.visibility_seconds
+        while time.monotonic() < ends_at:
+            try:
                 self._queue.release(message, pause)
+            except StorageUnavailable:
+                time.sleep(1.0)
+            else:
+                return
 
 
 class ScheduleTrigger:

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from backburner.domain.request import Outcome, Usage
-from backburner.domain.retry import RetryPolicy, sort_outcomes
+from backburner.domain.retry import Fate, RetryPolicy, fate, has_failed_as_a_whole, sort_outcomes
+from backburner.domain.shard import LAST_PIECE, WHOLE
+from tests.domain.values import a_shard, pool
 
 
 def outcome(line: Any = 1, status: Any = 0, code: Any = None) -> Any:
@@ -88,3 +90,70 @@ def test_usages_add_up():
     assert Usage(input_tokens=1, output_tokens=2) + Usage(input_tokens=3) == Usage(
         input_tokens=4, output_tokens=2
     )
+
+
+@pytest.mark.parametrize(
+    ("statuses", "is_rest", "is_whole"),
+    [
+        ([500, 500], False, True),
+        ([500, 0], False, True),
+        ([500, 200], False, False),
+        ([429, 400], False, False),
+        ([0, 0], True, True),
+        ([500, 0], True, False),
+    ],
+)
+def test_an_attempt_has_failed_as_a_whole_if_no_line_has_ended(statuses, is_rest, is_whole):
+    outcomes = [outcome(n, s, None if s else "attempt_lost") for n, s in enumerate(statuses)]
+    assert has_failed_as_a_whole(a_shard(is_rest=is_rest), outcomes) is is_whole
+
+
+REPEAT, HALVE, FAIL = Fate.REPEAT, Fate.HALVE, Fate.FAIL
+WELL, UNKNOWN, DOWN = {"succeeded_at": 9.0}, {"probes": 7}, {"probes": 8}
+
+
+@pytest.mark.parametrize(
+    ("lines", "piece", "attempt", "seen", "expected"),
+    [
+        # the first time it may have been the instance's fault
+        (8, WHOLE, 1, WELL, REPEAT),
+        (8, WHOLE, 1, DOWN, REPEAT),
+        # where others succeed, or it is worth a try, the fault is looked for in the lines
+        (8, WHOLE, 2, WELL, HALVE),
+        (8, WHOLE, 2, UNKNOWN, HALVE),
+        (8, WHOLE, 3, WELL, HALVE),
+        (4, 2, 1, WELL, HALVE),
+        (4, 2, 1, UNKNOWN, HALVE),
+        (4, 2, 3, WELL, HALVE),
+        # where nothing succeeds, it is not
+        (8, WHOLE, 2, DOWN, REPEAT),
+        (8, WHOLE, 3, DOWN, FAIL),
+        (4, 2, 1, DOWN, REPEAT),
+        (4, 2, 2, DOWN, REPEAT),
+        (4, 2, 3, DOWN, FAIL),
+        # a single line has no halves
+        (1, WHOLE, 1, WELL, REPEAT),
+        (1, WHOLE, 3, WELL, FAIL),
+        (1, 17, 1, WELL, REPEAT),
+        (1, 17, 2, UNKNOWN, REPEAT),
+        (1, 17, 3, WELL, FAIL),
+        # nor has a piece whose halves could not be named
+        (2, LAST_PIECE // 2, 1, WELL, HALVE),
+        (2, LAST_PIECE // 2 + 1, 1, WELL, REPEAT),
+        (2, LAST_PIECE // 2 + 1, 3, WELL, FAIL),
+    ],
+)
+def test_what_becomes_of_a_shard_that_failed_as_a_whole(lines, piece, attempt, seen, expected):
+    failed = a_shard(line_count=lines, piece=piece, attempt=attempt, failed_at=8.0)
+    assert fate(failed, pool(**seen), policy=RetryPolicy(max_probes=8)) is expected
+
+
+@pytest.mark.parametrize(
+    ("failed_at", "succeeded_at", "expected"),
+    [(None, 9.0, REPEAT), (9.0, 9.0, REPEAT), (9.0, 8.0, REPEAT), (9.0, 9.1, HALVE)],
+)
+def test_only_what_succeeded_since_the_lines_failed_speaks_for_the_endpoint(
+    failed_at, succeeded_at, expected
+):
+    failed = a_shard(line_count=8, attempt=2, failed_at=failed_at)
+    assert fate(failed, pool(succeeded_at=succeeded_at, probes=8), policy=RetryPolicy()) is expected

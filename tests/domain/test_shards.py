@@ -1,6 +1,6 @@
 """Shards, their order, and claims."""
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
@@ -10,34 +10,21 @@ from backburner.domain.batch import (
 )
 from backburner.domain.request import Request
 from backburner.domain.shard import (
+    LAST_PIECE,
     AttemptRef,
     Cut,
-    Shard,
     ShardDraft,
     ShardStatus,
+    piece_id,
     queue_position,
     retry_id,
+    root_id,
     shard_id,
 )
 from backburner.domain.slots import tenant_cap
 from backburner.services.dispatch import Seen, Verdict, may_claim
+from tests.domain.values import a_shard as shard
 from tests.domain.values import batch, pool
-
-
-def shard(**changes: Any) -> Any:
-    settings: dict[str, Any] = {
-        "tenant": "acme",
-        "batch_id": "batch_1",
-        "id": "00001",
-        "model": "mistral",
-        "pool": "p",
-        "first_line": 1,
-        "last_line": 1,
-        "line_count": 1,
-        "created_at": 100.0,
-        "deadline": 1000.0,
-    }
-    return Shard(**settings | changes)
 
 
 def test_shards_wait_in_the_order_of_deadline_priority_age_and_id():
@@ -82,7 +69,9 @@ def test_an_attempts_name_is_read_back(text, ref):
 
 
 def test_an_attempts_name_fits_sagemaker():
-    longest = shard(tenant="t" * 23, batch_id="batch_" + "x" * 20, id="99999-9", attempt=9)
+    whole = shard(tenant="t" * 23, batch_id="batch_" + "x" * 20, id="99999", attempt=9)
+    longest = replace(whole, id=retry_id(replace(whole, piece=LAST_PIECE)))
+    assert longest.id == "99999-fffp9"
     assert len(str(longest.ref)) <= 64
 
 
@@ -90,6 +79,17 @@ def test_each_retry_has_an_id_of_its_own():
     first = shard(id=shard_id(3), attempt=1)
     second = shard(id=retry_id(first), attempt=2)
     assert (second.id, retry_id(second)) == ("00003-1", "00003-2")
+
+
+def test_each_piece_and_its_retries_have_ids_of_their_own():
+    whole = shard(id=shard_id(3))
+    pieces = [replace(whole, id=piece_id(whole, n), piece=n) for n in range(2, LAST_PIECE + 1)]
+    retries = [retry_id(replace(one, attempt=n)) for one in [whole, *pieces] for n in range(1, 10)]
+    ids = [whole.id, *(one.id for one in pieces), *retries]
+    assert len(set(ids)) == len(ids)
+    assert {root_id(replace(whole, id=one)) for one in ids} == {"00003"}
+    assert ids[1:3] == ["00003-2p", "00003-3p"]
+    assert retry_id(replace(pieces[0], attempt=2)) == "00003-2p2"
 
 
 @pytest.mark.parametrize(

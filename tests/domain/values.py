@@ -3,6 +3,7 @@
 from typing import Any
 
 from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.shard import Shard
 from backburner.domain.slots import Pool
 
 
@@ -24,3 +25,19 @@ def batch(status: Any = BatchStatus.IN_PROGRESS, **changes: Any) -> Any:
 
 def pool(**changes: Any) -> Any:
     return Pool(id="p", **changes)
+
+
+def a_shard(**changes: Any) -> Any:
+    settings: dict[str, Any] = {
+        "tenant": "acme",
+        "batch_id": "batch_1",
+        "id": "00001",
+        "model": "mistral",
+        "pool": "p",
+        "first_line": 1,
+        "last_line": 1,
+        "line_count": 1,
+        "created_at": 100.0,
+        "deadline": 1000.0,
+    }
+    return Shard(**settings | changes)

@@ -126,12 +126,22 @@ def test_work_of_a_lost_instance_is_redelivered_or_lost_as_the_knob_says(stage, 
     wait_until(lambda: stage.emulator.status()["my-ep"]["in_flight"] == 1)
     scale(stage, 0)
     stage.in_service(0)
-    assert stage.emulator.status()["my-ep"]["waiting"] == told
+    wait_until(lambda: stage.emulator.status()["my-ep"]["waiting"] == told)
     scale(stage, 1)
     stage.in_service(1)
     stage.invoke(InferenceId="next")
     results = [message["inferenceId"] for _, message in stage.listener.wait(told + 1)]
     assert len(results) == told + 1
+
+
+def test_work_that_kills_every_instance_fails_after_as_many_as_the_knob_says(stage):
+    stage.start(endpoint(), redeliveries_allowed=1)
+    stage.in_service(1)
+    topic, message = stage.result("crash")
+    assert topic == ERROR
+    assert "instances that worked on the request were lost" in message["failureReason"]
+    topic, _ = stage.result()
+    assert topic == SUCCESS
 
 
 def test_scaling_in_lets_an_instance_finish_within_its_grace(stage):

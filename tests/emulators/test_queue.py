@@ -80,7 +80,7 @@ def test_a_deleted_endpoint_takes_its_unfinished_work_along_and_nobody_elses(tmp
 def test_what_cannot_be_stored_is_not_accepted(tmp_path):
     async def go() -> Any:
         queue = InvocationQueue(tmp_path)
-        queue._reader.execute("DROP TABLE invocations")
+        queue._connection.execute("DROP TABLE invocations")
         try:
             with pytest.raises(sqlite3.Error, match="no such table"):
                 await queue.accept(invocation(1), None)

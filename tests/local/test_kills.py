@@ -1,9 +1,13 @@
-"""Killed in the middle of a batch, again and again, a stack loses and repeats nothing."""
+"""Killed in the middle of a batch, again and again, a stack loses and repeats nothing.
+
+Every other two of the kills are of an instance alone, where there is one.
+"""
 
 import os
 import random
 import signal
 import time
+from contextlib import suppress
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
@@ -16,9 +20,9 @@ from tests.local.stacks import Up, lines, names, requests, text_of, wait_until
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kills", "count", "instances"),
-    [(5, 2000, 1), pytest.param(100, 40_000, 2, marks=pytest.mark.long)],
+    [(10, 2000, 1), pytest.param(100, 40_000, 2, marks=pytest.mark.long)],
 )
-def test_a_stack_killed_at_random_moments_finishes_its_batch_with_every_line_once(
+def test_a_stack_and_instances_killed_at_random_moments_finish_with_every_line_once(
     tmp_path, kills, count, instances
 ):
     seed = random.randrange(1_000_000)
@@ -33,6 +37,8 @@ def test_a_stack_killed_at_random_moments_finishes_its_batch_with_every_line_onc
                 _wait_for_progress(up, batch_id)
             time.sleep(moments.uniform(0.0, 0.7 if number % 2 else 1.8))
             unfinished += up.client.batch(batch_id)["status"] != "completed"
+            if number % 4 > 1 and _kill_an_instance(up, moments):
+                continue
             before = up.processes()
             up.kill()
             wait_until(lambda: not up.processes(), "the end of the killed stack's instances")
@@ -83,6 +89,15 @@ def test_an_instance_killed_in_the_middle_of_its_shards_costs_no_line(tmp_path):
         _assert_nothing_is_left(up, batch_id)
 
 
+def _kill_an_instance(up: Up, dice: random.Random) -> bool:
+    """One of those that are there, whatever it is at."""
+    servers = up.servers()
+    if servers:
+        with suppress(ProcessLookupError):
+            os.kill(dice.choice(servers), signal.SIGKILL)
+    return bool(servers)
+
+
 def _submit(up: Up, folder: Path, count: int) -> str:
     path = folder / "in.jsonl"
     path.write_bytes(requests(count))
@@ -130,5 +145,7 @@ def _assert_nothing_is_left(up: Up, batch_id: str) -> None:
     assert (pool.in_flight, pool.waiting_lines, pool.running_lines) == (0, 0, 0)
     assert up.processes() == []
     (bucket,) = (path for path in (up.data_dir / "buckets").iterdir() if path.name[0] != ".")
-    left = [path for path in bucket.rglob("*") if path.is_file()]
-    assert [path for path in left if path.parts[len(bucket.parts)] != "files"] == []
+    left = [path.relative_to(bucket) for path in bucket.rglob("*") if path.is_file()]
+    # What the endpoint says of failures is for its operator; on AWS it expires.
+    kept = ("files", "async/failure")
+    assert [path for path in left if not any(map(path.is_relative_to, kept))] == []

@@ -104,6 +104,16 @@ def test_failing_work_is_undone_alone(database):
     assert rows(database) == [1, 3]
 
 
+def test_posted_work_is_done_in_its_turn_and_its_failure_is_logged(database, caplog):
+    with held(database):
+        for work in (insert(1), insert(1), insert(2)):
+            database.post(work)
+        last = database.submit(insert(3))
+    last.result(10)
+    assert rows(database) == [1, 2, 3]
+    assert "database.not_written" in caplog.text
+
+
 def test_work_that_was_cancelled_in_time_is_not_done(database):
     with held(database):
         first, second = database.submit(insert(1)), database.submit(insert(2))

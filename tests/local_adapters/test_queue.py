@@ -70,6 +70,17 @@ def test_waiting_ends_when_a_delay_is_over(queue):
     assert len(queue.receive("plan", 10, 30)) == 1
 
 
+def test_messages_that_are_forgotten_are_gone_unless_they_were_received_again(queue):
+    for number in range(3):
+        queue.send("plan", {"n": number})
+    first, second, third = queue.receive("plan", 10, 600)
+    queue.release(third)
+    (again,) = queue.receive("plan", 10, 600)
+    queue.forget([first, second, third])
+    queue.release(again)
+    assert [message.id for message in queue.receive("plan", 10, 600)] == [third.id]
+
+
 def test_waiting_ends_when_a_visibility_timeout_is_over(queue):
     queue.send("plan", {})
     queue.receive("plan", 10, 0.2)

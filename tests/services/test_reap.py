@@ -67,13 +67,13 @@ def test_a_shard_is_looked_at_until_its_lease_ends_and_then_waits_again(world):
     oracle.check_end(world)
 
 
-def test_a_shard_that_is_always_lost_fails_after_the_last_attempt(world):
+def test_a_shard_that_is_always_lost_fails_line_by_line_after_the_last_attempt(world):
     batch = in_flight(world)
-    for _ in range(30):
+    for _ in range(60):
         for attempt in world.outstanding:
             world.lose(attempt)
         world.tick()
-    assert len(world.backend.submissions) == 3
+    assert len(world.backend.submissions) == 2 + 1 + 3 * LIMITS.retry.max_attempts
     after = world.batch(batch)
     assert (after.status, after.failed) == (BatchStatus.COMPLETED, 3)
     assert {line["error"]["code"] for line in world.errors(batch)} == {"attempt_lost"}

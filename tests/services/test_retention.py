@@ -7,6 +7,7 @@ import pytest
 
 from backburner.domain.batch import BatchStatus
 from backburner.services import batches, keys
+from backburner_local.adapters.store import SqliteStore
 from tests.world import LIMITS, World, a_world, chat
 
 DAY = 86400.0
@@ -36,11 +37,11 @@ def test_records_of_ended_work_vanish_after_their_files_and_all_else_stays(world
     until = {batch.ttl for batch in ended}
     assert min(until) >= world.clock.now() + LIMITS.record_seconds
     before = partitions(world)
-    world.store.sweep(min(until) - 1)
+    SqliteStore(world.database).sweep(min(until) - 1)
     assert partitions(world) == before
     world.advance(max(until) + 1 - world.clock.now())
     world.reap()
-    world.store.sweep(world.clock.now())
+    SqliteStore(world.database).sweep(world.clock.now())
     gone = {f"{batch.tenant}/{batch.id}" for batch in ended}
     gone |= {"acme/batches", "acme/responses", "dropper/batches", "dropper/files"}
     assert before - partitions(world) == gone
@@ -66,4 +67,4 @@ def test_a_batch_is_known_for_longer_than_its_files_are_kept(kept_days):
 def test_an_operator_may_keep_records_for_ever():
     with a_world(limits=replace(LIMITS, record_seconds=0)) as world:
         run_one_of_each(world)
-        assert world.store.sweep(world.clock.now() + 10_000 * DAY) == 0
+        assert SqliteStore(world.database).sweep(world.clock.now() + 10_000 * DAY) == 0

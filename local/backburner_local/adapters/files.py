@@ -13,7 +13,13 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from backburner.domain.errors import Busy, InvalidRequest, NotFound
+from backburner.domain.errors import (
+    Busy,
+    InvalidRequest,
+    NotFound,
+    StorageFull,
+    StorageUnavailable,
+)
 from backburner.ports import BlobStat, Clock
 from backburner_local.adapters.signing import Signer
 
@@ -33,6 +39,9 @@ _OUT = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _IN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 #: What the system says where there is no such file.
 _NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO})
+#: What the system says where there is no room, and where nothing may be written.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 #: What the system says where it can't copy within the kernel.
 _NO_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 
@@ -75,6 +84,7 @@ class DirectoryBlobs:
         """
         self._bucket = bucket
         self._folder = root / bucket
+        self._folder_path = str(self._folder)
         self._staging = root / ".staging"
         self._durable = durable
         self._kept_folders = tuple(kept_folders)
@@ -111,8 +121,11 @@ class DirectoryBlobs:
                 if self._durable:
                     os.fsync(out.fileno())
             self._publish(staged, target, key)
-        except BaseException:
-            staged.unlink(missing_ok=True)
+        except BaseException as exc:
+            with suppress(OSError):
+                staged.unlink(missing_ok=True)
+            if isinstance(exc, OSError):
+                raise _not_stored(exc) from exc
             raise
 
     def copy(self, source: str, target: str) -> BlobStat:
@@ -142,13 +155,13 @@ class DirectoryBlobs:
             if path is None:
                 continue
             try:
-                path.unlink()
+                os.unlink(path)  # noqa: PTH108 - a path is text here: a Path costs more than the call
             except IsADirectoryError:
                 continue
             except OSError as exc:
                 if exc.errno not in _NOWHERE:
                     raise
-            self._prune(key, path)
+            self._prune(key)
 
     # ------------------------------------------------------------ reading
 
@@ -195,23 +208,23 @@ class DirectoryBlobs:
 
     def list(self, prefix: str) -> Iterator[BlobStat]:
         base, slash, _ = prefix.rpartition("/")
-        folder = self._folder if not slash else self._path(base)
+        folder = self._folder_path if not slash else self._path(base)
         if folder is None:
             return
-        pending = [entry for entry in _entries(folder, base + slash) if entry[0].startswith(prefix)]
+        found_first = _entries(Path(folder), base + slash)
+        pending = [entry for entry in found_first if entry[0].startswith(prefix)]
         while pending:
             key, path, is_folder = pending.pop()
             if is_folder:
                 pending += _entries(path, key)
-            elif _pieces(key) and (found := _look(key, path)):
+            elif _is_path(key) and (found := _look(key, path)):
                 yield found
 
     # ------------------------------------------------------------ files
 
-    def _path(self, key: str) -> Path | None:
+    def _path(self, key: str) -> str | None:
         """The file of a key, or None: no file can be."""
-        pieces = _pieces(key)
-        return self._folder.joinpath(*pieces) if pieces else None
+        return f"{self._folder_path}/{key}" if _is_path(key) else None
 
     def _target(self, key: str) -> Path:
         path = self._path(key)
@@ -221,7 +234,7 @@ class DirectoryBlobs:
                 f"{MAX_KEY_BYTES} bytes, no NUL, and between its slashes 1 to {MAX_NAME_BYTES} "
                 "bytes that are not '.' or '..'."
             )
-        return path
+        return Path(path)
 
     def _publish(self, staged: Path, target: Path, key: str) -> None:
         """Let the staged file be the object, where deletes may remove its folder meanwhile."""
@@ -260,17 +273,17 @@ class DirectoryBlobs:
                 if self._durable:
                     _sync(one.parent)
 
-    def _prune(self, key: str, path: Path) -> None:
+    def _prune(self, key: str) -> None:
         """Remove the folders that an object leaves empty, but not those of the top level."""
         if key.startswith(self._kept_folders):
             return
-        for folder in path.parents:
-            if self._folder in (folder, folder.parent):
-                return
+        folder = key.rpartition("/")[0]
+        while "/" in folder:
             try:
-                folder.rmdir()
+                os.rmdir(f"{self._folder_path}/{folder}")  # noqa: PTH106 - as above
             except OSError:  # not empty, or gone
                 return
+            folder = folder.rpartition("/")[0]
 
     def _written(self, key: str) -> BlobStat:
         found = self.stat(key)
@@ -285,18 +298,18 @@ class DirectoryBlobs:
                     left.unlink()
 
 
-def _pieces(key: str) -> list[str] | None:
-    """The names that a key's path is made of, or None: it can't be a path."""
+def _is_path(key: str) -> bool:
+    """Whether a key can be a path."""
     try:
-        size = len(key.encode())
+        data = key.encode()
     except UnicodeEncodeError:
-        return None
-    pieces = key.split("/")
-    if size > MAX_KEY_BYTES or "\0" in key:
-        return None
-    if any(piece in ("", ".", "..") or len(piece.encode()) > MAX_NAME_BYTES for piece in pieces):
-        return None
-    return pieces
+        return False
+    if len(data) > MAX_KEY_BYTES or b"\0" in data:
+        return False
+    return all(
+        0 < len(piece) <= MAX_NAME_BYTES and piece not in (b".", b"..")
+        for piece in data.split(b"/")
+    )
 
 
 def _entries(folder: Path, base: str) -> list[tuple[str, Path, bool]]:
@@ -313,9 +326,9 @@ def _entries(folder: Path, base: str) -> list[tuple[str, Path, bool]]:
     return sorted(entries, key=lambda entry: os.fsencode(entry[0]), reverse=True)
 
 
-def _look(key: str, path: Path) -> BlobStat | None:
+def _look(key: str, path: Path | str) -> BlobStat | None:
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - as above
     except OSError as exc:
         if exc.errno in _NOWHERE:
             return None
@@ -349,6 +362,15 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _not_stored(error: OSError) -> Exception:
+    """Why an object could not be written, where its writer can do something about it."""
+    if error.errno in _FULL:
+        return StorageFull(f"An object could not be written: {error.strerror}.")
+    if error.errno in _READ_ONLY:
+        return StorageUnavailable(f"An object could not be written: {error.strerror}.")
+    return error
 
 
 def _no_such(key: str) -> NotFound:

@@ -1,8 +1,9 @@
 """The queues in SQLite: messages that are hidden while someone works on them."""
 
+import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,8 @@ _RECEIVE = """UPDATE messages SET
         ORDER BY visible_at, id LIMIT :limit
     )
     RETURNING id, queue, body, receives, receipt, sent_at, dead_at"""
-_DELETE = "DELETE FROM messages WHERE id = ? AND receipt = ? AND dead_at IS NULL"
+_DELETE = """DELETE FROM messages
+    WHERE id IN ({}) AND (id, receipt) IN (VALUES {}) AND dead_at IS NULL"""
 _RELEASE = "UPDATE messages SET visible_at = ? WHERE id = ? AND receipt = ? AND dead_at IS NULL"
 _DEAD = """SELECT id, queue, body, receives, receipt, sent_at FROM messages
     WHERE queue = ? AND dead_at IS NOT NULL ORDER BY id"""
@@ -136,11 +138,13 @@ class SqliteQueue:
 
     def delete(self, messages: Iterable[Message]) -> None:
         """Remove messages that are done; one received again since then stays."""
-        proofs = [(message.id, message.receipt) for message in messages]
-        if proofs:
-            self._database.write(
-                lambda connection: connection.executemany(_DELETE, proofs) and None
-            )
+        if work := _deletion(messages):
+            self._database.write(work)
+
+    def forget(self, messages: Iterable[Message]) -> None:
+        """Remove messages without waiting for it; at worst they are seen again."""
+        if work := _deletion(messages):
+            self._database.post(work)
 
     def release(self, message: Message, delay_seconds: float = 0) -> None:
         """Let a message be seen again sooner, or later, than its visibility timeout says."""
@@ -222,6 +226,15 @@ class SqliteQueue:
         bell = self._bell(queue)
         with bell:
             bell.notify_all()
+
+
+def _deletion(messages: Iterable[Message]) -> Callable[[sqlite3.Connection], object] | None:
+    proofs = [(int(message.id), int(message.receipt)) for message in messages]
+    if not proofs:
+        return None
+    statement = _DELETE.format(", ".join(["?"] * len(proofs)), ", ".join(["(?, ?)"] * len(proofs)))
+    values = [number for number, _ in proofs] + [value for proof in proofs for value in proof]
+    return lambda connection: connection.execute(statement, values).rowcount
 
 
 def _message(row: Sequence[Any]) -> Message:

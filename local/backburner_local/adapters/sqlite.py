@@ -1,5 +1,6 @@
 """One SQLite file, written by one thread in groups: one group, one commit, one fsync."""
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -9,59 +10,134 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from backburner.domain.errors import Busy
+from backburner.domain.errors import Conflict, StorageFull, StorageUnavailable
 
 T = TypeVar("T")
 
-#: Most units of work that join a group before it starts, and again while it is at work.
-MAX_GROUP = 256
+_logger = logging.getLogger(__name__)
+
+#: Most units of work of one group.
+MAX_GROUP = 512
 #: Seconds that another process may hold the file's write lock.
 LOCK_TIMEOUT_SECONDS = 30.0
 #: Pages of the write-ahead log after which a commit moves them to the file: 32 MiB.
 CHECKPOINT_PAGES = 8192
 
 
-class NotWritten(Busy):
+class NotWritten(StorageUnavailable):
     """The database could not be written; nothing of the transaction was applied."""
 
 
-class _Unit:
-    """Work that waits for its group's commit."""
+class DiskFull(NotWritten, StorageFull):
+    """The database could not be written: the disk is full."""
 
-    __slots__ = ("error", "future", "result", "work")
+
+class _Dirty(Exception):  # noqa: N818 - never leaves this module
+    """A unit raised after it had changed something: its group begins anew, with savepoints."""
+
+
+class _Unit:
+    """Work that waits for its group's commit, and whose caller waits for it."""
+
+    __slots__ = ("_ended", "error", "result", "work")
 
     def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
         self.work = work
-        self.future: Future[Any] = Future()
         self.result: Any = None
         self.error: BaseException | None = None
+        # A lock is the cheapest thing that one thread can wait for and another one end.
+        self._ended = threading.Lock()
+        self._ended.acquire()
+
+    def begin(self) -> bool:
+        """Whether the work is still wanted."""
+        return True
 
     def run(self, connection: sqlite3.Connection) -> None:
-        """Do the work and keep what came of it; a unit that raises leaves nothing behind."""
+        """Do the work and keep what came of it.
+
+        Raises:
+            _Dirty: the work raised, and there may be something to undo.
+        """
+        before = connection.total_changes
+        self.error = None
+        try:
+            self.result = self.work(connection)
+        except Conflict as exc:  # found before anything is written, as a rule
+            if connection.total_changes != before:
+                raise _Dirty from exc
+            self.error = exc
+        except BaseException as exc:
+            if not connection.in_transaction:  # SQLite gave up the whole group, as on a full disk
+                raise
+            raise _Dirty from exc
+
+    def run_apart(self, connection: sqlite3.Connection) -> None:
+        """Do the work within a savepoint; a unit that raises leaves nothing behind."""
         connection.execute("SAVEPOINT unit")
+        self.error = None
         try:
             self.result = self.work(connection)
         except BaseException as exc:
-            if not connection.in_transaction:  # SQLite gave up the whole group, as on a full disk
+            if not connection.in_transaction:
                 raise
             connection.execute("ROLLBACK TO unit")
             self.error = exc
         connection.execute("RELEASE unit")
 
-    def end(self) -> None:
-        """Tell the caller."""
+    def end(self, cause: BaseException | None = None) -> None:
+        """Tell the caller.
+
+        Args:
+            cause: why nothing of the group was written, if so.
+        """
+        if cause is None and isinstance(self.error, sqlite3.OperationalError):
+            cause = self.error
+        if cause is not None:
+            is_full = getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+            kind = DiskFull if is_full else NotWritten
+            self.error = kind(f"The database could not be written: {cause}.")
+            self.error.__cause__ = cause
+        self._tell()
+
+    def outcome(self) -> Any:
+        """Wait for the end; returns or raises what came of the work."""
+        self._ended.acquire()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def _tell(self) -> None:
+        self._ended.release()
+
+
+class _FutureUnit(_Unit):
+    """Work whose caller has a future of it."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+        super().__init__(work)
+        self.future: Future[Any] = Future()
+
+    def begin(self) -> bool:
+        return self.future.set_running_or_notify_cancel()
+
+    def _tell(self) -> None:
         if self.error is None:
             self.future.set_result(self.result)
-        elif isinstance(self.error, sqlite3.OperationalError):
-            self.fail(self.error)
         else:
             self.future.set_exception(self.error)
 
-    def fail(self, cause: BaseException) -> None:
-        """Tell the caller that the database is why."""
-        error = NotWritten(f"The database could not be written: {cause}.")
-        error.__cause__ = cause
-        self.future.set_exception(error)
+
+class _PostedUnit(_Unit):
+    """Work that nobody waits for."""
+
+    __slots__ = ()
+
+    def _tell(self) -> None:
+        if self.error is not None:
+            _logger.error("database.not_written", exc_info=self.error)
 
 
 class Database:
@@ -109,18 +185,22 @@ class Database:
             A future that ends once the work is committed, or with the exception that the work
             raised, or with NotWritten.
         """
-        unit = _Unit(work)
-        with self._open_lock:
-            if not self._is_open:
-                raise RuntimeError("The database is closed.")
-            self._units.put(unit)
+        unit = _FutureUnit(work)
+        self._put(unit)
         return unit.future
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Hand work to the writer and wait until it is committed."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("Work of the writer can't wait for the writer.")
-        return self.submit(work).result()
+        unit = _Unit(work)
+        self._put(unit)
+        written: T = unit.outcome()
+        return written
+
+    def post(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Hand over work that nobody waits for; that it could not be written is only logged."""
+        self._put(_PostedUnit(work))
 
     def run(self, *statements: str) -> None:
         """Run statements that need no values, all of them or none; they make tables."""
@@ -159,6 +239,12 @@ class Database:
         self._close_idle()
         self._writer.close()
 
+    def _put(self, unit: _Unit) -> None:
+        with self._open_lock:
+            if not self._is_open:
+                raise RuntimeError("The database is closed.")
+            self._units.put(unit)
+
     def _connect(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(
             f"{self._path.resolve().as_uri()}?mode={mode}",
@@ -180,31 +266,41 @@ class Database:
     def _write(self) -> None:
         """Write groups until told to stop."""
         while (unit := self._units.get()) is not None:
-            if unit.future.set_running_or_notify_cancel():
-                self._write_group(unit)
+            if unit.begin():
+                self._write_group([unit])
 
-    def _write_group(self, first: _Unit) -> None:
-        group = [first, *self._waiting()]
+    def _write_group(self, group: list[_Unit]) -> None:
+        """Write the group, and whatever joins it before it is done, in one transaction."""
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            for unit in group:
-                unit.run(self._writer)
-            for unit in self._waiting():
-                group.append(unit)
-                unit.run(self._writer)
-            self._writer.execute("COMMIT")
+            try:
+                self._transact(group, _Unit.run)
+            except _Dirty:
+                self._writer.execute("ROLLBACK")
+                self._transact(group, _Unit.run_apart)
         except BaseException as exc:  # noqa: BLE001 - the writer goes on, the callers are told
             with suppress(sqlite3.Error):  # SQLite may have rolled back already
                 self._writer.execute("ROLLBACK")
             for unit in group:
-                unit.fail(exc)
+                unit.end(exc)
         else:
             for unit in group:
                 unit.end()
 
-    def _waiting(self) -> Iterator[_Unit]:
+    def _transact(
+        self, group: list[_Unit], run: Callable[[_Unit, sqlite3.Connection], None]
+    ) -> None:
+        """Run the group's units, and those that come meanwhile; then commit."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        for unit in group:
+            run(unit, self._writer)
+        for unit in self._waiting(MAX_GROUP - len(group)):
+            group.append(unit)
+            run(unit, self._writer)
+        self._writer.execute("COMMIT")
+
+    def _waiting(self, limit: int) -> Iterator[_Unit]:
         """Take what waits, and what comes while it is being worked on."""
-        for _ in range(MAX_GROUP):
+        for _ in range(limit):
             try:
                 unit = self._units.get_nowait()
             except Empty:
@@ -212,5 +308,5 @@ class Database:
             if unit is None:
                 self._units.put(None)  # nothing comes after it; _write must see it too
                 return
-            if unit.future.set_running_or_notify_cancel():
+            if unit.begin():
                 yield unit

@@ -49,6 +49,9 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS items_ttl ON items (ttl) WHERE ttl IS NOT NULL",
 )
 _GET = "SELECT body FROM items WHERE partition = ? AND sort = ?"
+#: A join, and in this order: SQLite would go through all items for those whose keys are IN a list.
+_GET_SOME = """SELECT partition, sort, body FROM (VALUES {}) AS sought CROSS JOIN items
+    ON partition = sought.column1 AND sort = sought.column2"""
 _DELETE = "DELETE FROM items WHERE partition = ? AND sort = ?"
 _PUT_ROWS = "REPLACE INTO items VALUES "
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
@@ -74,7 +77,7 @@ class SqliteStore:
         database.run(*_SCHEMA[1:])
 
     def get(self, *keys: Key) -> list[Item | None]:
-        return self._database.read(lambda connection: [_load(connection, key) for key in keys])
+        return self._database.read(lambda connection: _load(connection, keys))
 
     def query(
         self,
@@ -129,7 +132,11 @@ def _transact(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
     """Read what is there, judge all conditions, and only then write."""
     rows: list[tuple[Any, ...]] = []
     removed: list[Key] = []
-    for write, before in [(write, _before(connection, write)) for write in writes]:
+    # What a write does not depend on is not read.
+    needed = [write.key for write in writes if write.when or isinstance(write, Update)]
+    there = dict(zip(needed, _load(connection, needed), strict=True))
+    for write in writes:
+        before = there.get(write.key)
         for condition in write.when:
             if not holds(condition, before):
                 raise Conflict(f"{condition} does not hold for {write.key}.")
@@ -146,16 +153,20 @@ def _transact(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
         connection.execute(_DELETE, (gone.partition, gone.sort))
 
 
-def _before(connection: sqlite3.Connection, write: Write) -> dict[str, Any] | None:
-    """The item as it was, where the write depends on it."""
-    if write.when or isinstance(write, Update):
-        return _load(connection, write.key)
-    return None
-
-
-def _load(connection: sqlite3.Connection, key: Key) -> dict[str, Any] | None:
-    row = connection.execute(_GET, (key.partition, key.sort)).fetchone()
-    return None if row is None else _decode(row[0])
+def _load(connection: sqlite3.Connection, keys: Sequence[Key]) -> list[Any]:
+    """The items, in one statement: after each, the interpreter would be handed over and back."""
+    if len(keys) == 1:
+        row = connection.execute(_GET, (keys[0].partition, keys[0].sort)).fetchone()
+        return [None if row is None else _decode(row[0])]
+    found: dict[tuple[str, str], bytes] = {}
+    for start in range(0, len(keys), MAX_WRITES):
+        some = keys[start : start + MAX_WRITES]
+        values = [value for key in some for value in (key.partition, key.sort)]
+        statement = _GET_SOME.format(", ".join(["(?, ?)"] * len(some)))
+        rows = connection.execute(statement, values)
+        found |= {(partition, sort): body for partition, sort, body in rows}
+    bodies = (found.get((key.partition, key.sort)) for key in keys)
+    return [None if body is None else _decode(body) for body in bodies]
 
 
 def _updated(update: Update, item: dict[str, Any]) -> dict[str, Any]:

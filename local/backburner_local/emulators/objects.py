@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
@@ -11,11 +12,18 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+#: What the system says where there is no room.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 _LOCATION = re.compile(r"^(?:https|s3)://([^/]+)/?(.*)$", re.DOTALL)
 
 
 class ObjectUnavailable(Exception):  # noqa: N818 - an outcome the callers name in a notification
     """The object is not there, or cannot be read or written."""
+
+
+class NoRoom(ObjectUnavailable):
+    """The disk that the object would be written to is full."""
 
 
 def split_location(location: str) -> tuple[str, str]:
@@ -88,14 +96,15 @@ class DirectoryObjects:
             self._rename(partial, path)
         except OSError as error:
             Path(partial).unlink(missing_ok=True)
-            raise ObjectUnavailable(f"s3://{bucket}/{key}: {error.strerror}") from error
+            kind = NoRoom if error.errno in _FULL else ObjectUnavailable
+            raise kind(f"s3://{bucket}/{key}: {error.strerror}") from error
 
     @staticmethod
     def _rename(partial: str, path: str) -> None:
         try:
             os.replace(partial, path)  # noqa: PTH105 - a hot path
         except FileNotFoundError:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(path.rpartition("/")[0], exist_ok=True)  # noqa: PTH103
             os.replace(partial, path)  # noqa: PTH105
 
     def exists(self, bucket: str, key: str) -> bool:

@@ -9,10 +9,13 @@ MAX_SORT_BYTES = 1024
 
 def is_key(partition: object, sort: object) -> bool:
     """Whether both are texts that a key may have."""
-    return all(
-        isinstance(text, str) and 0 < len(text.encode()) <= limit
-        for text, limit in ((partition, MAX_PARTITION_BYTES), (sort, MAX_SORT_BYTES))
-    )
+    return _is_text(partition, MAX_PARTITION_BYTES) and _is_text(sort, MAX_SORT_BYTES)
+
+
+def _is_text(value: object, limit: int) -> bool:
+    if not isinstance(value, str):
+        return False
+    return 0 < len(value if value.isascii() else value.encode()) <= limit
 
 
 def check_key(partition: object, sort: object) -> None:
@@ -27,7 +30,8 @@ def check_key(partition: object, sort: object) -> None:
 
 def check_entry(partition: object, sort: object) -> None:
     """Raise ValueError unless each attribute of an index is a key's, or None: it is not there."""
-    check_key("-" if partition is None else partition, "-" if sort is None else sort)
+    if partition is not None or sort is not None:
+        check_key("-" if partition is None else partition, "-" if sort is None else sort)
 
 
 @dataclass(frozen=True, slots=True)

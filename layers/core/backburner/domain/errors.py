@@ -8,6 +8,8 @@ BackburnerError
 │   ├── StateConflict       the thing is in a state that forbids this, and will stay so
 │   └── TooLarge            over a limit that the message names
 ├── Busy                try again later; `retry_after_seconds` says when
+│   └── StorageUnavailable  nothing can be written now
+│       └── StorageFull         as no room is left
 ├── Conflict            a condition of a transaction did not hold: someone else was first
 ├── Lost                something that we had written is gone, or can't be read
 └── BackendError        a backend refused or broke
@@ -69,6 +71,14 @@ class Busy(BackburnerError):
     def __init__(self, message: str | None = None, *, retry_after_seconds: int = 5) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class StorageUnavailable(Busy):
+    """Nothing can be stored now: try again later."""
+
+
+class StorageFull(StorageUnavailable):
+    """Nothing can be stored now, as the disk is full: try again later."""
 
 
 class Conflict(BackburnerError):

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from backburner.domain.request import Outcome
+from backburner.domain.shard import LAST_PIECE, WHOLE, Shard
+from backburner.domain.slots import Pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +18,8 @@ class RetryPolicy:
     #: Pause after the first attempt; doubles with each.
     base_seconds: float = 5.0
     max_seconds: float = 300.0
+    #: Shards of one pool that are halved while nothing of the pool succeeds.
+    max_probes: int = 8
 
     def pause_seconds(self, attempt: int, jitter: float) -> float:
         """Seconds to wait after the given attempt.
@@ -44,3 +49,44 @@ def sort_outcomes(outcomes: Iterable[Outcome], *, attempt: int, policy: RetryPol
     for outcome in outcomes:
         (final if is_last or not outcome.is_retryable else retry).append(outcome)
     return Sorted(final=tuple(final), retry=tuple(retry))
+
+
+class Fate(StrEnum):
+    """What becomes of a shard of whose lines none has ended."""
+
+    #: Its lines are tried again, together.
+    REPEAT = "repeat"
+    #: Its halves are tried, each for itself: one line may have spoiled it for all.
+    HALVE = "halve"
+    #: Its lines fail.
+    FAIL = "fail"
+
+
+def has_failed_as_a_whole(shard: Shard, outcomes: Iterable[Outcome]) -> bool:
+    """Whether no line of an attempt has ended: the fault may be that of a single one.
+
+    Not where the server gave lines a status that it had given to these lines alone before.
+    """
+    return all(
+        outcome.is_retryable and not (shard.is_rest and outcome.status_code) for outcome in outcomes
+    )
+
+
+def is_well(shard: Shard, pool: Pool) -> bool:
+    """Whether requests have succeeded since the shard's failed: it is not the endpoint's fault."""
+    return shard.failed_at is not None and pool.succeeded_at > shard.failed_at
+
+
+def fate(shard: Shard, pool: Pool, *, policy: RetryPolicy) -> Fate:
+    """What to do with a shard whose attempt failed as a whole.
+
+    The first time it may have been the instance's fault. From then on it is halved, down to the
+    one line that is to blame: with n lines, in about 2 log2(n) attempts. Where nothing succeeds
+    between its failures, the endpoint is rather down than well, and more shards would only mean
+    more failures: then all the pool's shards together are halved `max_probes` times at most.
+    """
+    is_first = shard.piece == WHOLE and shard.attempt <= 1
+    has_halves = shard.line_count > 1 and 2 * shard.piece < LAST_PIECE
+    if has_halves and not is_first and (is_well(shard, pool) or pool.probes < policy.max_probes):
+        return Fate.HALVE
+    return Fate.REPEAT if shard.attempt < policy.max_attempts else Fate.FAIL

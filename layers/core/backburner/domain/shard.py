@@ -21,6 +21,12 @@ class ShardStatus(StrEnum):
 
 OPEN = frozenset({ShardStatus.WAITING, ShardStatus.IN_FLIGHT})
 
+#: The piece that is the planned shard itself.
+WHOLE = 1
+#: Three hexadecimal digits, as the name of an attempt has to fit SageMaker's InferenceId: enough
+#: for the single lines of a shard of 2048.
+LAST_PIECE = 0xFFF
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
@@ -28,7 +34,8 @@ class Shard:
 
     tenant: str
     batch_id: str
-    #: Unique in its batch: `00003`, and `00003-2` for the retry of what its second attempt left.
+    #: Unique in its batch: `00003`, and `00003-2` for the retry of what its second attempt left;
+    #: `00003-5p` and `00003-5p2` the same of its fifth piece.
     id: str
     status: ShardStatus = ShardStatus.WAITING
     model: str
@@ -41,8 +48,14 @@ class Shard:
     #: Object that its requests are in, or the requests themselves where they are small.
     input_key: str | None = None
     input_inline: bytes | None = None
-    #: How often it was claimed, its ancestors' attempts included; 0 before the first.
+    #: How often it was claimed, since it is the piece that it is; 0 before the first.
     attempt: int = 0
+    #: Which piece of the planned shard it is: 1 is the whole, and 2n and 2n + 1 are n's halves.
+    piece: int = 1
+    #: When its lines last failed, or were lost; None: they never were tried.
+    failed_at: Instant | None = None
+    #: Whether other lines of it have ended: then a status that a line gets is its own.
+    is_rest: bool = False
     created_at: Instant
     deadline: Instant
     priority: int = 0
@@ -138,11 +151,18 @@ def shard_id(number: int) -> str:
 
 def retry_id(shard: Shard) -> str:
     """Id of the shard with the lines that the shard's current attempt left unfinished."""
-    return f"{root_id(shard)}-{shard.attempt}"
+    if shard.piece == WHOLE:
+        return f"{root_id(shard)}-{shard.attempt}"
+    return f"{piece_id(shard, shard.piece)}{shard.attempt}"
+
+
+def piece_id(shard: Shard, piece: int) -> str:
+    """Id of a piece of the planned shard that the shard came from."""
+    return f"{root_id(shard)}-{piece:x}p"
 
 
 def root_id(shard: Shard) -> str:
-    """Id of the planned shard that the shard is, or is a retry of."""
+    """Id of the planned shard that the shard is, or is a piece or a retry of."""
     return shard.id.partition("-")[0]
 
 

@@ -23,6 +23,10 @@ class Pool:
     woken_at: Instant = 0.0
     #: Until when the backend, which throttled, is asked for nothing.
     throttled_until: Instant = 0.0
+    #: When a request last succeeded.
+    succeeded_at: Instant = 0.0
+    #: Shards that were halved since then, to find out whether anything still succeeds.
+    probes: int = 0
 
     @property
     def backlog(self) -> int:

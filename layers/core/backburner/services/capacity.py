@@ -24,10 +24,13 @@ def kick_for_new(env: Environment, pool: str) -> None:
     kick(env, pool, delay_seconds=env.limits.index_lag_seconds)
 
 
-def free_slots(env: Environment, model: Model) -> int:
+def load(env: Environment, pool: str) -> Pool:
+    (item,) = env.store.get(records.pool_key(pool))
+    return records.to_pool(item, pool)
+
+
+def free_slots(env: Environment, model: Model, pool: Pool) -> int:
     """Slots of the model's pool that may be taken now: none while its backend throttles."""
-    (item,) = env.store.get(records.pool_key(model.pool))
-    pool = records.to_pool(item, model.pool)
     if pool.throttled_until > env.clock.now():
         return 0
     return max(0, model.slots - pool.in_flight)
@@ -53,19 +56,21 @@ def hold(env: Environment, pool: str, *, seconds: float) -> None:
 
 def kick_if_waiting(env: Environment, pool: str) -> None:
     """Have the pool's queue looked at, if anything is in it: a slot has become free."""
-    (item,) = env.store.get(records.pool_key(pool))
-    if records.to_pool(item, pool).waiting_lines > 0:
+    if load(env, pool).waiting_lines > 0:
         kick(env, pool)
 
 
-def wake_if_asleep(env: Environment, model: Model) -> None:
+def wake_if_asleep(env: Environment, model: Model, pool: Pool) -> None:
     """Ask for the instances that the work is worth, at most once per cool-down.
 
     The update's condition lets one caller through; whoever comes second finds `woken_at` new.
+
+    Args:
+        env: the world.
+        model: whose instances.
+        pool: its pool, as it was a moment ago.
     """
     now = env.clock.now()
-    (item,) = env.store.get(records.pool_key(model.pool))
-    pool = records.to_pool(item, model.pool)
     since = now - env.limits.wake_cooldown_seconds
     if pool.backlog == 0 or pool.woken_at > since:
         return

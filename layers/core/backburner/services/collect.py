@@ -1,7 +1,6 @@
 """Take in the result of a shard: what stands, what is tried again, what is left to do."""
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -9,10 +8,9 @@ from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.delivery import Delivery
 from backburner.domain.errors import Conflict, Lost, NotFound
 from backburner.domain.request import Outcome, Usage
-from backburner.domain.retry import Sorted, sort_outcomes
-from backburner.domain.shard import AttemptRef, Shard, ShardStatus, retry_id
+from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.ports import BlobStat, Environment, Is, Write
-from backburner.services import batches, capacity, records, transitions
+from backburner.services import batches, capacity, records, retries, transitions
 
 _TRIES = 10
 
@@ -115,13 +113,13 @@ def _save(
     """
     for _ in range(_TRIES):
         attempt = max(ref.attempt, shard.attempt)
-        parted = sort_outcomes(outcomes, attempt=attempt, policy=env.limits.retry)
-        done = _store_outcomes(env, replace(shard, attempt=attempt), parted)
-        retry = _retry_shard(env, done, requests, parted)
+        verdict = retries.judge(env, replace(shard, attempt=attempt), outcomes)
+        done = _store_outcomes(env, replace(shard, attempt=attempt), verdict.parted.final)
+        again = retries.shards(env, done, requests, verdict)
         batch = batches.load(env, shard.tenant, shard.batch_id)
         if batch is None:
             return
-        writes, told = _writes(env, batch, shard, done, parted, retry)
+        writes, told = _writes(env, batch, shard, done, verdict, again)
         try:
             env.store.transact(*writes)
         except Conflict:
@@ -132,9 +130,10 @@ def _save(
             shard = seen
             continue
         batches.tell(env, told)
-        if retry is not None and batch.stopping is None:
-            pause = max(0.0, retry.not_before - env.clock.now())
-            capacity.kick(env, retry.pool, delay_seconds=pause)
+        if again and batch.stopping is None:
+            for retry in again:
+                pause = max(0.0, retry.not_before - env.clock.now())
+                capacity.kick(env, retry.pool, delay_seconds=pause)
         elif not told:
             batches.advance(env, batch.tenant, batch.id)
         capacity.kick_if_waiting(env, shard.pool)
@@ -142,9 +141,9 @@ def _save(
     raise Conflict(f"shard {shard.ref} keeps changing")
 
 
-def _store_outcomes(env: Environment, shard: Shard, parted: Sorted) -> Shard:
+def _store_outcomes(env: Environment, shard: Shard, final: Iterable[Outcome]) -> Shard:
     """The shard as done, with its final outcomes inline or in an object."""
-    kept = b"".join(env.shards.keep(outcome) + b"\n" for outcome in parted.final)
+    kept = b"".join(env.shards.keep(outcome) + b"\n" for outcome in final)
     done = replace(
         shard,
         status=ShardStatus.DONE,
@@ -155,50 +154,7 @@ def _store_outcomes(env: Environment, shard: Shard, parted: Sorted) -> Shard:
     )
     if len(kept) <= env.limits.inline_bytes:
         return replace(done, result_inline=kept)
-    return replace(done, result_key=_put(env, shard, f"results/{shard.id}", kept))
-
-
-def _retry_shard(
-    env: Environment, shard: Shard, requests: list[bytes], parted: Sorted
-) -> Shard | None:
-    """A new, smaller shard of the lines that are tried again; finished lines are not in it."""
-    if not parted.retry:
-        return None
-    again = {outcome.line for outcome in parted.retry}
-    lines = [line for line in requests if env.shards.head(line)[0] in again]
-    data = b"".join(line + b"\n" for line in lines)
-    name = retry_id(shard)
-    now = env.clock.now()
-    retry = replace(
-        shard,
-        id=name,
-        status=ShardStatus.WAITING,
-        first_line=min(again),
-        last_line=max(again),
-        line_count=len(lines),
-        not_before=now + env.limits.retry.pause_seconds(shard.attempt, env.ids.random()),
-        claimed_at=None,
-        result_key=None,
-        result_inline=None,
-        input_inline=data,
-        input_key=None,
-    )
-    if len(data) <= env.limits.inline_bytes:
-        return retry
-    key = _put(env, shard, f"inputs/{name}", data)
-    return replace(retry, input_inline=None, input_key=key)
-
-
-def _put(env: Environment, shard: Shard, name: str, data: bytes) -> str:
-    """Write an object of the batch; returns its key.
-
-    The key names the content: of two who take in different results of one shard at once, one
-    wins, and its objects must be its own.
-    """
-    digest = hashlib.sha256(data).hexdigest()[:16]
-    key = f"batches/{shard.tenant}/{shard.batch_id}/{name}-{digest}.jsonl"
-    env.blobs.put(key, data, content_type="application/jsonl")
-    return key
+    return replace(done, result_key=retries.put(env, shard, f"results/{shard.id}", kept))
 
 
 def _writes(
@@ -206,17 +162,18 @@ def _writes(
     batch: Batch,
     shard: Shard,
     done: Shard,
-    parted: Sorted,
-    retry: Shard | None,
+    verdict: retries.Verdict,
+    again: Sequence[Shard],
 ) -> tuple[list[Write], list[Delivery]]:
-    completed = sum(outcome.is_success for outcome in parted.final)
-    failed = len(parted.final) - completed
-    usage = sum((outcome.usage for outcome in parted.final), Usage())
+    final = verdict.parted.final
+    completed = sum(outcome.is_success for outcome in final)
+    failed = len(final) - completed
+    usage = sum((outcome.usage for outcome in final), Usage())
     now = env.clock.now()
     ending: list[Write] = []
     told: list[Delivery] = []
     is_running = batch.status is BatchStatus.IN_PROGRESS
-    if batch.kind is BatchKind.RESPONSE and retry is None and is_running:
+    if batch.kind is BatchKind.RESPONSE and not again and is_running:
         ended = transitions.ended_as(
             batch,
             BatchStatus.COMPLETED if completed else BatchStatus.FAILED,
@@ -237,8 +194,9 @@ def _writes(
         completed=completed,
         failed=failed,
         usage=usage,
-        retry=retry,
+        retries=again,
         now=now,
+        probe_below=env.limits.retry.max_probes if verdict.is_probe else None,
         ending=ending,
     )
     return writes, told

@@ -70,7 +70,8 @@ def dispatch(env: Environment, pool: str) -> int:
     sent = 0
     full: set[str] = set()
     ends_at = env.clock.now() + env.limits.dispatch_seconds
-    free = capacity.free_slots(env, model)
+    seen = capacity.load(env, pool)
+    free = capacity.free_slots(env, model, seen)
     for shard in _waiting(env, pool, limit=min(_PAGE, free)) if free > 0 else ():
         if sent and env.clock.now() >= ends_at:
             capacity.kick(env, pool)
@@ -86,7 +87,7 @@ def dispatch(env: Environment, pool: str) -> int:
             sent += 1
             if not send(env, model, claimed_shard) or sent == free:
                 break
-    capacity.wake_if_asleep(env, model)
+    capacity.wake_if_asleep(env, model, seen)
     return sent
 
 

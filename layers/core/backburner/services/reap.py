@@ -2,13 +2,22 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backburner.domain.batch import Batch
 from backburner.domain.errors import BackendError, Conflict
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import AttemptState, Environment, Index, Is, Item, Key, Update
-from backburner.services import batches, capacity, collect, dispatch, files, records, transitions
+from backburner.services import (
+    batches,
+    capacity,
+    collect,
+    dispatch,
+    files,
+    records,
+    retries,
+    transitions,
+)
 
 #: Things of one kind that are looked at before it is the next kind's turn.
 _PAGE = 25
@@ -171,14 +180,15 @@ def _look(env: Environment, shard: Shard, backend: str) -> AttemptState:
 
 
 def _lost(env: Environment, shard: Shard) -> None:
-    """The lease ended and nothing is there: wait again, or fail after the last attempt."""
-    if shard.attempt >= env.limits.retry.max_attempts:
+    """The lease ended and nothing is there: the shard waits again, or has failed as a whole."""
+    if not retries.is_repeated(env, shard):
         collect.collect_failure(
             env, shard.ref, code="attempt_lost", reason="No result came back from the model."
         )
         return
     try:
-        env.store.transact(*transitions.wait_again(shard, dispatch.wait(shard)))
+        waiting = replace(dispatch.wait(shard), failed_at=env.clock.now())
+        env.store.transact(*transitions.wait_again(shard, waiting))
     except Conflict:
         return
     capacity.kick_for_new(env, shard.pool)

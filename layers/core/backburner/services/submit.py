@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from backburner.domain.errors import Conflict, InvalidRequest, NotFound
 from backburner.domain.file import FilePurpose
 from backburner.domain.request import Request
 from backburner.domain.shard import Shard, shard_id
-from backburner.domain.slots import tenant_cap
+from backburner.domain.slots import Pool, tenant_cap
 from backburner.ports import Absent, Environment, Key, Put, QueueName
 from backburner.services import capacity, dispatch, files, records, transitions
 
@@ -171,14 +171,19 @@ def submit_response(
     )
     key, inline = _kept(env, batch, "original.json", original)
     batch = replace(batch, input_key=key, input_inline=inline)
-    claimed = _accept_single(env, model, batch, _only_shard(env, model, batch, request))
+    shard = _only_shard(env, model, batch, request)
+    pool = capacity.load(env, model.pool)
+    claimed = _accept_single(env, model, batch, shard, pool)
     with _going_on(batch):
         if claimed is not None:
             dispatch.send(env, model, claimed)
-        # Whoever frees a slot from now on sees this shard waiting, and has it looked at.
-        elif capacity.free_slots(env, model) > 0:
-            capacity.kick_for_new(env, model.pool)
-        capacity.wake_if_asleep(env, model)
+            pool = replace(pool, running_lines=pool.running_lines + 1)
+        else:
+            # Whoever frees a slot from now on sees this shard waiting, and has it looked at.
+            pool = capacity.load(env, model.pool)
+            if capacity.free_slots(env, model, pool) > 0:
+                capacity.kick_for_new(env, model.pool)
+        capacity.wake_if_asleep(env, model, pool)
     return batch
 
 
@@ -213,21 +218,22 @@ def _kept(
     return key, None
 
 
-def _accept_single(env: Environment, model: Model, batch: Batch, shard: Shard) -> Shard | None:
+def _accept_single(
+    env: Environment, model: Model, batch: Batch, shard: Shard, pool: Pool
+) -> Shard | None:
     """Accept and claim in one transaction if a slot is free; None: the shard waits for one."""
     check_at = batch.created_at + env.limits.batch_check_seconds
-    claimed = dispatch.claimed(env, shard)
-    cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
-    try:
-        env.store.transact(
-            *transitions.accept_claimed(
-                batch, claimed, capacity=model.slots, cap=cap, check_at=check_at
-            )
+    if pool.in_flight < model.slots:
+        claimed = dispatch.claimed(env, shard)
+        cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
+        writes = transitions.accept_claimed(
+            batch, claimed, capacity=model.slots, cap=cap, check_at=check_at
         )
-    except Conflict:  # no slot is free
-        env.store.transact(*transitions.accept(batch, check_at=check_at, shard=shard))
-        return None
-    return claimed
+        with suppress(Conflict):  # no slot is free any more, or none for the tenant
+            env.store.transact(*writes)
+            return claimed
+    env.store.transact(*transitions.accept(batch, check_at=check_at, shard=shard))
+    return None
 
 
 def _route(given: Any) -> str:

@@ -12,6 +12,8 @@ from backburner.domain.errors import (
     NotFound,
     Rejected,
     StateConflict,
+    StorageFull,
+    StorageUnavailable,
     TooLarge,
     Unauthenticated,
 )
@@ -29,6 +31,7 @@ _TABLE: tuple[tuple[type[BackburnerError], int, str], ...] = (
     (InvalidRequest, 400, "invalid_request_error"),
     (StateConflict, 400, "invalid_request_error"),
     (Rejected, 400, "invalid_request_error"),
+    (StorageFull, 507, "server_error"),
     (Busy, 503, "server_error"),
     (Conflict, 503, "server_error"),
     (BackendError, 503, "server_error"),
@@ -56,10 +59,19 @@ def _known(error: BackburnerError, status: int, name: str) -> Answer:
         _logger.warning("request.refused", exc_info=error)
         wait = error.retry_after_seconds if isinstance(error, Busy) else 1
         headers["retry-after"] = str(max(1, min(RETRY_AFTER_SECONDS, wait)))
-        message = "Too much is going on: try again later."
+        message, code = _told(error)
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     return failed(status, name, message, param=param, code=code, headers=headers)
+
+
+def _told(error: BackburnerError) -> tuple[str, str | None]:
+    """What a client may know of what happened inside, and its code."""
+    if isinstance(error, StorageFull):
+        return StorageFull.__doc__ or "", "insufficient_storage"
+    if isinstance(error, StorageUnavailable):
+        return StorageUnavailable.__doc__ or "", "storage_unavailable"
+    return "Too much is going on: try again later.", None
 
 
 def failed(

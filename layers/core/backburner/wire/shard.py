@@ -44,6 +44,7 @@ class _Usage(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     usage: msgspec.Raw = msgspec.Raw(b"{}")
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Kept(msgspec.Struct, omit_defaults=True):
@@ -64,6 +65,8 @@ _kept = msgspec.json.Decoder(_Kept).decode
 _answer = msgspec.json.Decoder(_Answer).decode
 _usage = msgspec.json.Decoder(_Usage).decode
 
+#: Some servers and proxies say what went wrong with status 200.
+INVALID = ("invalid_result", "The model's server answered with an error, and called it a success.")
 MISSING = ("missing_result", "The model's server returned no result for this request.")
 
 
@@ -130,6 +133,9 @@ def _outcome(data: bytes, requests: Mapping[int, str]) -> Outcome | None:
             return None
         body.decode()  # what msgspec hands through raw may still be broken UTF-8
         answer = _answer(body)
+        if result.status_code < 300 and bytes(answer.error) != b"null":
+            code, message = INVALID
+            return Outcome(line=result.line, custom_id=custom_id, code=code, message=message)
         return Outcome(
             line=result.line,
             custom_id=custom_id,

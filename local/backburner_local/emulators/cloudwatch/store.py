@@ -29,8 +29,10 @@ class Statistics:
     def add(self, value: float, count: float = 1) -> None:
         self.count += count
         self.total += value * count
-        self.minimum = min(self.minimum, value)
-        self.maximum = max(self.maximum, value)
+        if value < self.minimum:
+            self.minimum = value
+        if value > self.maximum:
+            self.maximum = value
 
     def merge(self, other: Statistics) -> None:
         self.count += other.count

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from backburner_local.emulators.cloudwatch.store import MetricStore
-from backburner_local.emulators.objects import Objects, ObjectUnavailable
+from backburner_local.emulators.objects import NoRoom, Objects, ObjectUnavailable
 from backburner_local.emulators.sagemaker import notifications, worker
 from backburner_local.emulators.sagemaker.endpoint import Endpoint
 from backburner_local.emulators.sagemaker.instance import Instance
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: Looking through everything that waits is not done more often than this.
 _EXPIRY_PAUSE_SECONDS = 0.25
+#: Pause before what a full disk did not take is written again. The queue still has the invocation.
+_ROOM_PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,8 @@ class HostedEndpoint:
         self._cpu = CpuMeter()
         self._waiting: deque[Invocation] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        #: By invocation: instances that were lost with it.
+        self._losses: Counter[int] = Counter()
         #: When the next waiting invocation may expire, seconds since 1970.
         self._expiry: tuple[float, asyncio.TimerHandle] | None = None
         self._is_open = True
@@ -284,8 +289,12 @@ class HostedEndpoint:
 
     def _lost(self, invocation: Invocation) -> None:
         logger.warning("invocation.lost inference_id=%s", invocation.inference_id)
+        self._losses[invocation.id] += 1
+        allowed = self._around.knobs.redeliveries_allowed
         if self._around.knobs.on_instance_loss == "lose":
             self._around.queue.forget(invocation.id)
+        elif self._is_open and allowed is not None and self._losses[invocation.id] > allowed:
+            self._run(self._conclude(invocation, failure(worker.LOST)))
         elif self.status != "Deleting":
             self._waiting.appendleft(invocation)
             self._watch_expiry(self._expires_at(invocation))
@@ -295,6 +304,7 @@ class HostedEndpoint:
         self, invocation: Invocation, outcome: Outcome, *, is_told: bool = True
     ) -> None:
         """Write the object, then commit the notification, then publish it."""
+        self._losses.pop(invocation.id, None)
         started = time.time()
         outcome = await self._save(invocation, outcome)
         now = time.time()
@@ -306,7 +316,7 @@ class HostedEndpoint:
             self._metrics.add("InvocationFailures", 1, now)
         topic, message = self._notification(invocation, outcome, now)
         if topic and is_told:
-            await self._around.queue.finish(invocation, topic, message)
+            await self._finish(invocation, topic, message)
             self._tell(invocation, topic, message)
         else:
             self._around.queue.forget(invocation.id)
@@ -321,7 +331,7 @@ class HostedEndpoint:
         if body is None:
             body = (outcome.reason or "").encode()
         try:
-            await worker.store(self._around.objects, location, body, outcome.content_type)
+            await self._store(location, body, outcome.content_type)
         except (ObjectUnavailable, ValueError) as error:
             now = time.time()
             self._metrics.add("ResponseUploadFailures", 1, now)
@@ -329,6 +339,28 @@ class HostedEndpoint:
             if is_success:
                 return failure(f"Unable to upload the response. {error}")
         return outcome
+
+    async def _store(self, location: str, body: bytes, content_type: str | None) -> None:
+        """Write the object, as soon as there is room for it."""
+        while True:
+            try:
+                await worker.store(self._around.objects, location, body, content_type)
+            except NoRoom as error:
+                logger.warning("disk.full error=%s", error)
+                await asyncio.sleep(_ROOM_PAUSE_SECONDS)
+            else:
+                return
+
+    async def _finish(self, invocation: Invocation, topic: str, message: str) -> None:
+        """Commit that it only has to be told, as soon as that can be written."""
+        while True:
+            try:
+                await self._around.queue.finish(invocation, topic, message)
+            except sqlite3.Error as error:
+                logger.warning("disk.full error=%s", error)
+                await asyncio.sleep(_ROOM_PAUSE_SECONDS)
+            else:
+                return
 
     def _notification(
         self, invocation: Invocation, outcome: Outcome, at: float

@@ -16,6 +16,7 @@ DEFAULT_TTL_SECONDS = 21_600
 DEFAULT_TIMEOUT_SECONDS = 900
 
 _PREFIX = "X-Amzn-SageMaker-"
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class Rule:
 
     header: str
     member: str
-    pattern: str | None = None
+    pattern: re.Pattern[str] | None = None
     most: int | None = None
     least: int | None = None
     is_number: bool = False
@@ -57,7 +58,7 @@ class Rule:
         return self._number(value) if self.is_number else self._text(value)
 
     def _number(self, value: str) -> list[str]:
-        if re.fullmatch(r"-?[0-9]{1,18}", value) is None:
+        if _NUMBER.fullmatch(value) is None:
             return [self._complaint(value, "Member must be a number")]
         number, found = int(value), []
         if self.most is not None and number > self.most:
@@ -76,8 +77,8 @@ class Rule:
         if self.least is not None and len(value) < self.least:
             rule = f"Member must have length greater than or equal to {self.least}"
             found.append(self._complaint(value, rule))
-        if self.pattern is not None and re.search(self.pattern, value) is None:
-            rule = f"Member must satisfy regular expression pattern: {self.pattern}"
+        if self.pattern is not None and self.pattern.search(value) is None:
+            rule = f"Member must satisfy regular expression pattern: {self.pattern.pattern}"
             found.append(self._complaint(value, rule))
         if self.refuses is not None and self.refuses(value):
             found.append(self._complaint(value, "Member must not contain . or .. as a path part"))
@@ -92,25 +93,31 @@ def _climbs(value: str) -> bool:
     return any(part in {".", ".."} for part in value.split("/"))
 
 
-_ASCII = r"\A[\x00-\x7f]*\Z"
-_ENDPOINT = Rule("", "endpointName", r"\A[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z", 63)
+_ASCII = re.compile(r"\A[\x00-\x7f]*\Z")
+_ENDPOINT = Rule("", "endpointName", re.compile(r"\A[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z"), 63)
 _RULES = {
     "content_type": Rule("Content-Type", "contentType", _ASCII, 1024),
     "accept": Rule("Accept", "accept", _ASCII, 1024),
     "custom_attributes": Rule("Custom-Attributes", "customAttributes", _ASCII, 1024),
-    "inference_id": Rule("Inference-Id", "inferenceId", r"\A[!-~][ -~]*\Z", 64, 1),
+    "inference_id": Rule("Inference-Id", "inferenceId", re.compile(r"\A[!-~][ -~]*\Z"), 64, 1),
     "input_location": Rule(
-        "InputLocation", "inputLocation", r"^(https|s3)://([^/]+)/?(.*)$", 1024, 1
+        "InputLocation", "inputLocation", re.compile(r"^(https|s3)://([^/]+)/?(.*)$"), 1024, 1
     ),
     "extension": Rule(
         "S3OutputPathExtension",
         "s3OutputPathExtension",
-        r"\A(?!s3:|https:)[a-zA-Z0-9!_.*'()/-]+\Z",
+        re.compile(r"\A(?!s3:|https:)[a-zA-Z0-9!_.*'()/-]+\Z"),
         512,
         1,
         refuses=_climbs,
     ),
-    "filename": Rule("Filename", "filename", r"\A(?!.*\..*\.)[a-zA-Z0-9][a-zA-Z0-9\-_.]*\Z", 32, 1),
+    "filename": Rule(
+        "Filename",
+        "filename",
+        re.compile(r"\A(?!.*\..*\.)[a-zA-Z0-9][a-zA-Z0-9\-_.]*\Z"),
+        32,
+        1,
+    ),
     "ttl": Rule("RequestTTLSeconds", "requestTTLSeconds", None, 21_600, 60, is_number=True),
     "timeout": Rule(
         "InvocationTimeoutSeconds", "invocationTimeoutSeconds", None, 3_600, 1, is_number=True

@@ -45,6 +45,8 @@ class Knobs:
     processed_metric_name: str = "InvocationsProcesssed"
     #: The fate of an invocation whose instance dies; two outcomes were seen on AWS.
     on_instance_loss: Literal["redeliver", "lose"] = "redeliver"
+    #: Times that one is redelivered before it fails; None: always, as was seen on AWS.
+    redeliveries_allowed: int | None = None
     #: The failure object's name: the output's uuid, or the caller's Filename, and the suffix.
     failure_key: Literal["uuid", "filename"] = "uuid"
     failure_key_suffix: str = "-error.out"

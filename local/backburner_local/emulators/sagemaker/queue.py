@@ -5,17 +5,17 @@ One row an invocation in one SQLite file. Its life:
     accept (committed, then the 202) -> finish: the message to publish (committed, then published)
     -> forget (deleted)
 
-After a kill, a row without a message is run again, and a row with one is published again. All
-writes go through one thread: whatever waits while a commit runs shares the next one.
+After a kill, a row without a message is run again, and a row with one is published again. A commit
+does not wait for the disk: a power cut may take the last ones along, as it may take objects that
+the emulator wrote. Whoever uses the endpoint has leases for what is lost inside of it.
+
+All that one turn of the event loop writes shares a commit.
 """
 
 from __future__ import annotations
 
 import asyncio
-import queue
 import sqlite3
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,17 +52,10 @@ WHERE endpoint = ? AND id NOT IN (SELECT id FROM notifications)
 _BATCH = 1000
 #: How long a deletion waits for company; nothing depends on it.
 _IDLE_SECONDS = 0.05
+#: Pages of the write-ahead log after which a commit moves them to the file: 32 MiB.
+_CHECKPOINT_PAGES = 8192
 
-
-@dataclass(frozen=True, slots=True)
-class _Write:
-    """One thing to commit; one of the four."""
-
-    accepted: tuple[int, str, bytes, bytes | None] | None = None
-    finished: tuple[int, str, str] | None = None
-    forgotten: int | None = None
-    endpoint: str | None = None
-    done: asyncio.Future[None] | None = None
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(slots=True)
@@ -74,78 +67,59 @@ class _Batch:
     forgotten: list[tuple[int]] = field(default_factory=list)
     endpoint: str | None = None
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
-    size: int = 0
-
-    def add(self, write: _Write) -> None:
-        self.size += 1
-        if write.accepted is not None:
-            self.accepted.append(write.accepted)
-        if write.finished is not None:
-            self.finished.append(write.finished)
-        if write.forgotten is not None:
-            self.forgotten.append((write.forgotten,))
-        if write.done is not None:
-            self.waiting.append(write.done)
-        self.endpoint = write.endpoint
 
     @property
-    def is_full(self) -> bool:
-        """A deleted endpoint ends its batch: what comes next may be of its successor."""
-        return self.size >= _BATCH or self.endpoint is not None
+    def size(self) -> int:
+        return len(self.accepted) + len(self.finished) + len(self.forgotten)
 
 
 class InvocationQueue:
     """Accepted invocations in ``<data_dir>/queue.sqlite``; used on one event loop."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir / "queue.sqlite"
-        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._reader = self._connect()
-        self._reader.executescript(_SCHEMA)
-        last = self._reader.execute("SELECT max(id) FROM invocations").fetchone()[0]
+        self._connection = sqlite3.connect(data_dir / "queue.sqlite", isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        self._connection.executescript(_SCHEMA)
+        last = self._connection.execute("SELECT max(id) FROM invocations").fetchone()[0]
         self._last_id: int = last or 0
         self._loop = asyncio.get_running_loop()
+        self._batch = _Batch()
+        #: Commits the batch: soon, or after a while.
+        self._soon: asyncio.Handle | None = None
+        self._later: asyncio.TimerHandle | None = None
         #: Commits so far; accepted invocations per commit tell how well they are grouped.
         self.commits = 0
-        self._thread = threading.Thread(target=self._write, name="invocation-queue")
-        self._thread.start()
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, timeout=30
-        )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
 
     def next_id(self) -> int:
         self._last_id += 1
         return self._last_id
 
     async def accept(self, invocation: Invocation, body: bytes | None) -> None:
-        """Return when the invocation is on disk."""
-        encoded = msgspec.json.encode(invocation)
-        row = (invocation.id, invocation.endpoint, encoded, body)
-        done = self._loop.create_future()
-        self._writes.put(_Write(accepted=row, done=done))
-        await done
+        """Return when the invocation is committed."""
+        row = (invocation.id, invocation.endpoint, _encode(invocation), body)
+        self._batch.accepted.append(row)
+        await self._committed()
 
     async def finish(self, invocation: Invocation, topic: str, message: str) -> None:
-        """Return when it is on disk that the invocation only has to be told."""
-        done = self._loop.create_future()
-        self._writes.put(_Write(finished=(invocation.id, topic, message), done=done))
-        await done
+        """Return when it is committed that the invocation only has to be told."""
+        self._batch.finished.append((invocation.id, topic, message))
+        await self._committed()
 
     def forget(self, number: int) -> None:
         """It is told, or nobody is to be told; a kill right after this may tell it again."""
-        self._writes.put(_Write(forgotten=number))
+        self._batch.forgotten.append((number,))
+        if self._later is None:
+            self._later = self._loop.call_later(_IDLE_SECONDS, self._commit)
 
     def forget_endpoint(self, endpoint: str) -> None:
         """Drop everything of a deleted endpoint that is not finished."""
-        self._writes.put(_Write(endpoint=endpoint))
+        self._batch.endpoint = endpoint
+        self._commit()  # what comes next may be of its successor
 
     def body(self, invocation: Invocation) -> bytes:
-        row = self._reader.execute(
+        row = self._connection.execute(
             "SELECT body FROM invocations WHERE id = ?", (invocation.id,)
         ).fetchone()
         return bytes(row[0]) if row and row[0] is not None else b""
@@ -155,53 +129,50 @@ class InvocationQueue:
 
         With the topic and message of what was finished and perhaps not told.
         """
-        rows = self._reader.execute(_LEFT, (endpoint,))
+        rows = self._connection.execute(_LEFT, (endpoint,))
         return [(msgspec.json.decode(row[0], type=Invocation), row[1], row[2]) for row in rows]
 
     def inference_ids(self) -> set[str]:
         """Of all that was accepted, of any endpoint, and is not told yet."""
-        rows = self._reader.execute("SELECT invocation FROM invocations")
+        rows = self._connection.execute("SELECT invocation FROM invocations")
         return {msgspec.json.decode(row[0], type=Invocation).inference_id for row in rows}
 
     async def close(self) -> None:
-        """Commit what is under way and end the writing thread."""
-        self._writes.put(None)
-        await asyncio.to_thread(self._thread.join)
-        self._reader.close()
+        """Commit what is under way and close the file."""
+        self._commit()
+        self._connection.close()
 
-    # ---- the writing thread
+    # ---- commits
 
-    def _write(self) -> None:
-        connection = self._connect()
-        is_open = True
-        while is_open:
-            batch = _Batch()
-            is_open = self._collect(batch)
-            error = self._commit(connection, batch)
-            if batch.waiting:
-                self._loop.call_soon_threadsafe(_resolve, batch.waiting, error)
-        connection.close()
+    async def _committed(self) -> None:
+        """Return when what was just added is committed."""
+        done = self._loop.create_future()
+        self._batch.waiting.append(done)
+        if self._batch.size >= _BATCH:
+            self._commit()
+        elif self._soon is None:
+            self._soon = self._loop.call_soon(self._commit)
+        await done
 
-    def _collect(self, batch: _Batch) -> bool:
-        """Take the writes that wait, at least one; False when the last one was taken."""
-        item = self._writes.get()
-        patience = time.monotonic() + _IDLE_SECONDS
-        while item is not None:
-            batch.add(item)
-            if batch.is_full:
-                return True
-            is_idle = not (batch.accepted or batch.finished)
-            try:
-                item = self._writes.get(
-                    block=is_idle, timeout=max(0.0, patience - time.monotonic())
-                )
-            except queue.Empty:
-                return True
-        return False
+    def _commit(self) -> None:
+        for handle in (self._soon, self._later):
+            if handle is not None:
+                handle.cancel()
+        self._soon = self._later = None
+        batch, self._batch = self._batch, _Batch()
+        error = self._write(batch)
+        for done in batch.waiting:
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
 
-    def _commit(self, connection: sqlite3.Connection, batch: _Batch) -> sqlite3.Error | None:
-        if not batch.size:
+    def _write(self, batch: _Batch) -> sqlite3.Error | None:
+        if not batch.size and batch.endpoint is None:
             return None
+        connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
             _insert(connection, "invocations", batch.accepted)
@@ -219,10 +190,6 @@ class InvocationQueue:
         return None
 
 
-# One statement for many rows, not `executemany`: each row of that would hand the interpreter
-# over to the event loop and wait to get it back.
-
-
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
     if rows:
         marks = ",".join(["(" + ",".join("?" * len(rows[0])) + ")"] * len(rows))
@@ -235,13 +202,3 @@ def _delete(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[int
         marks = ",".join("?" * len(rows))
         values = [number for (number,) in rows]
         connection.execute(f"DELETE FROM {table} WHERE id IN ({marks})", values)  # noqa: S608
-
-
-def _resolve(waiting: list[asyncio.Future[None]], error: sqlite3.Error | None) -> None:
-    for done in waiting:
-        if done.done():
-            continue
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)

@@ -28,6 +28,7 @@ LONG_HEADERS = (
 TIMED_OUT = "Your invocation timed out while waiting for a response from container primary."
 EXPIRED = "The request expired: it stayed longer in the queue than RequestTTLSeconds."
 UNREADABLE = "The response from container primary could not be read."
+LOST = "The instances that worked on the request were lost."
 
 #: Objects up to this size are read and written on the event loop when they are local.
 _SMALL_BYTES = 256 * 1024

@@ -147,14 +147,18 @@ def released(batch: Batch) -> list[Write]:
 def drop_unreleased(batch: Batch, *, shards: int, lines: int) -> list[Write]:
     """Planned shards that never came into the queue end with the batch.
 
-    Only once, and only when stopping: no shard is released any more.
+    Only once, and only when stopping: no shard is released any more. What has ended stays as it is.
     """
     return [
         Update(
             records.batch_key(batch.tenant, batch.id),
             set={"is_released": True},
             add={"open_shards": -shards, "failed": lines},
-            when=(Is("is_released", value=False), IsIn("stopping", tuple(StopReason))),
+            when=(
+                Is("is_released", value=False),
+                IsIn("stopping", tuple(StopReason)),
+                IsIn("status", (BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING)),
+            ),
         )
     ]
 
@@ -222,12 +226,12 @@ def end(
         deliveries: that tell of it.
         when: what must hold of the batch; the caller's way into the terminal state.
     """
-    before, after = records.attributes(_fields(batch)), records.attributes(_fields(ended))
+    before, after = _fields(batch), _fields(ended)
     changes = {name: value for name, value in after.items() if before[name] != value}
     return [
         Update(
             records.batch_key(batch.tenant, batch.id),
-            set=changes | NOT_DUE,
+            set=records.attributes(changes) | NOT_DUE,
             when=when,
         ),
         *(Put(records.file_key(f.tenant, f.id), records.file_item(f)) for f in files),

@@ -103,14 +103,16 @@ def finish(
     completed: int,
     failed: int,
     usage: Usage,
-    retry: Shard | None,
+    retries: Sequence[Shard],
     now: Instant,
+    probe_below: int | None = None,
     ending: Sequence[Write] = (),
 ) -> list[Write]:
     """The result of any attempt is in: shard → done, slot released, counts updated.
 
     The shard must be as it was seen, open: the first result wins, and a later one finds it done.
-    A retry's shard is queued in its place, so that the batch can't look finished in between.
+    The shards of its retries are queued in its place, so that the batch can't look finished in
+    between.
 
     Args:
         shard: as it was seen.
@@ -118,8 +120,10 @@ def finish(
         completed: lines that succeeded for good.
         failed: lines that failed for good.
         usage: tokens of the final outcomes.
-        retry: shard of the lines that are tried again.
+        retries: shards of the lines that are tried again: one, or two halves.
         now: the instant of the change.
+        probe_below: it is halved although nothing of the pool succeeds: only if fewer than so many
+            were.
         ending: writes that end the batch with it; they replace the update of its counts.
     """
     seconds = max(0.0, now - shard.claimed_at) if shard.claimed_at else 0.0
@@ -127,15 +131,24 @@ def finish(
     pool_counts: dict[str, float] = dict(_release_counts(shard))
     pool_counts["ended_lines"] = ended
     pool_counts["busy_seconds"] = seconds
-    if retry is not None:
-        pool_counts["waiting_lines"] = pool_counts.get("waiting_lines", 0) + retry.line_count
+    if retries:
+        queued = sum(retry.line_count for retry in retries)
+        pool_counts["waiting_lines"] = pool_counts.get("waiting_lines", 0) + queued
+    conditions: tuple[Condition, ...] = ()
+    if probe_below is not None:
+        pool_counts["probes"] = 1
+        conditions = (Below("probes", probe_below),)
     writes: list[Write] = [
         Update(_key(shard), set=_changes(done), when=_as_seen(shard)),
-        Update(records.pool_key(shard.pool), add=pool_counts),
+        Update(
+            records.pool_key(shard.pool),
+            set={"succeeded_at": now, "probes": None} if completed else {},
+            add=pool_counts,
+            when=conditions,
+        ),
         *_release_share(shard),
+        *(Put(_key(retry), records.shard_item(retry), when=(Absent(),)) for retry in retries),
     ]
-    if retry is not None:
-        writes.append(Put(_key(retry), records.shard_item(retry), when=(Absent(),)))
     if ending:
         return [*writes, *ending]
     counts = {
@@ -143,7 +156,7 @@ def finish(
         "failed": failed,
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
-        "open_shards": 0 if retry is not None else -1,
+        "open_shards": len(retries) - 1,
     }
     counts = {name: value for name, value in counts.items() if value}
     if counts:
@@ -188,6 +201,7 @@ _CHANGING = (
     "status",
     "attempt",
     "not_before",
+    "failed_at",
     "look_at",
     "lease_ends_at",
     "claimed_at",

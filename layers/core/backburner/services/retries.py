@@ -1,0 +1,108 @@
+"""What is tried again of a shard whose attempt has ended, and as which shards."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from backburner.domain.request import Outcome
+from backburner.domain.retry import (
+    Fate,
+    Sorted,
+    fate,
+    has_failed_as_a_whole,
+    is_well,
+    sort_outcomes,
+)
+from backburner.domain.shard import Shard, ShardStatus, piece_id, retry_id
+from backburner.ports import Environment
+from backburner.services import records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What becomes of a shard's lines."""
+
+    parted: Sorted
+    #: Whether those that are tried again are so in two halves.
+    is_halved: bool = False
+    #: Whether that is to find out if anything still succeeds.
+    is_probe: bool = False
+
+
+def judge(env: Environment, shard: Shard, outcomes: Sequence[Outcome]) -> Verdict:
+    """Decide by the outcomes of the shard's attempt."""
+    policy = env.limits.retry
+    if shard.line_count > 1 and has_failed_as_a_whole(shard, outcomes):
+        decided, well = _fate(env, shard)
+        if decided is Fate.HALVE:
+            parted = Sorted(final=(), retry=tuple(outcomes))
+            return Verdict(parted=parted, is_halved=True, is_probe=not well)
+    return Verdict(parted=sort_outcomes(outcomes, attempt=shard.attempt, policy=policy))
+
+
+def is_repeated(env: Environment, shard: Shard) -> bool:
+    """Whether a shard whose attempt was lost is tried again as it is."""
+    return _fate(env, shard)[0] is Fate.REPEAT
+
+
+def shards(
+    env: Environment, shard: Shard, requests: list[bytes], verdict: Verdict
+) -> tuple[Shard, ...]:
+    """New shards of the lines that are tried again; finished lines are in none."""
+    again = {outcome.line for outcome in verdict.parted.retry}
+    lines = [line for line in requests if env.shards.head(line)[0] in again]
+    if not lines:
+        return ()
+    if not verdict.is_halved:
+        is_rest = shard.is_rest or bool(verdict.parted.final)
+        return (_shard(env, replace(shard, id=retry_id(shard), is_rest=is_rest), lines),)
+    middle = (len(lines) + 1) // 2
+    halves = enumerate((lines[:middle], lines[middle:]), start=2 * shard.piece)
+    return tuple(
+        _shard(env, replace(shard, id=piece_id(shard, piece), piece=piece, attempt=0), half)
+        for piece, half in halves
+    )
+
+
+def put(env: Environment, shard: Shard, name: str, data: bytes) -> str:
+    """Write an object of the batch; returns its key.
+
+    The key names the content: of two who take in different results of one shard at once, one
+    wins, and its objects must be its own.
+    """
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    key = f"batches/{shard.tenant}/{shard.batch_id}/{name}-{digest}.jsonl"
+    env.blobs.put(key, data, content_type="application/jsonl")
+    return key
+
+
+def _fate(env: Environment, shard: Shard) -> tuple[Fate, bool]:
+    """What becomes of a shard that failed as a whole, and whether the endpoint is well."""
+    (item,) = env.store.get(records.pool_key(shard.pool))
+    pool = records.to_pool(item, shard.pool)
+    return fate(shard, pool, policy=env.limits.retry), is_well(shard, pool)
+
+
+def _shard(env: Environment, named: Shard, lines: list[bytes]) -> Shard:
+    numbers = [env.shards.head(line)[0] for line in lines]
+    data = b"".join(line + b"\n" for line in lines)
+    now = env.clock.now()
+    pause = env.limits.retry.pause_seconds(max(1, named.attempt), env.ids.random())
+    waiting = replace(
+        named,
+        status=ShardStatus.WAITING,
+        first_line=min(numbers),
+        last_line=max(numbers),
+        line_count=len(lines),
+        not_before=now + pause,
+        failed_at=now,
+        claimed_at=None,
+        result_key=None,
+        result_inline=None,
+        input_inline=data,
+        input_key=None,
+    )
+    if len(data) <= env.limits.inline_bytes:
+        return waiting
+    key = put(env, named, f"inputs/{named.id}", data)
+    return replace(waiting, input_inline=None, input_key=key)
