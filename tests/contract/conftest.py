@@ -22,6 +22,8 @@ from backburner_local.adapters.store import SqliteStore
 from tests.contract import on_s3, on_sqs, on_telling
 from tests.contract.on_dynamodb import dynamo_store
 from tests.contract.on_telling import EventsWorld, MailerWorld, MetricsWorld
+from tests.memory import MemoryBlobs, MemoryQueue
+from tests.reference import ReferenceStore
 
 # ---------------------------------------------------------------- Store
 
@@ -33,7 +35,13 @@ def sqlite_store(folder: Path) -> Iterator[Store]:
     database.close()
 
 
+@contextmanager
+def memory_store(folder: Path) -> Iterator[Store]:
+    yield ReferenceStore()
+
+
 STORES: dict[str, Callable[[Path], AbstractContextManager[Store]]] = {
+    "memory": memory_store,
     "sqlite": sqlite_store,
     "dynamodb": dynamo_store,
 }
@@ -76,7 +84,20 @@ def s3_blobs(folder: Path) -> Iterator[BlobsWorld]:
         yield BlobsWorld(blobs, on_s3.open_url)
 
 
+@contextmanager
+def memory_blobs(folder: Path) -> Iterator[BlobsWorld]:
+    url = "http://127.0.0.1:8088"
+    blobs = MemoryBlobs("bucket", FixedClock(), b"key", url)
+
+    def open_url(address: str) -> bytes | None:
+        key = blobs.verify(address.removeprefix(url))
+        return None if key is None else blobs.get(key)
+
+    yield BlobsWorld(blobs, open_url)
+
+
 BLOBS: dict[str, Callable[[Path], AbstractContextManager[BlobsWorld]]] = {
+    "memory": memory_blobs,
     "directory": directory_blobs,
     "s3": s3_blobs,
 }
@@ -119,10 +140,10 @@ class QueueWorld(Protocol):
     def redrive(self, queue: str) -> int: ...
 
 
-class SqliteQueueWorld:
-    def __init__(self, database: Database) -> None:
-        self.clock = FixedClock()
-        self.queue = SqliteQueue(database, self.clock, max_receives={"plan": 3})
+class LocalQueueWorld:
+    def __init__(self, queue: SqliteQueue | MemoryQueue, clock: FixedClock) -> None:
+        self.queue = queue
+        self.clock = clock
 
     def receive(self, queue: str, *, visibility_seconds: float = 30) -> Sequence[Message]:
         return self.queue.receive(queue, 10, visibility_seconds)
@@ -152,11 +173,19 @@ class SqliteQueueWorld:
 @contextmanager
 def sqlite_queue(folder: Path) -> Iterator[QueueWorld]:
     database = Database(folder / "queue.db", durable=False)
-    yield SqliteQueueWorld(database)
+    clock = FixedClock()
+    yield LocalQueueWorld(SqliteQueue(database, clock, max_receives={"plan": 3}), clock)
     database.close()
 
 
+@contextmanager
+def memory_queue(folder: Path) -> Iterator[QueueWorld]:
+    clock = FixedClock()
+    yield LocalQueueWorld(MemoryQueue(clock, max_receives={"plan": 3}), clock)
+
+
 QUEUES: dict[str, Callable[[Path], AbstractContextManager[QueueWorld]]] = {
+    "memory": memory_queue,
     "sqlite": sqlite_queue,
     "sqs": on_sqs.sqs_queue,
 }

@@ -20,7 +20,7 @@ from backburner.domain.errors import BackburnerError, BackendError, BackendRefus
 from backburner.ports import QueueName
 from backburner.services import batches, files
 from tests import oracle
-from tests.backend import Reply, answer_with, by_name, succeed
+from tests.backend import REPLIES, by_name, succeed
 from tests.tap import Crash, PortError, fault_at
 from tests.world import LIMITS, World, chat, jsonl
 
@@ -43,27 +43,6 @@ WALK_LIMITS = LIMITS.__class__(
 tenants = st.sampled_from(["acme", "zeta"])
 windows = st.sampled_from(["15m", "1h"])
 which = st.integers(0, 5)
-
-
-def _bad(request: dict[str, Any]) -> bytes:
-    return b'{"line":'
-
-
-#: What a model may do to the lines of a shard.
-REPLIES: dict[str, Reply] = {
-    "all succeed": succeed,
-    "all are refused": answer_with(400),
-    "all break": answer_with(500),
-    "all are garbage": _bad,
-    "nothing is there": lambda request: None,
-    "odd ones are throttled": lambda request: (
-        answer_with(429) if request["line"] % 2 else succeed
-    )(request),
-    "even ones are refused": lambda request: (succeed if request["line"] % 2 else answer_with(422))(
-        request
-    ),
-    "every third is missing": lambda request: succeed(request) if request["line"] % 3 else None,
-}
 
 
 class Engine(RuleBasedStateMachine):

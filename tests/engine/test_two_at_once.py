@@ -155,6 +155,7 @@ RACES = {
     "a planner and the deadline": Race(nothing, do_plan, expire),
     "a planner and reap": Race(nothing, do_plan, do_reap),
     "a cancel and a planner": Race(nothing, do_cancel, do_plan),
+    "a cancel and a finalizer of what was never planned": Race(nothing, do_cancel, do_finalize),
     "two releases": Race(canary_over, do_plan, do_plan),
     "a release and a cancel": Race(canary_over, do_plan, do_cancel),
     "a cancel and a release": Race(canary_over, do_cancel, do_plan),

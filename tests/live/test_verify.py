@@ -127,6 +127,7 @@ def test_what_it_measures_is_what_the_emulator_does(emulate, tmp_path, knobs):
     assert "123456789012" not in page + json.dumps(written)
 
 
+@pytest.mark.long
 def test_everything_is_removed_when_a_run_breaks_off(emulate, tmp_path):
     emulator = emulate()
 
@@ -139,6 +140,7 @@ def test_everything_is_removed_when_a_run_breaks_off(emulate, tmp_path):
     assert left_over() == []
 
 
+@pytest.mark.long
 def test_a_measurement_that_breaks_leaves_the_others_alone(emulate, tmp_path):
     emulate()
 
@@ -151,6 +153,7 @@ def test_a_measurement_that_breaks_leaves_the_others_alone(emulate, tmp_path):
     assert "broken" in (tmp_path / f"report/{done.name}.md").read_text()
 
 
+@pytest.mark.long
 def test_nothing_is_begun_when_the_time_is_over(emulate, tmp_path):
     emulate()
     done, _ = run(tmp_path, max_minutes=0)

@@ -1,0 +1,76 @@
+"""Simulations by seed: whatever happens in whatever order, all ten guarantees hold in the end."""
+
+import logging
+import os
+from dataclasses import replace
+
+import pytest
+
+from tests.sim import player
+from tests.sim.__main__ import why
+from tests.sim.player import Player, Report, run
+from tests.sim.shrink import shrink
+from tests.sim.steps import ACTS, Fault, Kind, Step, draw
+
+IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
+#: Seeds of each test; they never overlap.
+SEEDS, LONG_SEEDS = 30, 250
+
+
+@pytest.fixture(autouse=True)
+def _unlogged():
+    """What fails on purpose fills the log, and costs more than the rest."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_whatever_happens_the_guarantees_hold(part):
+    number = LONG_SEEDS if IS_LONG else SEEDS
+    total = Report()
+    for seed in range(part * LONG_SEEDS, part * LONG_SEEDS + number):
+        try:
+            total.add(run(draw(seed)))
+        except BaseException as error:
+            error.add_note(f"seed {seed}; replay and shrink it: python -m tests.sim {seed}")
+            raise
+    print(f"{number} seeds: {total}")
+    assert total.batches.total() > number
+    assert len(total.faults.keys() & set(Kind)) >= 4
+
+
+def test_every_act_is_played_and_finds_its_method():
+    drawn = {step.act for seed in range(40) for step in draw(seed)}
+    assert drawn == set(ACTS)
+    assert all(hasattr(Player, act) for act in ACTS)
+
+
+def test_a_seed_is_the_same_every_time():
+    reports, said = [], []
+    for _ in range(2):
+        lines: list[str] = []
+        reports.append(run(draw(7), say=lines.append))
+        said.append(lines)
+    assert reports[0] == reports[1]
+    assert said[0] == said[1]
+    assert draw(7) != draw(8)
+
+
+def test_a_failing_seed_shrinks_to_the_steps_that_matter(monkeypatch):
+    steps = [*draw(3), Step("submit", 1), Step("work", 1), Step("fail", 1)]
+    steps.append(Step("seconds", 1, Fault(Kind.CRASH, 0, 1, "before")))
+
+    class Wrong(Player):
+        def fail(self, dice):
+            if self.world.outstanding:
+                self.world.backend.violations.append("planted")
+
+    monkeypatch.setattr(player, "Player", Wrong)
+    assert why(steps) == "BrokenError {6}"
+    fewer = shrink(steps, why)
+    assert {step.act for step in fewer} >= {"fail"}
+    assert len(fewer) <= 5
+    assert why(fewer) == "BrokenError {6}"
+    assert all(step.fault is None for step in fewer)
+    assert why([replace(step, act="seconds") for step in fewer]) is None
