@@ -3,8 +3,9 @@ PYTHON ?= python3
 WORKERS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+PEERS := $(patsubst benchmarks/peers/requirements/%.txt,.venv-peers/%/.done,$(wildcard benchmarks/peers/requirements/*.txt))
 
-.PHONY: install demo test test-long e2e-aws check scan format up build bench clean
+.PHONY: install demo test test-long e2e-aws check scan format up build bench bench-peers clean
 
 install: .venv/.dev ## everything for development
 
@@ -44,8 +45,11 @@ build: .venv-sam/.done ## sam build and validate, without Docker
 bench: .venv/.dev ## figures, each beside its floor in the same run
 	$(BIN)/python -m benchmarks.bench
 
+bench-peers: .venv/.dev $(PEERS) ## beside Celery, RQ and others; --only NAME in ARGS for one
+	$(BIN)/python -m benchmarks.peers $(ARGS)
+
 clean:
-	rm -rf .venv .venv-aws .venv-checkov .venv-sam .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-aws .venv-checkov .venv-peers .venv-sam .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Backburner needs Python 3.11 or newer: make PYTHON=python3.12 …")'
@@ -67,6 +71,11 @@ clean:
 .venv-sam/.done: constraints-sam.txt
 	$(PYTHON) -m venv .venv-sam
 	.venv-sam/bin/pip install --quiet --disable-pip-version-check -r constraints-sam.txt
+	@touch $@
+
+.venv-peers/%/.done: benchmarks/peers/requirements/%.txt
+	$(PYTHON) -m venv .venv-peers/$*
+	.venv-peers/$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # What SAM makes of the template: linters and scanners must see it.

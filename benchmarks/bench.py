@@ -245,6 +245,7 @@ def render(sections: dict[str, list[tuple[str, str]]]) -> str:
         "",
         "Written by `make bench`. Machines are noisy: compare the shares of the floor, which was",
         "measured in the same run. The engine answers at once; what is accepted is fsynced first.",
+        "Beside what people would use instead: [peers.md](peers.md).",
         "",
         f"{time.strftime('%Y-%m-%d')} · commit {commit} · {os.cpu_count()} cores, {_processor()} ·"
         f" Python {platform.python_version()} · load average at the end {os.getloadavg()[0]:.1f}",
