@@ -161,6 +161,7 @@ def test_nothing_is_begun_when_the_time_is_over(emulate, tmp_path):
     assert set(done.errors) == {measure.__name__ for measure in MEASUREMENTS}
 
 
+@pytest.mark.long
 def test_what_a_dead_run_left_is_cleaned_up_by_a_later_one(emulate, capsys):
     emulator = emulate()
     site = Site("backburner-live-dead", scale=SCALE)
