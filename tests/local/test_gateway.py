@@ -312,7 +312,6 @@ class TestWholeStack:
         assert len({answer.headers["x-request-id"] for answer in answers}) == 2
 
     def test_many_clients_at_once_get_each_their_own_answer(self, stack, dev_key):
-        """Powertools keeps the event on a class, which the threads would share."""
         headers = {"authorization": f"Bearer {dev_key}"}
         wrong: list[str] = []
 
