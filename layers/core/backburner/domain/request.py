@@ -26,6 +26,8 @@ class Request:
     message_count: int = 1
     #: The longest answer the client asked for, in tokens; 0 if it named none.
     max_tokens: int = 0
+    #: Whether the model has to be one that sees; where a dialect does not tell, its server does.
+    has_images: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Anthropic's Messages API on models that speak chat completions: both ways, and its batches."""
