@@ -2,9 +2,10 @@
 
 import pytest
 
+from backburner.domain.errors import InvalidLine
 from backburner.domain.request import Request
-from backburner.services.fitting import is_too_long
-from tests.world import a_model
+from backburner.services.fitting import is_too_long, model_of
+from tests.world import CHAT, World, a_catalog, a_model
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,17 @@ def test_tokens_are_counted_only_where_the_bytes_leave_doubt(world, words, is_co
     object.__setattr__(env, "tokenizers", {model.name: count} if is_counted else {})
     assert is_too_long(env, request, model, dialect="openai") is expected
     assert bool(counted) == (is_counted and 60 <= words <= 200)
+
+
+def test_images_go_only_to_models_that_take_them(tmp_path):
+    catalog = a_catalog(a_model("blind"), a_model("seeing", takes_images=True))
+    world = World(tmp_path, catalog=catalog)
+
+    def asking(model: str) -> Request:
+        return Request(line=1, custom_id="r", model=model, route=CHAT, body=b"{}", has_images=True)
+
+    assert model_of(world.env, asking("seeing"), dialect="openai").name == "seeing"
+    with pytest.raises(InvalidLine, match="'blind' takes no images") as raised:
+        model_of(world.env, asking("blind"), dialect="openai")
+    assert (raised.value.param, raised.value.custom_id) == ("body.messages", "r")
+    world.close()

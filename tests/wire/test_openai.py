@@ -249,6 +249,14 @@ def test_the_measure_is_never_below_the_bytes_that_the_model_reads(body):
     assert request.prompt_bytes >= len(DIALECT.prompt(request).encode())
 
 
+def test_images_are_no_text_however_large_they_are():
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "x" * 9000}}
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}, image]}]}
+    request = DIALECT.parse(1, line(body), route=CHAT)
+    assert request.prompt_bytes < 100
+    assert DIALECT.prompt(request) == "hi"
+
+
 OTHER_ROUTES = {
     "a prompt": ("/v1/completions", {"prompt": "héllo", "max_tokens": 4}, (6, 1, 4), "héllo"),
     "prompts": ("/v1/completions", {"prompt": ["a", "bcd"]}, (3, 1, 0), "bcd"),

@@ -27,6 +27,8 @@ class Model:
     cut: Cut
     #: Tokens that the chat template adds: to a prompt, and to each message.
     template_tokens: int = 16
+    #: Whether its prompts may show images.
+    takes_images: bool = False
     #: Bytes of the longest token of the vocabulary; bounds the prompt's tokens from below.
     longest_token_bytes: int = 16
     #: `tokenizer.json` of the model, relative to the catalog; None: never tokenise here.

@@ -9,6 +9,10 @@ from backburner.domain.request import Outcome, Request
 class Dialect(Protocol):
     """The format of a batch's lines and results: a wire format, seen from inside."""
 
+    @property
+    def member(self) -> str:
+        """Member of a line that holds what the model is asked, for findings to name."""
+
     def parse(self, line: int, data: bytes, *, route: str) -> Request:
         """Read one line of an input file; raises InvalidLine."""
 

@@ -2,6 +2,7 @@
 
 from backburner.domain.catalog import Model
 from backburner.domain.context import Fit, estimate_fit, room_for_prompt
+from backburner.domain.errors import InvalidLine
 from backburner.domain.request import Request
 from backburner.ports import Environment
 
@@ -17,3 +18,39 @@ def is_too_long(env: Environment, request: Request, model: Model, *, dialect: st
         text = env.dialects[dialect].prompt(request)
         return count(text) > room_for_prompt(request, model)
     return fit is Fit.TOO_LONG
+
+
+def model_of(env: Environment, request: Request, *, dialect: str) -> Model:
+    """The request's model; raises InvalidLine if it can't run the request."""
+    member, named = env.dialects[dialect].member, {"custom_id": request.custom_id}
+    model = env.catalog.get(request.model)
+    if model is None:
+        raise InvalidLine(
+            "model_not_found",
+            f"The model '{request.model[:64]}' does not exist.",
+            param=f"{member}.model",
+            **named,
+        )
+    if request.route not in model.routes:
+        raise InvalidLine(
+            "url_mismatch",
+            f"The model '{model.name}' does not serve {request.route}.",
+            param="url",
+            **named,
+        )
+    if request.has_images and not model.takes_images:
+        raise InvalidLine(
+            "invalid_request",
+            f"The model '{model.name}' takes no images.",
+            param=f"{member}.messages",
+            **named,
+        )
+    if is_too_long(env, request, model, dialect=dialect):
+        raise InvalidLine(
+            "context_length_exceeded",
+            f"The prompt and 'max_tokens' do not fit into the model's context window of "
+            f"{model.context_window} tokens.",
+            param=f"{member}.messages",
+            **named,
+        )
+    return model

@@ -13,7 +13,7 @@ from backburner.domain.request import Outcome, Request
 from backburner.domain.shard import Shard, ShardDraft, shard_id
 from backburner.ports import MAX_WRITES, Environment
 from backburner.services import batches, capacity, files, manifest, transitions
-from backburner.services.fitting import is_too_long
+from backburner.services.fitting import model_of
 
 #: Shards released in one transaction; beside them stand the check and one update a pool.
 RELEASE_SHARDS = (MAX_WRITES - 1) // 2
@@ -146,30 +146,7 @@ def _model(reading: _Reading, request: Request) -> Model:
             param="custom_id",
             **named,
         )
-    model = reading.env.catalog.get(request.model)
-    if model is None:
-        raise InvalidLine(
-            "model_not_found",
-            f"The model '{request.model[:64]}' does not exist.",
-            param="body.model",
-            **named,
-        )
-    if request.route not in model.routes:
-        raise InvalidLine(
-            "url_mismatch",
-            f"The model '{model.name}' does not serve {request.route}.",
-            param="url",
-            **named,
-        )
-    if is_too_long(reading.env, request, model, dialect=reading.batch.dialect):
-        raise InvalidLine(
-            "context_length_exceeded",
-            f"The prompt and 'max_tokens' do not fit into the model's context window of "
-            f"{model.context_window} tokens.",
-            param="body.messages",
-            **named,
-        )
-    return model
+    return model_of(reading.env, request, dialect=reading.batch.dialect)
 
 
 def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:

@@ -18,6 +18,9 @@ MOST_TOKENS = 2**31 - 1
 #: Templates write tools as indented JSON: at most so many times the bytes of the compact form.
 _INDENTED = 4
 
+#: Parts of a message that a model sees rather than reads: what they cost, only its server knows.
+_SEEN = frozenset({"image_url"})
+
 Body = dict[str, Any]
 
 _write = msgspec.json.Encoder().encode
@@ -109,9 +112,10 @@ def _message(message: Any, where: str) -> int:
     if not isinstance(role, str) or not role:
         raise InvalidRequest(f"'{where}.role' must be a string.", param=f"{where}.role")
     content = message.get("content")
+    unread = 0
     if isinstance(content, list):
         for number, part in enumerate(content):
-            _part(part, f"{where}.content[{number}]")
+            unread += _part(part, f"{where}.content[{number}]")
     elif content is None:
         if not (message.get("tool_calls") or message.get("function_call")):
             raise InvalidRequest(
@@ -122,14 +126,16 @@ def _message(message: Any, where: str) -> int:
         raise InvalidRequest(
             f"'{where}.content' must be a string or a list of parts.", param=f"{where}.content"
         )
-    return len(_write(message))
+    return len(_write(message)) - unread
 
 
-def _part(part: Any, where: str) -> None:
+def _part(part: Any, where: str) -> int:
+    """Check a part; returns its bytes if they are no text."""
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         raise InvalidRequest(f"'{where}' must be an object with a 'type'.", param=where)
     if part["type"] == "text" and not isinstance(part.get("text"), str):
         raise InvalidRequest(f"'{where}.text' must be a string.", param=f"{where}.text")
+    return len(_write(part)) if part["type"] in _SEEN else 0
 
 
 def _chat_texts(body: Body) -> Iterator[str]:
@@ -141,6 +147,8 @@ def _chat_texts(body: Body) -> Iterator[str]:
         if isinstance(content, str):
             yield content
         for part in content if isinstance(content, list) else ():
+            if part.get("type") in _SEEN:
+                continue
             text_of_part = part.get("text")
             yield text_of_part if isinstance(text_of_part, str) else _as_text(part)
         rest = {k: v for k, v in message.items() if k not in ("role", "content")}

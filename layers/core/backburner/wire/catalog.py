@@ -54,6 +54,7 @@ def _model(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
             bytes=int(shard.get("bytes", 4_000_000)),
             tokens=int(shard.get("tokens", 2_000_000)),
         ),
+        takes_images=bool(entry.get("images", False)),
         template_tokens=int(entry.get("template_tokens", 16)),
         longest_token_bytes=int(entry.get("longest_token_bytes", 16)),
         tokenizer=entry.get("tokenizer"),

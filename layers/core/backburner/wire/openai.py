@@ -43,6 +43,8 @@ _NO_ANSWER = b'{"id":"batch_req_%b-%d","custom_id":%b,"response":null,"error":%b
 class OpenAIDialect:
     """OpenAI's format of batch files (API reference, "Batch": request input and output)."""
 
+    member = "body"
+
     def __init__(self, *, nesting: int = NESTING) -> None:
         self._nesting = nesting
 
