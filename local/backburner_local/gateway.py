@@ -15,7 +15,7 @@ from typing import Any, Self
 from aiohttp import web
 from aiohttp.helpers import content_disposition_header
 
-from backburner.domain.errors import StorageUnavailable
+from backburner.domain.errors import StorageUnavailable, TooLarge
 from backburner.ports import Blobs
 from backburner.web import errors
 from backburner_local import events
@@ -127,15 +127,13 @@ class Gateway:
         try:
             return await self._answer(request)
         except StorageUnavailable as error:  # the body could not be put aside
-            event = errors.to_answer(error).to_event(f"req_{uuid.uuid4().hex}")
-            response = _response(event)
-            response.force_close()  # what is left of the body was not read
-            return response
+            return _refused(request, error)
 
     async def _answer(self, request: web.Request) -> web.Response:
         async with self._body(request) as (body, body_key):
             if body is None:
-                return _too_large(self._max_body_bytes)
+                limit = self._max_body_bytes
+                return _refused(request, TooLarge(f"The body is larger than {limit} bytes."))
             event = events.http(
                 method=request.method,
                 path=request.path,
@@ -229,9 +227,10 @@ def _response(answer: dict[str, Any]) -> web.Response:
     return web.Response(status=int(answer["statusCode"]), body=data, headers=headers)
 
 
-def _too_large(limit: int) -> web.Response:
-    message = f"The body is larger than {limit} bytes."
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-    response = web.json_response({"error": error}, status=413)
-    response.force_close()
+def _refused(request: web.Request, error: Exception) -> web.Response:
+    """The answer to a request that did not reach the function."""
+    request_id = f"req_{uuid.uuid4().hex}"
+    answer = errors.to_answer(error, path=request.path, request_id=request_id)
+    response = _response(answer.to_event(request_id))
+    response.force_close()  # what is left of the body was not read
     return response

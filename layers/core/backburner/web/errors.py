@@ -1,7 +1,8 @@
-"""What an error looks like over HTTP: the one table."""
+"""What an error looks like over HTTP: one table, in the shapes of OpenAI and Anthropic."""
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from backburner.domain.errors import (
     BackburnerError,
@@ -19,50 +20,95 @@ from backburner.domain.errors import (
 )
 from backburner.web.answer import Answer
 from backburner.wire import objects
+from backburner.wire.anthropic import message as anthropic
 
 _logger = logging.getLogger("backburner")
 
-#: Status and OpenAI's error type; the first row that fits counts. A conflict that will not heal is
-#: 400, as clients send whatever got a 409 again.
-_TABLE: tuple[tuple[type[BackburnerError], int, str], ...] = (
-    (Unauthenticated, 401, "authentication_error"),
-    (NotFound, 404, "invalid_request_error"),
-    (TooLarge, 413, "invalid_request_error"),
-    (InvalidRequest, 400, "invalid_request_error"),
-    (StateConflict, 400, "invalid_request_error"),
-    (Rejected, 400, "invalid_request_error"),
-    (StorageFull, 507, "server_error"),
-    (Busy, 503, "server_error"),
-    (Conflict, 503, "server_error"),
-    (BackendError, 503, "server_error"),
+
+class MethodNotAllowed(Rejected):
+    """The route has no such method."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+#: Status, OpenAI's type and Anthropic's type; the first row that fits counts. A conflict that will
+#: not heal is 400, as clients send whatever got a 409 again.
+_TABLE: tuple[tuple[type[BackburnerError], int, str, str], ...] = (
+    (Unauthenticated, 401, "authentication_error", "authentication_error"),
+    (NotFound, 404, "invalid_request_error", "not_found_error"),
+    (MethodNotAllowed, 405, "invalid_request_error", "invalid_request_error"),
+    (TooLarge, 413, "invalid_request_error", "request_too_large"),
+    (InvalidRequest, 400, "invalid_request_error", "invalid_request_error"),
+    (StateConflict, 400, "invalid_request_error", "invalid_request_error"),
+    (Rejected, 400, "invalid_request_error", "invalid_request_error"),
+    (StorageFull, 507, "server_error", "api_error"),
+    (Busy, 503, "server_error", "overloaded_error"),
+    (Conflict, 503, "server_error", "overloaded_error"),
+    (BackendError, 503, "server_error", "overloaded_error"),
 )
+#: What is in no row.
+_BROKE = (500, "server_error", "api_error")
 
 #: Longest wait that every client obeys: beyond it, old ones do not wait and new ones give up.
 RETRY_AFTER_SECONDS = 60
 
+#: Where Anthropic's clients are at work.
+_ANTHROPIC = "/v1/messages"
 
-def to_answer(error: Exception) -> Answer:
-    """The answer to a request that failed."""
-    for kind, status, name in _TABLE:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """What a client may know of an error."""
+
+    message: str
+    param: str | None = None
+    code: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def to_answer(error: Exception, *, path: str = "", request_id: str = "req_unknown") -> Answer:
+    """The answer to a request that failed, in the shape that the clients of its path read."""
+    status, openai_type, anthropic_type = _row(error)
+    failure = _failure(error, status)
+    if path == _ANTHROPIC or path.startswith(f"{_ANTHROPIC}/"):
+        body = anthropic.error_object(
+            anthropic_type, failure.message, code=failure.code, request_id=request_id
+        )
+    else:
+        body = objects.error_object(
+            failure.message, openai_type, param=failure.param, code=failure.code
+        )
+    return Answer(status=status, body=body, headers=failure.headers)
+
+
+def _row(error: Exception) -> tuple[int, str, str]:
+    for kind, status, openai_type, anthropic_type in _TABLE:
         if isinstance(error, kind):
-            return _known(error, status, name)
-    _logger.error("request.broke", exc_info=error)
-    return failed(500, "server_error", "The server had an error. It was logged; try again later.")
+            return status, openai_type, anthropic_type
+    return _BROKE
 
 
-def _known(error: BackburnerError, status: int, name: str) -> Answer:
-    headers = {}
-    message, param, code = error.message, None, None
+def _failure(error: Exception, status: int) -> _Failure:
     if isinstance(error, Rejected):
-        param, code = error.param, error.code
-    else:  # what happened inside is for the log
-        _logger.warning("request.refused", exc_info=error)
-        wait = error.retry_after_seconds if isinstance(error, Busy) else 1
-        headers["retry-after"] = str(max(1, min(RETRY_AFTER_SECONDS, wait)))
-        message, code = _told(error)
-    if status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return failed(status, name, message, param=param, code=code, headers=headers)
+        headers = {}
+        if isinstance(error, MethodNotAllowed):
+            headers["allow"] = error.allowed
+        if status == 401:
+            headers["www-authenticate"] = "Bearer"
+        return _Failure(message=error.message, param=error.param, code=error.code, headers=headers)
+    if not isinstance(error, BackburnerError) or status == _BROKE[0]:
+        _logger.error("request.broke", exc_info=error)
+        return _Failure(message="The server had an error. It was logged; try again later.")
+    # What happened inside is for the log.
+    _logger.warning("request.refused", exc_info=error)
+    wait = error.retry_after_seconds if isinstance(error, Busy) else 1
+    message, code = _told(error)
+    headers = {"retry-after": str(max(1, min(RETRY_AFTER_SECONDS, wait)))}
+    return _Failure(message=message, code=code, headers=headers)
 
 
 def _told(error: BackburnerError) -> tuple[str, str | None]:
@@ -72,19 +118,3 @@ def _told(error: BackburnerError) -> tuple[str, str | None]:
     if isinstance(error, StorageUnavailable):
         return StorageUnavailable.__doc__ or "", "storage_unavailable"
     return "Too much is going on: try again later.", None
-
-
-def failed(
-    status: int,
-    kind: str,
-    message: str,
-    *,
-    param: str | None = None,
-    code: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Answer:
-    return Answer(
-        status=status,
-        body=objects.error_object(message, kind, param=param, code=code),
-        headers=headers or {},
-    )

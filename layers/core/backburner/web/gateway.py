@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from backburner import bootstrap
+from backburner.domain.errors import NotFound, Rejected
 from backburner.ports import Environment
 from backburner.web import batches, errors, files, models, responses
 from backburner.web.answer import Answer
@@ -58,21 +59,22 @@ class Gateway:
         self._environment = environment
 
     def resolve(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer one request; whatever happens, with an OpenAI-shaped answer and its id.
+        """Answer one request; whatever happens, in the shape that its clients read, with its id.
 
         Args:
             event: of API Gateway's HTTP API, payload format 2.0.
         """
         context = event.get("requestContext") or {}
+        request_id = str(context.get("requestId") or "req_unknown")
+        method, path = _asked(event)
         with self._put_aside(event):
             try:
-                answer = self._answer(event)
+                answer = self._answer(event, method, path)
             except Exception as error:  # noqa: BLE001 - the table knows what it becomes
-                answer = errors.to_answer(error)
-        return answer.to_event(str(context.get("requestId") or "req_unknown"))
+                answer = errors.to_answer(error, path=path, request_id=request_id)
+        return answer.to_event(request_id)
 
-    def _answer(self, event: Mapping[str, Any]) -> Answer:
-        method, path = _asked(event)
+    def _answer(self, event: Mapping[str, Any], method: str, path: str) -> Answer:
         if (method, path) == ("GET", HEALTH):
             return Answer(body={"status": "ok"})
         for rule_method, rule, action in _RULES:
@@ -83,7 +85,7 @@ class Gateway:
                 ids = found.groups() if is_about_models else map(checked_id, found.groups())
                 answer = action(call, *ids)
                 return answer if isinstance(answer, Answer) else Answer(body=answer)
-        return _no_route(method, path)
+        raise _no_route(method, path)
 
     @contextmanager
     def _put_aside(self, event: Mapping[str, Any]) -> Iterator[None]:
@@ -110,7 +112,7 @@ def _asked(event: Mapping[str, Any]) -> tuple[str, str]:
     return method, path.removeprefix(_ALIAS)
 
 
-def _no_route(method: str, path: str) -> Answer:
+def _no_route(method: str, path: str) -> Rejected:
     """Tell a path that does not exist from a method that it does not have."""
     methods = {known for known, rule, _ in _RULES if rule.fullmatch(path)}
     if path == HEALTH:
@@ -118,13 +120,7 @@ def _no_route(method: str, path: str) -> Answer:
     asked = f"{method} {path}"[:200]
     if methods:
         allowed = ", ".join(sorted(methods))
-        return errors.failed(
-            405,
-            "invalid_request_error",
-            f"Not allowed: {asked}. Allowed: {allowed}.",
-            code="method_not_allowed",
-            headers={"allow": allowed},
+        return errors.MethodNotAllowed(
+            f"Not allowed: {asked}. Allowed: {allowed}.", allowed=allowed
         )
-    return errors.failed(
-        404, "invalid_request_error", f"Unknown request URL: {asked}.", code="unknown_url"
-    )
+    return NotFound(f"Unknown request URL: {asked}.", code="unknown_url")

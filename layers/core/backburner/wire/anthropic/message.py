@@ -69,13 +69,14 @@ def message_object(
     return message | ({"x_reasoning": thought} if isinstance(thought, str) else {})
 
 
-def error_object(kind: str, message: str, *, request_id: str | None = None) -> Body:
+def error_object(
+    kind: str, message: str, *, code: str | None = None, request_id: str | None = None
+) -> Body:
     """An error; `request_id` is null for a batch's request."""
-    return {
-        "type": "error",
-        "error": {"type": kind, "message": message},
-        "request_id": request_id,
-    }
+    error: Body = {"type": kind, "message": message}
+    if code is not None:
+        error["details"] = {"error_code": code}
+    return {"type": "error", "error": error, "request_id": request_id}
 
 
 def error_type(status: int) -> str:
