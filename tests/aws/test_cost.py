@@ -67,7 +67,7 @@ def test_a_single_request_stays_cheap(single):
     """From its submission to the event that tells of its end, and one look at it."""
     assert total(single, "invocations") <= 4
     assert all_calls(single) <= 25
-    assert total(single, "write_units") <= 31
+    assert total(single, "write_units") <= 33  # 2 of them for the note that a retry would find
     assert cost.calls(single["functions"], "s3") <= 3
 
 

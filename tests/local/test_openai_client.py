@@ -12,6 +12,7 @@ import pytest
 from openai import OpenAI
 
 from backburner.services import keys
+from tests.local.lossy_proxy import lossy_proxy
 from tests.local.stacks import (
     CHAT,
     MODEL,
@@ -358,3 +359,40 @@ class Memory:
 def _resident() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
+
+
+def test_a_client_whose_answers_are_lost_gets_the_one_that_was_made(stack, newcomer):
+    """The client repeats by itself, as its makers built it, and sends no key."""
+    file = newcomer.files.create(file=("in.jsonl", request(1)), purpose="batch")
+    with lossy_proxy(stack.url, losses=0) as proxy:
+        ai = newcomer.with_options(base_url=f"{proxy.url}/v1", max_retries=2)
+
+        def lose() -> None:
+            proxy.losses, proxy.seen = 1, []
+
+        lose()
+        batch = ai.batches.create(
+            input_file_id=file.id, endpoint=CHAT, completion_window="24h", metadata={"a": "b"}
+        )
+        assert proxy.seen == ["0", "1"]
+        lose()
+        other = ai.files.create(file=("in.jsonl", request(2)), purpose="batch")
+        lose()
+        response = ai.responses.create(model=MODEL, input="hi", background=True)
+        assert proxy.seen == ["0", "1"]
+    assert [one.id for one in newcomer.batches.list()] == [batch.id]
+    assert {one.id for one in newcomer.files.list(purpose="batch")} == {file.id, other.id}
+    assert newcomer.responses.retrieve(response.id).id == response.id
+
+
+def test_a_key_of_the_clients_own_makes_one_of_two(newcomer):
+    file = newcomer.files.create(file=("in.jsonl", request(1)), purpose="batch")
+    asked: dict[str, Any] = {
+        "input_file_id": file.id,
+        "endpoint": CHAT,
+        "extra_headers": {"Idempotency-Key": "order-66"},
+    }
+    one, two = (newcomer.batches.create(completion_window="24h", **asked) for _ in range(2))
+    assert one == two
+    with pytest.raises(openai.UnprocessableEntityError):
+        newcomer.batches.create(completion_window="2h", **asked)

@@ -6,6 +6,7 @@ BackburnerError
 │   ├── Unauthenticated     no key, or a key nobody knows
 │   ├── NotFound            no such thing for this tenant
 │   ├── StateConflict       the thing is in a state that forbids this, and will stay so
+│   ├── KeyReused           the Idempotency-Key was given to another request
 │   └── TooLarge            over a limit that the message names
 ├── Busy                try again later; `retry_after_seconds` says when
 │   └── StorageUnavailable  nothing can be written now
@@ -59,6 +60,12 @@ class NotFound(Rejected):
 
 class StateConflict(Rejected):
     """The thing is in a state that forbids this."""
+
+
+class KeyReused(Rejected):
+    """The 'Idempotency-Key' was given to another request: each request needs its own."""
+
+    code = "idempotency_key_reused"
 
 
 class TooLarge(Rejected):

@@ -4,6 +4,7 @@ from backburner.domain.errors import NotFound
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.ports import Absent, Delete, Environment, Put
 from backburner.services import records
+from backburner.services.once import Note
 
 
 def blob_key(tenant: str, file_id: str) -> str:
@@ -32,8 +33,23 @@ def add(
     purpose: FilePurpose,
     size: int,
     expires_at: float | None = None,
+    note: Note | None = None,
 ) -> StoredFile:
-    """Record a file whose content is at its blob key already."""
+    """Record a file whose content is at its blob key already.
+
+    Args:
+        env: the world.
+        tenant: whose it is.
+        file_id: a new id.
+        filename: what the client calls it.
+        purpose: what it is for.
+        size: bytes of it.
+        expires_at: when it goes; None: never.
+        note: written with the record, so that what it names is made only once.
+
+    Raises:
+        Conflict: the note was there before.
+    """
     file = StoredFile(
         tenant=tenant,
         id=file_id,
@@ -44,9 +60,8 @@ def add(
         expires_at=expires_at,
         key=blob_key(tenant, file_id),
     )
-    env.store.transact(
-        Put(records.file_key(tenant, file_id), records.file_item(file), when=(Absent(),))
-    )
+    record = Put(records.file_key(tenant, file_id), records.file_item(file), when=(Absent(),))
+    env.store.transact(record, *([note(file)] if note is not None else []))
     return file
 
 

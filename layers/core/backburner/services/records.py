@@ -8,13 +8,15 @@
 | delivery | `<tenant>/<batch id>` | `delivery/<channel>` | | `due/delivery` while pending |
 | file | `<tenant>/files` | file id | | `due/file` if it expires |
 | upload | `<tenant>/uploads` | hash of the object's key, etag | | |
+| what a request made | `<tenant>/once` | hash of its key, or of what it says | | |
 | pool | `pools` | pool id | | |
 | share of a tenant in a pool | `<tenant>/pools` | pool id | | |
 | API key | `keys` | SHA-256 of the key | | |
 
 Batches, single requests, shards and deliveries have a `ttl` from the start: long after all of the
-batch has ended, the store removes them by itself. Reap removes files when they expire. Uploads
-stay: a dropped object may be told of again as long as it is there, and must not run twice.
+batch has ended, the store removes them by itself, as it does with what is noted of requests. Reap
+removes files when they expire. Uploads stay: a dropped object may be told of again as long as it is
+there, and must not run twice.
 """
 
 import hashlib
@@ -62,6 +64,10 @@ def file_key(tenant: str, file_id: str) -> Key:
 def upload_key(tenant: str, blob_key: str, etag: str) -> Key:
     """Of one content under one key; hashed, as an object's key may fill a sort key by itself."""
     return Key(f"{tenant}/uploads", f"{hashlib.sha256(blob_key.encode()).hexdigest()}/{etag}")
+
+
+def once_key(tenant: str, digest: str) -> Key:
+    return Key(f"{tenant}/once", digest)
 
 
 def pool_key(pool: str) -> Key:
@@ -141,6 +147,11 @@ def file_item(file: StoredFile) -> dict[str, Any]:
     if file.expires_at is not None:
         item |= {"due_key": DUE_FILE, "due_sort": due_sort(file.expires_at, file.tenant, file.id)}
     return item
+
+
+def accepted_item(value: Batch | StoredFile) -> dict[str, Any]:
+    """A new value as it can be shown again; the client sends its own body again."""
+    return {name: field for name, field in _item(value).items() if name != "input_inline"}
 
 
 def to_batch(item: Item) -> Batch:

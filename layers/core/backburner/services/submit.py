@@ -1,7 +1,7 @@
 """Take work in: after these functions return, no crash loses it."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,8 +20,9 @@ from backburner.domain.file import FilePurpose
 from backburner.domain.request import Request
 from backburner.domain.shard import Shard, shard_id
 from backburner.domain.slots import Pool, tenant_cap
-from backburner.ports import Absent, Environment, Key, Put, QueueName
+from backburner.ports import Environment, Put, QueueName
 from backburner.services import capacity, dispatch, files, records, transitions
+from backburner.services.once import Note
 
 #: Routes that a batch may be for.
 ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
@@ -46,17 +47,19 @@ class NewBatch:
     dropped_key: str | None = None
 
 
-def submit_batch(env: Environment, tenant: str, new: NewBatch, *, once: Key | None = None) -> Batch:
+def submit_batch(
+    env: Environment, tenant: str, new: NewBatch, *, note: Note | None = None
+) -> Batch:
     """Accept a batch of the lines of a file.
 
     Args:
         env: the world.
         tenant: whose it is.
         new: what is asked for.
-        once: noted with the batch, so that what it names is accepted only once.
+        note: written with the batch, so that what it names is accepted only once.
 
     Raises:
-        Conflict: `once` was noted before.
+        Conflict: the note was there before.
         InvalidRequest: a field is wrong.
         NotFound: the tenant has no such file.
     """
@@ -97,8 +100,8 @@ def submit_batch(env: Environment, tenant: str, new: NewBatch, *, once: Key | No
         ttl=records.ttl(env.limits, now + seconds, new.output_expires_seconds),
     )
     writes = transitions.accept(batch, check_at=now + env.limits.batch_check_seconds)
-    if once is not None:
-        writes.append(Put(once, {"batch_id": batch.id}, when=(Absent(),)))
+    if note is not None:
+        writes.append(note(batch))
     env.store.transact(*writes)
     with _going_on(batch):
         env.queue.send(QueueName.PLAN, {"tenant": tenant, "batch_id": batch.id})
@@ -126,6 +129,7 @@ def submit_response(
     completion_window: str = "24h",
     metadata: Mapping[str, str] | None = None,
     priority: int = 0,
+    note: Note | None = None,
 ) -> Batch:
     """Accept one background request, and start it at once if a slot is free.
 
@@ -137,8 +141,10 @@ def submit_response(
         completion_window: span until the request expires.
         metadata: the client's own.
         priority: 0 to 9; higher runs first among requests of one deadline.
+        note: written with the request, so that what it names is accepted only once.
 
     Raises:
+        Conflict: the note was there before.
         NotFound: no such model.
     """
     model = env.catalog.get(request.model)
@@ -173,7 +179,8 @@ def submit_response(
     batch = replace(batch, input_key=key, input_inline=inline)
     shard = _only_shard(env, model, batch, request)
     pool = capacity.load(env, model.pool)
-    claimed = _accept_single(env, model, batch, shard, pool)
+    noted = [note(batch)] if note is not None else []
+    claimed = _accept_single(env, model, batch, shard, pool, noted)
     with _going_on(batch):
         if claimed is not None:
             dispatch.send(env, model, claimed)
@@ -219,7 +226,12 @@ def _kept(
 
 
 def _accept_single(
-    env: Environment, model: Model, batch: Batch, shard: Shard, pool: Pool
+    env: Environment,
+    model: Model,
+    batch: Batch,
+    shard: Shard,
+    pool: Pool,
+    noted: Sequence[Put],
 ) -> Shard | None:
     """Accept and claim in one transaction if a slot is free; None: the shard waits for one."""
     check_at = batch.created_at + env.limits.batch_check_seconds
@@ -230,9 +242,9 @@ def _accept_single(
             batch, claimed, capacity=model.slots, cap=cap, check_at=check_at
         )
         with suppress(Conflict):  # no slot is free any more, or none for the tenant
-            env.store.transact(*writes)
+            env.store.transact(*writes, *noted)
             return claimed
-    env.store.transact(*transitions.accept(batch, check_at=check_at, shard=shard))
+    env.store.transact(*transitions.accept(batch, check_at=check_at, shard=shard), *noted)
     return None
 
 

@@ -6,7 +6,7 @@ from backburner.domain.batch import Batch
 from backburner.domain.errors import Conflict, NotFound, Rejected, TooLarge
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.finding import Finding
-from backburner.ports import BlobStat, Environment
+from backburner.ports import Absent, BlobStat, Environment, Put
 from backburner.services import batches, files, mirror, records, submit
 
 
@@ -41,7 +41,12 @@ def take(env: Environment, blob_key: str) -> Batch | None:
         dropped_key=blob_key,
     )
     try:
-        return submit.submit_batch(env, tenant, new, once=once)
+        return submit.submit_batch(
+            env,
+            tenant,
+            new,
+            note=lambda batch: Put(once, {"batch_id": batch.id}, when=(Absent(),)),
+        )
     except Conflict:
         (taken,) = env.store.get(once)
         batch = batches.load(env, tenant, str(taken["batch_id"])) if taken else None

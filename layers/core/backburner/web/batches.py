@@ -5,9 +5,11 @@ from typing import Any
 from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.errors import InvalidRequest, NotFound, StateConflict
 from backburner.domain.finding import Finding
-from backburner.services import batches, submit
-from backburner.web.call import Call
+from backburner.services import batches, records, submit
+from backburner.web.answer import Answer
+from backburner.web.call import Call, read_object
 from backburner.web.files import checked_expiry
+from backburner.web.once import created, digest
 from backburner.wire import objects
 from backburner.wire.objects import Object
 
@@ -16,12 +18,23 @@ _PAGE, _MOST = 20, 100
 _LISTED_ERRORS = 3
 
 
-def create(call: Call) -> Object:
+def create(call: Call) -> Answer:
     """`POST /v1/batches`; options that begin with `x_` may also come in the metadata."""
-    body = call.body()
+    data = call.raw_body()
+    new = _asked_for(read_object(data))
+    return created(
+        call,
+        digest(data),
+        make=lambda note: submit.submit_batch(call.env, call.tenant, new, note=note),
+        read=records.to_batch,
+        show=objects.batch_object,
+    )
+
+
+def _asked_for(body: dict[str, Any]) -> submit.NewBatch:
     given = body.get("metadata")
     metadata = given if isinstance(given, dict) else {}
-    new = submit.NewBatch(
+    return submit.NewBatch(
         input_file_id=body.get("input_file_id"),
         route=body.get("endpoint"),
         completion_window=_first(body.get("completion_window"), "24h"),
@@ -30,7 +43,6 @@ def create(call: Call) -> Object:
         priority=priority_of(body, metadata),
         output_expires_seconds=_kept(body.get("output_expires_after")),
     )
-    return objects.batch_object(submit.submit_batch(call.env, call.tenant, new))
 
 
 def _kept(given: Any) -> float | None:

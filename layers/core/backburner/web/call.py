@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from backburner.domain.errors import InvalidRequest, NotFound, TooLarge
+from backburner.domain.request import Instant
 from backburner.ports import Environment
 from backburner.services import keys
 from backburner.wire import bodies
@@ -33,6 +34,9 @@ class Call:
     env: Environment
     event: Event
     tenant: str
+    #: Method and path, without the names of the stage and of the alias.
+    route: str = ""
+    arrived_at: Instant = 0.0
 
     def header(self, name: str) -> str:
         return header(self.event, name)
@@ -69,9 +73,11 @@ class Call:
         return data
 
 
-def authenticate(env: Environment, event: Event) -> Call:
+def authenticate(env: Environment, event: Event, route: str = "") -> Call:
     """Find out whose request it is; raises Unauthenticated."""
-    return Call(env=env, event=event, tenant=keys.authenticate(env, _secret(event)))
+    arrived_at = env.clock.now()
+    tenant = keys.authenticate(env, _secret(event))
+    return Call(env=env, event=event, tenant=tenant, route=route, arrived_at=arrived_at)
 
 
 def _secret(event: Event) -> str | None:

@@ -5,12 +5,13 @@ from contextlib import suppress
 from itertools import islice
 
 from backburner.domain.batch import Batch
-from backburner.domain.errors import InvalidRequest, NotFound, StateConflict
+from backburner.domain.errors import InvalidRequest, NotFound, Rejected, StateConflict
 from backburner.domain.file import FilePurpose, StoredFile
-from backburner.services import batches, files, results
+from backburner.services import batches, files, records, results
 from backburner.web.answer import Answer
 from backburner.web.call import Call, open_body
 from backburner.web.forms import Form, read_form
+from backburner.web.once import Hashing, created, digest, is_replay
 from backburner.wire import objects
 from backburner.wire.objects import Object
 
@@ -29,7 +30,7 @@ _PAGE, _MOST = 1000, 10000
 _Running = tuple[Batch, str]
 
 
-def upload(call: Call) -> Object:
+def upload(call: Call) -> Answer:
     """`POST /v1/files`: the content goes straight to its place; it counts once all was read."""
     env = call.env
     file_id = env.ids.new("file")
@@ -38,19 +39,34 @@ def upload(call: Call) -> Object:
         open_body(call.event, env) as body,
         env.blobs.write(key, content_type="application/jsonl") as file,
     ):
-        form = read_form(body, call.header("content-type"), file, limit=env.limits.file_bytes)
+        content = Hashing(file)
+        form = read_form(body, call.header("content-type"), content, limit=env.limits.file_bytes)
         filename, purpose, seconds = _checked(form)
     kept = seconds if seconds is not None else env.limits.output_expires_seconds
-    stored = files.add(
-        env,
-        call.tenant,
-        file_id=file_id,
-        filename=filename,
-        purpose=purpose,
-        size=form.size,
-        expires_at=env.clock.now() + kept if kept else None,
-    )
-    return objects.file_object(stored)
+    try:
+        answer = created(
+            call,
+            # Not the body: clients that try again draw another boundary.
+            digest(content.hexdigest(), filename, purpose, str(seconds)),
+            make=lambda note: files.add(
+                env,
+                call.tenant,
+                file_id=file_id,
+                filename=filename,
+                purpose=purpose,
+                size=form.size,
+                expires_at=env.clock.now() + kept if kept else None,
+                note=note,
+            ),
+            read=records.to_file,
+            show=objects.file_object,
+        )
+    except Rejected:
+        env.blobs.delete(key)
+        raise
+    if is_replay(answer):
+        env.blobs.delete(key)
+    return answer
 
 
 def _checked(form: Form) -> tuple[str, FilePurpose, int | None]:

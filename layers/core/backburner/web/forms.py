@@ -1,7 +1,7 @@
 """Uploads as browsers and SDKs send them: multipart/form-data, streamed through."""
 
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -15,6 +15,12 @@ _FIELD_BYTES, _FIELDS = 8192, 32
 _NAME_LENGTH = 255
 
 
+class Sink(Protocol):
+    """Where a file goes."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
 @dataclass(slots=True)
 class Form:
     """What an upload brought."""
@@ -26,7 +32,7 @@ class Form:
     size: int = 0
 
 
-def read_form(stream: BinaryIO, content_type: str, file: BinaryIO, *, limit: int) -> Form:
+def read_form(stream: BinaryIO, content_type: str, file: Sink, *, limit: int) -> Form:
     """Read a form whose parts may come in any order.
 
     Args:
@@ -70,7 +76,7 @@ def read_form(stream: BinaryIO, content_type: str, file: BinaryIO, *, limit: int
 class _Reader:
     """Takes the parser's calls: the file streams through, fields are kept."""
 
-    def __init__(self, file: BinaryIO, limit: int) -> None:
+    def __init__(self, file: Sink, limit: int) -> None:
         self.form = Form()
         self.has_ended = False
         self._file = file

@@ -80,7 +80,7 @@ class Gateway:
         for rule_method, rule, action in _RULES:
             found = rule.fullmatch(path)
             if found is not None and method == rule_method:
-                call = authenticate(self._environment(), event)
+                call = authenticate(self._environment(), event, f"{method} {path}")
                 is_about_models = action.__module__ == models.__name__
                 ids = found.groups() if is_about_models else map(checked_id, found.groups())
                 answer = action(call, *ids)

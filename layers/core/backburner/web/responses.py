@@ -4,15 +4,17 @@ from backburner.domain.batch import Batch, BatchKind, checked_metadata
 from backburner.domain.errors import InvalidRequest, StateConflict
 from backburner.domain.request import Request
 from backburner.domain.shard import ShardStatus
-from backburner.services import batches, results, submit
+from backburner.services import batches, records, results, submit
 from backburner.services.fitting import is_too_long
+from backburner.web.answer import Answer
 from backburner.web.batches import priority_of
 from backburner.web.call import Call, read_object
+from backburner.web.once import created, digest
 from backburner.wire import response_object, responses
 from backburner.wire.objects import Object
 
 
-def create(call: Call) -> Object:
+def create(call: Call) -> Answer:
     """`POST /v1/responses`."""
     original = call.raw_body()
     new = responses.parse(read_object(original))
@@ -21,16 +23,22 @@ def create(call: Call) -> Object:
     priority = priority_of({"priority": new.priority}, metadata)
     if type(priority) is not int or priority not in submit.PRIORITIES:
         raise InvalidRequest("'priority' must be an integer from 0 to 9.", param="priority")
-    batch = submit.submit_response(
-        call.env,
-        call.tenant,
-        request=new.request,
-        original=original,
-        completion_window=new.completion_window,
-        metadata=metadata,
-        priority=priority,
+    return created(
+        call,
+        digest(original),
+        make=lambda note: submit.submit_response(
+            call.env,
+            call.tenant,
+            request=new.request,
+            original=original,
+            completion_window=new.completion_window,
+            metadata=metadata,
+            priority=priority,
+            note=note,
+        ),
+        read=records.to_batch,
+        show=lambda batch: response_object.response_object(batch, original),
     )
-    return response_object.response_object(batch, original)
 
 
 def _check_model(call: Call, request: Request) -> None:
