@@ -108,6 +108,21 @@ def a_response_is_cancelled_while_it_runs(world: AwsWorld) -> None:
 
 
 @scenario()
+def a_response_is_continued_and_deleted(world: AwsWorld) -> None:
+    first = world.respond("x" * 500)
+    world.run()
+    path = f"/v1/responses/{first.id}"
+    assert len(world.get(f"{path}/input_items").json["data"]) == 1
+    asked = {"model": MODEL, "input": "on", "background": True, "previous_response_id": first.id}
+    second = world.post("/v1/responses", asked)
+    assert second.status == 200
+    assert world.ask("DELETE", path).json["deleted"]
+    assert world.get(path).status == 404
+    assert world.ask("DELETE", f"/v1/responses/{second.json['id']}").json["deleted"]
+    world.run()
+
+
+@scenario()
 def a_response_waits_for_a_slot(world: AwsWorld) -> None:
     slots = world.env.catalog.models[MODEL].slots
     waiting = [world.respond() for _ in range(slots + 1)][-1]

@@ -17,7 +17,7 @@ from functions.api import app
 from tests.world import CHAT, EMBEDDINGS, World, a_catalog, a_model
 
 
-def completion(text: str = "hi", **message: Any) -> dict[str, Any]:
+def completion(text: str | None = "hi", **message: Any) -> dict[str, Any]:
     """The answer that a chat model gives."""
     return {
         "id": "cmpl-1",

@@ -101,7 +101,7 @@ def test_an_unknown_path_is_404(acme, path):
         ("PUT", "/v1/files", "GET, POST"),
         ("PATCH", "/openai/v1/batches", "GET, POST"),
         ("POST", "/v1/files/x", "DELETE, GET"),
-        ("DELETE", "/v1/responses/x", "GET"),
+        ("PUT", "/v1/responses/x", "DELETE, GET"),
         ("GET", "/v1/batches/x/cancel", "POST"),
         ("POST", "/healthz", "GET"),
     ],

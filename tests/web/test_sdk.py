@@ -77,6 +77,29 @@ def test_the_sdk_reads_a_background_response(world, sdk):
     assert sdk.responses.cancel(other.id).status == "cancelled"
 
 
+def test_the_sdk_continues_lists_counts_and_deletes_responses(world, sdk):
+    first = sdk.responses.create(model="tiny", input="hi", background=True)
+    world.reply()
+    second = sdk.responses.create(
+        model="tiny",
+        input="on",
+        previous_response_id=first.id,
+        background=True,
+        include=["reasoning.encrypted_content"],
+        extra_body={"background_options": {"completion_window": "2h"}},
+    )
+    assert second.previous_response_id == first.id
+    items = list(sdk.responses.input_items.list(second.id, limit=1))
+    assert [item.role for item in items] == ["user", "assistant", "user"]
+    assert sdk.responses.input_tokens.count(model="tiny", input="hi").input_tokens == 18
+    world.reply()
+    found = sdk.responses.retrieve(second.id, include=["message.output_text.logprobs"])
+    assert found.model_extra["x_completion_window"] == "2h"
+    sdk.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError):
+        sdk.responses.retrieve(first.id)
+
+
 def test_the_sdk_sees_its_own_kinds_of_errors(sdk):
     with pytest.raises(openai.NotFoundError) as caught:
         sdk.batches.retrieve("batch_x")

@@ -22,7 +22,9 @@ ROUTES = [
     ("GET", "/v1/batches/{running}"),
     ("POST", "/v1/batches/{running}/cancel"),
     ("GET", "/v1/responses/{response}"),
+    ("GET", "/v1/responses/{response}/input_items"),
     ("POST", "/v1/responses/{response}/cancel"),
+    ("DELETE", "/v1/responses/{response}"),
 ]
 
 

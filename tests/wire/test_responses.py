@@ -183,7 +183,7 @@ BAD = {
     "stream": ({"stream": True}, "stream"),
     "store false": ({"store": False}, "store"),
     "truncation": ({"truncation": "auto"}, "truncation"),
-    "a conversation": ({"previous_response_id": "resp_1"}, "previous_response_id"),
+    "a conversation": ({"conversation": "conv_1"}, "conversation"),
     "a prompt template": ({"prompt": {"id": "p"}}, "prompt"),
     "something unknown": ({"seed": 1}, "seed"),
     "no model": ({"model": ...}, "model"),

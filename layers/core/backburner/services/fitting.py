@@ -54,3 +54,17 @@ def model_of(env: Environment, request: Request, *, dialect: str) -> Model:
             **named,
         )
     return model
+
+
+def prompt_tokens(
+    env: Environment, request: Request, model: Model, *, dialect: str
+) -> tuple[int, bool]:
+    """Tokens of the prompt with the chat template, never too few; and whether they were counted.
+
+    Without a tokenizer at hand it is the bound: no tokenizer makes more tokens than bytes.
+    """
+    template = model.template_tokens * max(1, request.message_count)
+    count = env.tokenizers.get(model.name)
+    if count is None:
+        return request.prompt_bytes + template, False
+    return count(env.dialects[dialect].prompt(request)) + template, True

@@ -149,9 +149,7 @@ def submit_response(
     """
     model = env.catalog.get(request.model)
     if model is None:
-        raise NotFound(
-            f"The model '{request.model}' does not exist.", param="model", code="model_not_found"
-        )
+        raise no_model(request.model)
     given = dict(metadata or {})
     _check_notify(given)
     now = env.clock.now()
@@ -192,6 +190,13 @@ def submit_response(
                 capacity.kick_for_new(env, model.pool)
         capacity.wake_if_asleep(env, model, pool)
     return batch
+
+
+def no_model(name: str) -> NotFound:
+    """The error for a model that the catalog does not have."""
+    return NotFound(
+        f"The model '{name[:64]}' does not exist.", param="model", code="model_not_found"
+    )
 
 
 def _only_shard(env: Environment, model: Model, batch: Batch, request: Request) -> Shard:

@@ -129,7 +129,7 @@ def delete(call: Call, file_id: str) -> Object:
     if not isinstance(_find(call, file_id), StoredFile):
         raise StateConflict("The batch that writes this file still runs.", param="id")
     files.delete(call.env, call.tenant, file_id)
-    return objects.deleted_object(file_id)
+    return objects.deleted_object(file_id, "file")
 
 
 def content(call: Call, file_id: str) -> Answer:

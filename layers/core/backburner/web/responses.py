@@ -1,23 +1,29 @@
 """The routes of background responses."""
 
+import msgspec
+
 from backburner.domain.batch import Batch, BatchKind, checked_metadata
-from backburner.domain.errors import InvalidRequest, StateConflict
+from backburner.domain.errors import InvalidRequest, StateConflict, TooLarge
 from backburner.domain.request import Request
 from backburner.domain.shard import ShardStatus
-from backburner.services import batches, records, results, submit
-from backburner.services.fitting import is_too_long
+from backburner.services import batches, deletion, records, results, submit
+from backburner.services.fitting import is_too_long, prompt_tokens
+from backburner.services.submit import no_model
 from backburner.web.answer import Answer
 from backburner.web.batches import priority_of
 from backburner.web.call import Call, read_object
 from backburner.web.once import created, digest
-from backburner.wire import response_object, responses
+from backburner.wire import objects, response_items, response_object, responses
 from backburner.wire.objects import Object
+
+#: Items on a page, and most of them.
+_PAGE, _MOST = 20, 100
 
 
 def create(call: Call) -> Answer:
     """`POST /v1/responses`."""
-    original = call.raw_body()
-    new = responses.parse(read_object(original))
+    original, body = _continued(call, call.raw_body())
+    new = responses.parse(body)
     _check_model(call, new.request)
     metadata = checked_metadata(new.metadata)
     priority = priority_of({"priority": new.priority}, metadata)
@@ -39,6 +45,57 @@ def create(call: Call) -> Answer:
         read=records.to_batch,
         show=lambda batch: response_object.response_object(batch, original),
     )
+
+
+def _continued(call: Call, original: bytes) -> tuple[bytes, Object]:
+    """The body, with the whole conversation as input where it continues a former response.
+
+    What is stored needs no other response to be shown, and stays when the former one is deleted.
+    """
+    body = read_object(original)
+    named = body.get("previous_response_id")
+    if named is None:
+        return original, body
+    former = batches.load(call.env, call.tenant, named) if isinstance(named, str) else None
+    if former is None or former.kind is not BatchKind.RESPONSE:
+        raise InvalidRequest(
+            f"Previous response with id '{str(named)[:64]}' not found.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+    asked = read_object(_original(call, former))
+    shown = _shown(call, former)
+    if shown["status"] not in ("completed", "incomplete"):
+        raise InvalidRequest(
+            f"The previous response can't be continued: it is {shown['status']}.",
+            param="previous_response_id",
+        )
+    given = body.get("input")
+    if given is not None and not isinstance(given, str | list):
+        raise InvalidRequest("'input' must be a text or a list.", param="input")
+    history = [*response_items.input_items(asked, former.id), *shown["output"]]
+    whole = body | {"input": [*history, *response_items.as_items(given)]}
+    data = msgspec.json.encode(whole)
+    if len(data) > call.env.limits.line_bytes:
+        raise TooLarge(
+            f"The conversation is larger than the limit of {call.env.limits.line_bytes} bytes."
+        )
+    return data, whole
+
+
+def count_tokens(call: Call) -> Object:
+    """`POST /v1/responses/input_tokens`: what the model would read, and nothing is run."""
+    _, body = _continued(call, call.raw_body())
+    request = responses.to_request(body)
+    model = call.env.catalog.get(request.model)
+    if model is None:
+        raise no_model(request.model)
+    tokens, is_counted = prompt_tokens(call.env, request, model, dialect="openai")
+    return {
+        "object": "response.input_tokens",
+        "input_tokens": tokens,
+        "x_counted_by": "tokenizer" if is_counted else "bytes",
+    }
 
 
 def _check_model(call: Call, request: Request) -> None:
@@ -73,17 +130,46 @@ def cancel(call: Call, response_id: str) -> Object:
     return _shown(call, batch)
 
 
+def delete(call: Call, response_id: str) -> Object:
+    """`DELETE /v1/responses/{id}`; one that runs is cancelled first."""
+    deletion.delete(call.env, call.tenant, response_id, kind=BatchKind.RESPONSE)
+    return objects.deleted_object(response_id, "response.deleted")
+
+
+def input_items(call: Call, response_id: str) -> Object:
+    """`GET /v1/responses/{id}/input_items`, newest first."""
+    order = call.query("order") or "desc"
+    if order not in ("asc", "desc"):
+        raise InvalidRequest("'order' must be 'asc' or 'desc'.", param="order")
+    limit = call.number("limit", least=1, most=_MOST) or _PAGE
+    found = _find(call, response_id)
+    items = response_items.input_items(read_object(_original(call, found)), found.id)
+    if order == "desc":
+        items.reverse()
+    start, after = 0, call.query("after")
+    if after is not None:
+        start = next((n for n, one in enumerate(items, start=1) if one["id"] == after), 0)
+        if not start:
+            raise InvalidRequest("'after' must be the id of an item.", param="after")
+    end = start + limit
+    return objects.page_object(items[start:end], has_more=len(items) > end)
+
+
 def _find(call: Call, response_id: str) -> Batch:
     return batches.find(call.env, call.tenant, response_id, kind=BatchKind.RESPONSE)
 
 
 def _shown(call: Call, batch: Batch) -> Object:
-    env = call.env
-    original = batch.input_inline
-    if original is None:
-        original = env.blobs.get(batch.input_key or "")
+    env, original = call.env, _original(call, batch)
     if batch.is_terminal:
         outcome = results.single(env, batch)
         return response_object.response_object(batch, original, outcome)
     is_running = any(shard.status is ShardStatus.IN_FLIGHT for shard in batches.shards(env, batch))
     return response_object.response_object(batch, original, is_running=is_running)
+
+
+def _original(call: Call, batch: Batch) -> bytes:
+    """The body that the response was asked for with."""
+    if batch.input_inline is not None:
+        return batch.input_inline
+    return call.env.blobs.get(batch.input_key or "")

@@ -59,8 +59,9 @@ def running_file_object(batch: Batch, file_id: str, name: str) -> Object:
     return file_object(file) | {"x_incomplete": True}
 
 
-def deleted_object(file_id: str) -> Object:
-    return {"id": file_id, "object": "file", "deleted": True}
+def deleted_object(deleted_id: str, kind: str) -> Object:
+    """Says that an object is gone; the kind is the word that OpenAI has for it."""
+    return {"id": deleted_id, "object": kind, "deleted": True}
 
 
 def batch_object(batch: Batch, findings: Iterable[Finding] = ()) -> Object:

@@ -54,7 +54,7 @@ def _echo(batch: Batch, asked: Object) -> Object:
         "model": batch.model,
         "output": [],
         "parallel_tool_calls": asked.get("parallel_tool_calls") is not False,
-        "previous_response_id": None,
+        "previous_response_id": asked.get("previous_response_id"),
         "reasoning": asked.get("reasoning") or {"effort": None, "summary": None},
         "service_tier": "default",
         "store": True,

@@ -35,6 +35,7 @@ _READ = frozenset(
         "instructions",
         "metadata",
         "model",
+        "previous_response_id",
         "priority",
         "reasoning",
         "store",
@@ -76,6 +77,17 @@ class NewResponse:
 
 def parse(body: Body) -> NewResponse:
     """Read the body of `POST /v1/responses`; raises InvalidRequest naming what is wrong."""
+    _check_background(body)
+    return NewResponse(
+        request=to_request(body),
+        completion_window=_window(body),
+        metadata=body.get("metadata"),
+        priority=body.get("priority", body.get("x_priority")),
+    )
+
+
+def to_request(body: Body) -> Request:
+    """What the model is asked; raises InvalidRequest naming what is wrong."""
     _check_support(body)
     chat: Body = {"model": body.get("model"), "messages": _messages(body)}
     for name, chat_name in _PASSED.items():
@@ -92,20 +104,15 @@ def parse(body: Body) -> NewResponse:
         asked = bodies.measure(bodies.CHAT, chat)
     except InvalidRequest as error:
         raise _in_our_words(error) from None
-    return NewResponse(
-        request=Request(
-            line=1,
-            custom_id=CUSTOM_ID,
-            model=chat["model"],
-            route=bodies.CHAT,
-            body=_write(chat),
-            prompt_bytes=asked.prompt_bytes,
-            message_count=asked.message_count,
-            max_tokens=asked.max_tokens,
-        ),
-        completion_window=_window(body),
-        metadata=body.get("metadata"),
-        priority=body.get("priority", body.get("x_priority")),
+    return Request(
+        line=1,
+        custom_id=CUSTOM_ID,
+        model=chat["model"],
+        route=bodies.CHAT,
+        body=_write(chat),
+        prompt_bytes=asked.prompt_bytes,
+        message_count=asked.message_count,
+        max_tokens=asked.max_tokens,
     )
 
 
@@ -117,18 +124,21 @@ def _in_our_words(error: InvalidRequest) -> InvalidRequest:
     return error
 
 
-def _check_support(body: Body) -> None:
-    """Refuse what would have no effect, rather than ignore it."""
+def _check_background(body: Body) -> None:
     if body.get("background") is not True:
         raise InvalidRequest(
             "'background' must be true: responses are made in the background here, and read with "
             "GET /v1/responses/{id}.",
             param="background",
         )
-    if body.get("stream"):
-        raise InvalidRequest("'stream' is not supported.", param="stream")
     if body.get("store") is False:
         raise InvalidRequest("'store' can't be false: 'background' needs it.", param="store")
+
+
+def _check_support(body: Body) -> None:
+    """Refuse what would have no effect, rather than ignore it."""
+    if body.get("stream"):
+        raise InvalidRequest("'stream' is not supported.", param="stream")
     if body.get("truncation") not in (None, "disabled"):
         raise InvalidRequest("'truncation' must be 'disabled'.", param="truncation")
     known = _READ | _HINTS | _PASSED.keys()

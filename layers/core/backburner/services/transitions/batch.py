@@ -14,8 +14,10 @@ from backburner.ports import (
     Below,
     Check,
     Condition,
+    Delete,
     Is,
     IsIn,
+    Key,
     Missing,
     Put,
     Update,
@@ -243,6 +245,20 @@ def end(
             )
             for d in deliveries
         ),
+    ]
+
+
+def forget(batch: Batch, keys: Iterable[Key]) -> list[Write]:
+    """Out of the store, with what stands under the keys.
+
+    Only as it was seen, and with no shard open: none of them may hold a slot.
+    """
+    return [
+        Delete(
+            records.batch_key(batch.tenant, batch.id),
+            when=(Is("status", batch.status), Is("open_shards", 0)),
+        ),
+        *map(Delete, keys),
     ]
 
 
