@@ -4,6 +4,8 @@
   fails. Here only the items that the transaction names are copied; the others can't change.
 - Of each attribute's value moto looks for every type that there is under several names. Here it
   looks under the one that values have.
+- Of each node of an expression moto finds out again, for each of its processors, whether that is
+  one for nodes of this class. Here the answer is kept.
 """
 
 import copy
@@ -17,6 +19,7 @@ from moto.core.serialize import ResponseSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
+from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
 
 #: Names of the types of values, which no other answer of our services has for names.
 _TYPES = frozenset({"S", "N", "B", "SS", "NS", "BS", "M", "L", "NULL", "BOOL"})
@@ -31,6 +34,7 @@ def light_dynamodb() -> Iterator[None]:
     with (
         patch.object(DynamoDBBackend, "transact_write_items", _transact),
         patch.object(ResponseSerializer, "get_value", _value),
+        patch.object(DepthFirstTraverser, "traverse_node_recursively", _traverse),
     ):
         yield
 
@@ -39,6 +43,29 @@ def _value(self: ResponseSerializer, value: Any, key: str, shape: Any) -> Any:
     if type(value) is dict and len(value) == 1 and key in _TYPES:
         return value.get(key)
     return _get_value(self, value, key, shape)
+
+
+#: Whether a traverser of the first class has something to do to nodes of the second.
+_is_processed: dict[tuple[type, type], bool] = {}
+
+
+def _traverse(self: Any, node: Any, child_id: int = -1) -> Any:
+    kind = type(node)
+    if not issubclass(kind, Node):
+        return node
+    parent = node.parent
+    for number, child in enumerate(node.children or ()):
+        self.pre_processing_of_child(node, number)
+        _traverse(self, child, number)
+    kinds = (type(self), kind)
+    if kinds not in _is_processed:
+        _is_processed[kinds] = issubclass(kind, self.nodes_to_be_processed())
+    if _is_processed[kinds]:
+        node = self.process(node)
+        node.parent = parent
+        if parent:
+            parent.children[child_id] = node
+    return node
 
 
 def _transact(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:

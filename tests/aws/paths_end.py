@@ -109,7 +109,7 @@ def the_backlog_is_reported(world: AwsWorld) -> None:
 
 @scenario()
 def nobody_told_of_results_and_failures(world: AwsWorld) -> None:
-    batch = world.submit(8)
+    batch = world.submit(4)
     response = world.respond()
     world.pump()
     world.answer(told=False)
@@ -124,14 +124,14 @@ def nobody_told_of_results_and_failures(world: AwsWorld) -> None:
 
 @scenario()
 def invocations_get_lost(world: AwsWorld) -> None:
-    batch = world.submit(8)
+    batch = world.submit(4)
     world.pump()
     while world.outstanding:
         for one in world.outstanding:
             one.is_told = True
         world.clock.advance(LIMITS.lease_seconds + 1)
         world.tick()
-    assert world.batch(batch).failed == 8
+    assert world.batch(batch).failed == 4
 
 
 @scenario()

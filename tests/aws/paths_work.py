@@ -124,13 +124,13 @@ def some_lines_are_tried_again(world: AwsWorld) -> None:
 
 @scenario()
 def invocations_fail(world: AwsWorld) -> None:
-    batch = world.submit(8)
+    batch = world.submit(4)
     response = world.respond()
     world.pump()
     while world.outstanding:
         world.fail()
         world.pump()
-    assert world.batch(batch).failed == 8
+    assert world.batch(batch).failed == 4
     assert world.batch(response).status is BatchStatus.FAILED
 
 
@@ -150,7 +150,7 @@ def the_canary_fails(world: AwsWorld) -> None:
 
 @scenario()
 def the_canary_fails_in_part(world: AwsWorld) -> None:
-    batch = world.submit(60)
+    batch = world.submit(20)
     world.pump()
     world.answer(reply=by_name({"line-1": 500}))
     world.pump()
