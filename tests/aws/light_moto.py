@@ -19,10 +19,13 @@ from moto.core.serialize import ResponseSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
-from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
+from moto.dynamodb.parsing import ast_nodes
 
 #: Names of the types of values, which no other answer of our services has for names.
 _TYPES = frozenset({"S", "N", "B", "SS", "NS", "BS", "M", "L", "NULL", "BOOL"})
+
+#: moto's own file is not typed.
+_nodes: Any = ast_nodes
 
 _transact_write_items = DynamoDBBackend.transact_write_items
 _get_value = ResponseSerializer.get_value
@@ -34,7 +37,7 @@ def light_dynamodb() -> Iterator[None]:
     with (
         patch.object(DynamoDBBackend, "transact_write_items", _transact),
         patch.object(ResponseSerializer, "get_value", _value),
-        patch.object(DepthFirstTraverser, "traverse_node_recursively", _traverse),
+        patch.object(_nodes.DepthFirstTraverser, "traverse_node_recursively", _traverse),
     ):
         yield
 
@@ -51,7 +54,7 @@ _is_processed: dict[tuple[type, type], bool] = {}
 
 def _traverse(self: Any, node: Any, child_id: int = -1) -> Any:
     kind = type(node)
-    if not issubclass(kind, Node):
+    if not issubclass(kind, _nodes.Node):
         return node
     parent = node.parent
     for number, child in enumerate(node.children or ()):

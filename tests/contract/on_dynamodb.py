@@ -14,6 +14,7 @@ from moto.dynamodb import comparisons
 from backburner.adapters.clients import Clients
 from backburner.adapters.dynamodb import DynamoStore
 from backburner_local import template
+from tests.aws.light_moto import light_dynamodb
 
 TABLE = "backburner"
 
@@ -96,6 +97,7 @@ def moto_dynamodb() -> Iterator[MotoClients]:
     """Clients of an account that has the table."""
     with (
         mock_aws(),
+        light_dynamodb(),
         patch.object(comparisons.OpEqual, "expr", typed(comparisons.OpEqual.expr)),
         patch.object(comparisons.OpLessThan, "expr", typed(comparisons.OpLessThan.expr)),
         patch.object(comparisons.FuncIn, "expr", one_of),

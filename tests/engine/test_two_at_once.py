@@ -16,7 +16,7 @@ from backburner.services import batches, deliver, dispatch, finalize, plan
 from tests import oracle
 from tests.backend import answer_with, by_name
 from tests.tap import meanwhile
-from tests.world import LIMITS, World, a_world
+from tests.world import LIMITS, World, a_world_in_memory
 
 #: Results and retries are objects, which two may write at once.
 SMALL = replace(LIMITS, inline_bytes=100)
@@ -211,7 +211,7 @@ RACES = {
 def test_it_does_not_matter_when_the_other_comes(race):
     # The one place more, after the last call, is the two in a row.
     for number in range(calls_of_the_first(race) + 1):
-        with a_world(limits=SMALL) as world:
+        with a_world_in_memory(limits=SMALL) as world:
             batch = begin(world, race)
             race.before(world, batch)
             hook = meanwhile(number, world.tap, partial(race.second, world, batch))
@@ -227,7 +227,7 @@ def test_it_does_not_matter_when_the_other_comes(race):
 
 
 def calls_of_the_first(race: Race) -> int:
-    with a_world(limits=SMALL) as world:
+    with a_world_in_memory(limits=SMALL) as world:
         batch = begin(world, race)
         race.before(world, batch)
         with world.tap.hooked(None):

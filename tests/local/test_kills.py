@@ -20,7 +20,7 @@ from tests.local.stacks import Up, lines, names, requests, text_of, wait_until
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kills", "count", "instances"),
-    [(10, 2000, 1), pytest.param(100, 40_000, 2, marks=pytest.mark.long)],
+    [(4, 800, 1), pytest.param(100, 40_000, 2, marks=pytest.mark.long)],
 )
 def test_a_stack_and_instances_killed_at_random_moments_finish_with_every_line_once(
     tmp_path, kills, count, instances

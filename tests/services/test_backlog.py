@@ -6,7 +6,7 @@ from backburner.domain.errors import BackendError
 from backburner.ports import QueueName
 from backburner.services import backlog, capacity
 from tests import oracle
-from tests.world import World, a_catalog, a_model, a_world, chat
+from tests.world import World, a_catalog, a_model, a_world_in_memory, chat
 
 
 def latest(world: World, endpoint: Any = "backburner-mistral") -> Any:
@@ -68,7 +68,7 @@ def test_waiting_work_is_looked_at_although_its_message_was_lost(world):
 
 def test_wanted_instances_follow_the_measured_rate_and_the_deadline():
     model = a_model(slots=8, slots_per_instance=1, max_instances=5)
-    with a_world(catalog=a_catalog(model)) as world:
+    with a_world_in_memory(catalog=a_catalog(model)) as world:
         world.submit(4, window="15m")
         world.pump(QueueName.PLAN, QueueName.DISPATCH)
         world.advance(40)  # four requests in forty seconds: a tenth of one a second

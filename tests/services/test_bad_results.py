@@ -17,7 +17,7 @@ from backburner.services import batches
 from tests import oracle
 from tests.backend import Submission, by_name, succeed
 from tests.tap import Crash, Hook, PortError, fault_at
-from tests.world import LIMITS, World, a_catalog, a_model, a_world, jsonl
+from tests.world import LIMITS, World, a_catalog, a_model, a_world_in_memory, jsonl
 
 #: What a server does to an attempt.
 Act = Callable[[World, Submission], None]
@@ -30,7 +30,7 @@ MAX_PROBES = LIMITS.retry.max_probes
 def one_shard(lines: int, **limits: Any) -> Any:
     """A world in which so many lines are one shard."""
     catalog = a_catalog(a_model(cut=Cut(lines=lines, bytes=10**7, tokens=10**7)))
-    return a_world(catalog=catalog, limits=replace(NO_CANARY, **limits))
+    return a_world_in_memory(catalog=catalog, limits=replace(NO_CANARY, **limits))
 
 
 def die(world: World, attempt: Submission) -> None:
@@ -204,7 +204,7 @@ def test_the_batch_of_another_tenant_is_not_held_up(world):
 def test_an_endpoint_that_is_down_is_not_asked_for_more_and_more(spoils):
     """Halving is for finding one bad line: where all fail, there is none to be found."""
     shards = 25
-    with a_world(limits=NO_CANARY) as world:
+    with a_world_in_memory(limits=NO_CANARY) as world:
         batch = world.submit(4 * shards)
         serve(world, spoils, [f"acme-{number}" for number in range(1, 4 * shards + 1)])
         after = world.batch(batch)

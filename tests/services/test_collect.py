@@ -14,7 +14,7 @@ from backburner.ports import QueueName
 from backburner.services import collect, transitions
 from tests import oracle
 from tests.backend import answer_with, by_name, succeed
-from tests.world import LIMITS, World, a_world, chat, jsonl
+from tests.world import LIMITS, World, a_world_in_memory, chat, jsonl
 
 
 def in_flight(world: World, lines: Any = 4, **options: Any) -> Any:
@@ -101,7 +101,7 @@ def test_pauses_between_attempts_grow(world):
     ],
 )
 def test_garbage_is_a_missing_result_and_tried_again(data, missing):
-    with a_world() as world:
+    with a_world_in_memory() as world:
         batch = in_flight(world)
         assert len(world.outstanding) == 1
         world.answer(data=data)
@@ -195,7 +195,7 @@ def test_a_result_that_was_announced_but_is_not_there_is_tried_again(world):
 
 @pytest.mark.parametrize("told", [True, False])
 def test_a_result_that_is_too_large_is_not_read_and_final(told):
-    with a_world(limits=replace(LIMITS, result_bytes=2000)) as world:
+    with a_world_in_memory(limits=replace(LIMITS, result_bytes=2000)) as world:
         batch = in_flight(world, 2)
         data = jsonl(map(succeed, world.outstanding[0].requests))
         world.answer(data=data + b" " * 2000, told=told)
@@ -210,7 +210,7 @@ def test_a_result_that_is_too_large_is_not_read_and_final(told):
 
 @pytest.mark.parametrize("size", [0, 1])
 def test_a_result_may_be_as_large_as_the_limit(size):
-    with a_world(limits=replace(LIMITS, result_bytes=2000 - size)) as world:
+    with a_world_in_memory(limits=replace(LIMITS, result_bytes=2000 - size)) as world:
         batch = in_flight(world, 2)
         data = jsonl(map(succeed, world.outstanding[0].requests))
         world.answer(data=data + b" " * (2000 - len(data)))

@@ -13,7 +13,7 @@ from backburner.ports import QueueName, Submitted
 from backburner.services import dispatch
 from tests import oracle
 from tests.backend import ManualBackend, answer_with
-from tests.world import LIMITS, World, a_catalog, a_model, a_world, chat
+from tests.world import LIMITS, World, a_catalog, a_model, a_world_in_memory, chat
 
 
 def go(world: World) -> Any:
@@ -56,7 +56,7 @@ def test_the_earliest_deadline_runs_first_then_priority_then_age(world):
 
 def test_a_tenant_holds_no_more_than_its_share_while_others_wait():
     limits = replace(LIMITS, tenant_share=0.5)
-    with a_world(limits=limits, catalog=a_catalog(a_model(slots=4))) as world:
+    with a_world_in_memory(limits=limits, catalog=a_catalog(a_model(slots=4))) as world:
         world.submit(40, tenant="greedy", window="15m")
         world.submit([chat("modest")], tenant="modest")
         go(world)
@@ -96,7 +96,7 @@ def test_a_throttled_backend_is_not_asked_for_more(world):
 
 
 def test_a_backend_that_throttles_is_asked_once_a_pause_however_much_waits():
-    with a_world(catalog=a_catalog(a_model(slots=60))) as world:
+    with a_world_in_memory(catalog=a_catalog(a_model(slots=60))) as world:
         for _ in range(30):
             world.submit(1)
         refusals = [BackendThrottled()] * 1000
@@ -114,7 +114,7 @@ def test_a_backend_that_throttles_is_asked_once_a_pause_however_much_waits():
 
 
 def test_the_queue_is_looked_at_when_its_index_shows_what_was_put_there():
-    with a_world(limits=replace(LIMITS, index_lag_seconds=1.0)) as world:
+    with a_world_in_memory(limits=replace(LIMITS, index_lag_seconds=1.0)) as world:
         world.submit(1)
         world.pump(QueueName.PLAN)
         assert world.receive(QueueName.DISPATCH) == []
@@ -170,7 +170,7 @@ class SlowBackend(ManualBackend):
 
 def test_who_has_sent_shards_for_long_leaves_the_rest_to_another_message():
     limits = replace(LIMITS, dispatch_seconds=3)
-    with a_world(limits=limits, catalog=a_catalog(a_model(slots=8))) as world:
+    with a_world_in_memory(limits=limits, catalog=a_catalog(a_model(slots=8))) as world:
         for name in "abcdefg":
             world.submit([chat(name)])
         world.pump(QueueName.PLAN)

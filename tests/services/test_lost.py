@@ -15,7 +15,7 @@ from backburner.services import batches, files, finalize, manifest, plan, result
 from tests import oracle
 from tests.backend import by_name
 from tests.tap import meanwhile
-from tests.world import LIMITS, MINUTE, World, a_world, chat, jsonl
+from tests.world import LIMITS, MINUTE, World, a_world_in_memory, chat, jsonl
 
 MODELS = ["mistral", "ministral", "mistral", "mistral"]
 
@@ -23,7 +23,7 @@ MODELS = ["mistral", "ministral", "mistral", "mistral"]
 @pytest.fixture
 def world():
     """Everything that may be an object is one."""
-    with a_world(limits=replace(LIMITS, inline_bytes=10)) as world:
+    with a_world_in_memory(limits=replace(LIMITS, inline_bytes=10)) as world:
         yield world
 
 

@@ -14,7 +14,17 @@ from backburner.ports import QueueName
 from backburner.services import batches, files, manifest, plan
 from tests import oracle
 from tests.tap import meanwhile
-from tests.world import EMBEDDINGS, LIMITS, World, a_catalog, a_model, a_world, chat, jsonl
+from tests.world import (
+    EMBEDDINGS,
+    LIMITS,
+    World,
+    a_catalog,
+    a_model,
+    a_world,
+    a_world_in_memory,
+    chat,
+    jsonl,
+)
 
 
 def planned(world: World, lines: Any, **options: Any) -> Any:
@@ -148,7 +158,7 @@ def test_a_line_may_be_as_long_as_the_limit(size, is_taken, end, mark):
     line = jsonl([chat("a", user="x")]).strip()
     line = line.replace(b'"x"', b'"' + b"x" * (1 + limit + size - len(line)) + b'"')
     assert len(line) == limit + size
-    with a_world(limits=replace(LIMITS, line_bytes=limit)) as world:
+    with a_world_in_memory(limits=replace(LIMITS, line_bytes=limit)) as world:
         batch = planned(world, mark + line + end)
         assert (batch.status is BatchStatus.IN_PROGRESS) is is_taken
         if not is_taken:
@@ -156,7 +166,7 @@ def test_a_line_may_be_as_long_as_the_limit(size, is_taken, end, mark):
 
 
 def test_a_line_that_is_too_long_does_not_hide_those_after_it():
-    with a_world(limits=replace(LIMITS, line_bytes=600)) as world:
+    with a_world_in_memory(limits=replace(LIMITS, line_bytes=600)) as world:
         batch = planned(world, [chat("a", user="x" * 3_000_000), b"bad"])
         assert findings(world, batch) == [
             (1, "line_too_long", None),
@@ -194,14 +204,14 @@ def test_a_line_is_what_stands_before_one_line_end(data, lines):
 
 
 def test_a_file_may_have_as_many_lines_as_the_limit():
-    with a_world(limits=replace(LIMITS, file_lines=3)) as world:
+    with a_world_in_memory(limits=replace(LIMITS, file_lines=3)) as world:
         assert planned(world, 3).status is BatchStatus.IN_PROGRESS
         assert findings(world, planned(world, 4)) == [(4, "too_many_tasks", None)]
 
 
 @pytest.mark.parametrize("bad", [b"", b"bad\n"])
 def test_bad_lines_that_are_skipped_count_to_the_limit_of_lines(bad):
-    with a_world(limits=replace(LIMITS, file_lines=3)) as world:
+    with a_world_in_memory(limits=replace(LIMITS, file_lines=3)) as world:
         data = jsonl([chat("a"), b"bad", chat("b")])
         assert planned(world, data, on_invalid="skip").status is BatchStatus.IN_PROGRESS
         over = planned(world, data + bad + jsonl([b"bad"] * 9), on_invalid="skip")
@@ -246,7 +256,7 @@ def test_mixed_models_are_parted_and_come_out_in_input_order(world):
     ids=["lines", "bytes", "tokens", "at least one"],
 )
 def test_a_shard_ends_at_the_first_limit_it_reaches(cut, sizes):
-    with a_world(catalog=a_catalog(a_model(cut=cut))) as world:
+    with a_world_in_memory(catalog=a_catalog(a_model(cut=cut))) as world:
         batch = planned(world, [chat(f"{n}") for n in range(10)])
         shards = manifest.load(world.untapped, batch)
         assert [shard.line_count for shard in shards] == sizes
@@ -255,7 +265,7 @@ def test_a_shard_ends_at_the_first_limit_it_reaches(cut, sizes):
 
 def test_fifty_models_of_one_shard_each_fit_into_one_transaction():
     models = [a_model(f"m{number}") for number in range(50)]
-    with a_world(catalog=a_catalog(*models)) as world:
+    with a_world_in_memory(catalog=a_catalog(*models)) as world:
         batch = world.submit([chat(f"r{one.name}", model=one.name) for one in models])
         world.settle()
         assert world.batch(batch).completed == 50
@@ -272,7 +282,7 @@ def test_more_shards_than_one_transaction_takes_are_all_released():
 
 
 def test_the_tokenizer_decides_where_bytes_leave_doubt():
-    with a_world(catalog=a_catalog(a_model(context_window=100))) as world:
+    with a_world_in_memory(catalog=a_catalog(a_model(context_window=100))) as world:
         world.set_env(
             replace(world.untapped, tokenizers={"mistral": lambda text: len(text.split())})
         )
@@ -315,7 +325,7 @@ def test_an_input_file_that_is_deleted_later_changes_nothing(world):
 
 
 def test_a_slower_planner_with_another_catalog_changes_nothing():
-    with a_world() as world:
+    with a_world_in_memory() as world:
         batch = world.submit(12)
         env = world.untapped
 

@@ -11,7 +11,7 @@ from backburner.ports import Index, QueueName
 from backburner.services.reap import STUCK_SECONDS
 from tests import oracle
 from tests.tap import Crash
-from tests.world import LIMITS, World, a_catalog, a_model, a_world, chat
+from tests.world import LIMITS, World, a_catalog, a_model, a_world_in_memory, chat
 
 
 def in_flight(world: World, lines: Any = 3) -> Any:
@@ -129,7 +129,7 @@ def test_batches_that_should_have_ended_long_ago_are_counted(world):
 
 def test_a_run_ends_when_its_time_is_spent_and_the_next_one_goes_on():
     limits = replace(LIMITS, reap_seconds=10.0)
-    with a_world(limits=limits, catalog=a_catalog(a_model(slots=60))) as world:
+    with a_world_in_memory(limits=limits, catalog=a_catalog(a_model(slots=60))) as world:
         for name in range(60):
             world.respond(f"one-{name}")
         world.advance(LIMITS.look_seconds)
@@ -149,7 +149,7 @@ def test_a_run_ends_when_its_time_is_spent_and_the_next_one_goes_on():
 
 
 def test_no_kind_keeps_the_others_waiting():
-    with a_world(catalog=a_catalog(a_model(slots=200))) as world:
+    with a_world_in_memory(catalog=a_catalog(a_model(slots=200))) as world:
         for name in range(120):
             world.respond(f"one-{name}")
         world.clock.advance(200)
@@ -208,7 +208,7 @@ def waiting(world: World, name: QueueName) -> Any:
 
 def test_a_batch_is_not_planned_again_while_the_first_planner_may_be_at_it():
     limits = replace(LIMITS, work_seconds=900.0)
-    with a_world(limits=limits) as world:
+    with a_world_in_memory(limits=limits) as world:
         batch = world.submit(3)
         (message,) = world.queue.receive(QueueName.PLAN, 1, 3600)
         for _ in range(14):
@@ -233,7 +233,7 @@ def test_a_batch_is_not_planned_again_while_the_first_planner_may_be_at_it():
 
 def test_a_batch_is_not_finalized_again_while_the_first_finalizer_may_be_at_it():
     limits = replace(LIMITS, work_seconds=900.0)
-    with a_world(limits=limits) as world:
+    with a_world_in_memory(limits=limits) as world:
         batch = in_flight(world)
         world.answer()
         assert waiting(world, QueueName.FINALIZE) == 1
@@ -253,7 +253,7 @@ def test_a_batch_is_not_finalized_again_while_the_first_finalizer_may_be_at_it()
 @pytest.mark.parametrize("lost", [1, 2])
 def test_a_batch_whose_finalize_message_is_lost_after_the_deadline_is_over_in_time(lost):
     limits = replace(LIMITS, work_seconds=900.0)
-    with a_world(limits=limits) as world:
+    with a_world_in_memory(limits=limits) as world:
         batch = world.submit(12, window="15m")
         world.pump(QueueName.PLAN, QueueName.DISPATCH)
         for _ in range(31):

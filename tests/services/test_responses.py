@@ -13,7 +13,7 @@ from backburner.services import batches, results, submit
 from backburner.services.files import batch_id_of, result_id
 from tests import oracle
 from tests.backend import answer_with
-from tests.world import World, a_world
+from tests.world import World, a_world_in_memory
 
 
 def status(world: World, batch: Batch) -> Any:
@@ -102,7 +102,7 @@ def test_a_backend_that_does_not_take_it_does_not_lose_it(world, error):
 
 
 def test_a_large_request_is_kept_as_an_object():
-    with a_world() as world:
+    with a_world_in_memory() as world:
         batch = world.respond("x" * 9000)
         assert world.batch(batch).input_key is not None
         world.settle()

@@ -8,7 +8,7 @@ import pytest
 from backburner.domain.batch import BatchStatus
 from backburner.services import batches, keys
 from backburner_local.adapters.store import SqliteStore
-from tests.world import LIMITS, World, a_world, chat
+from tests.world import LIMITS, World, a_world, a_world_in_memory, chat
 
 DAY = 86400.0
 
@@ -32,7 +32,8 @@ def run_one_of_each(world: World) -> list[Any]:
     return ended
 
 
-def test_records_of_ended_work_vanish_after_their_files_and_all_else_stays(world):
+def test_records_of_ended_work_vanish_after_their_files_and_all_else_stays(world_on_disk):
+    world = world_on_disk
     ended = run_one_of_each(world)
     until = {batch.ttl for batch in ended}
     assert min(until) >= world.clock.now() + LIMITS.record_seconds
@@ -52,7 +53,7 @@ def test_records_of_ended_work_vanish_after_their_files_and_all_else_stays(world
 @pytest.mark.parametrize("kept_days", [7, 30, 200])
 def test_a_batch_is_known_for_longer_than_its_files_are_kept(kept_days):
     limits = replace(LIMITS, record_seconds=30 * DAY, output_expires_seconds=kept_days * DAY)
-    with a_world(limits=limits) as world:
+    with a_world_in_memory(limits=limits) as world:
         batch = world.submit(1)
         world.settle()
         ended = world.batch(batch)

@@ -12,7 +12,7 @@ from backburner.ports import QueueName, Update
 from backburner.services import batches, reap, records, transitions
 from tests import oracle
 from tests.backend import answer_with
-from tests.world import LIMITS, World, a_catalog, a_model, a_world, chat
+from tests.world import LIMITS, World, a_catalog, a_model, a_world, a_world_in_memory, chat
 
 
 def cancel(world: World, batch: Batch) -> Any:
@@ -61,7 +61,7 @@ def test_what_is_in_flight_may_still_finish(world):
 
 
 def test_what_is_in_flight_is_given_up_after_the_grace():
-    with a_world(limits=replace(LIMITS, request_ttl_seconds=3600)) as world:
+    with a_world_in_memory(limits=replace(LIMITS, request_ttl_seconds=3600)) as world:
         batch = world.submit(8)
         world.pump(QueueName.PLAN, QueueName.DISPATCH)
         cancel(world, batch)
@@ -132,7 +132,7 @@ def test_cancelling_a_large_batch_is_a_bounded_piece_of_work_and_the_rest_follow
 
 
 def test_a_batch_of_few_shards_is_drained_at_once():
-    with a_world(catalog=a_catalog(a_model(cut=ONE_LINE))) as world:
+    with a_world_in_memory(catalog=a_catalog(a_model(cut=ONE_LINE))) as world:
         batch = of_many_shards(world, 40)
         assert world.pool().waiting_lines >= 30
         cancel(world, batch)
@@ -143,7 +143,7 @@ def test_a_batch_of_few_shards_is_drained_at_once():
 
 
 def test_a_shard_that_moves_meanwhile_does_not_keep_the_others_from_being_dropped():
-    with a_world(catalog=a_catalog(a_model(cut=ONE_LINE))) as world:
+    with a_world_in_memory(catalog=a_catalog(a_model(cut=ONE_LINE))) as world:
         batch = of_many_shards(world, 40)
         dropped: list[Any] = []
 

@@ -12,7 +12,7 @@ from backburner.services import mirror
 from tests import oracle
 from tests.backend import by_name
 from tests.tap import crash_after, meanwhile
-from tests.world import LIMITS, World, a_world, chat, jsonl
+from tests.world import LIMITS, World, a_world_in_memory, chat, jsonl
 
 
 def take(world: World, name: Any, lines: Any, times: Any = 1) -> Any:
@@ -98,7 +98,7 @@ def test_a_file_that_can_not_run_is_put_aside_with_the_reasons(world):
 
 
 def test_a_file_over_the_limit_is_put_aside_with_the_limit():
-    with a_world(limits=replace(LIMITS, file_bytes=100)) as world:
+    with a_world_in_memory(limits=replace(LIMITS, file_bytes=100)) as world:
         take(world, "big.jsonl", [chat("a"), chat("b")])
         world.settle()
         reasons = json.loads(world.blobs.get("rejected/big.jsonl.error.json"))
