@@ -3,7 +3,7 @@
 from typing import Any
 
 from backburner.bootstrap import environment
-from backburner.services.uploads import take
+from backburner.services.drops import take
 from backburner.wire.notifications import uploaded_keys
 
 

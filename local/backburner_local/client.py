@@ -12,6 +12,13 @@ import httpx
 #: Statuses after which a batch changes no more.
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
+#: Larger files come in parts; what a gateway on AWS takes is a little more.
+_WHOLE_BYTES = 4_000_000
+#: Largest part: it stands in memory.
+_PART_BYTES = 8 * 1024 * 1024
+#: Calls that joining the parts of a file may take; each goes on where the last one stopped.
+_JOINING_CALLS = 20
+
 
 class ApiError(Exception):
     """The gateway refused a request."""
@@ -58,7 +65,9 @@ class Client:
         self.http.close()
 
     def upload(self, path: Path) -> dict[str, Any]:
-        """Upload a file of requests."""
+        """Upload a file of requests; a large one in parts, as a gateway on AWS takes no other."""
+        if path.stat().st_size > _WHOLE_BYTES:
+            return self._upload_parts(path)
         with path.open("rb") as stream:
             return self._call(
                 "POST",
@@ -66,6 +75,38 @@ class Client:
                 data={"purpose": "batch"},
                 files={"file": (path.name, stream, "application/jsonl")},
             )
+
+    def _upload_parts(self, path: Path) -> dict[str, Any]:
+        upload = self._call(
+            "POST",
+            "/v1/uploads",
+            json={
+                "bytes": path.stat().st_size,
+                "filename": path.name,
+                "mime_type": "application/jsonl",
+                "purpose": "batch",
+            },
+        )
+        route = f"/v1/uploads/{upload['id']}"
+        size = min(_PART_BYTES, int(upload.get("x_part_bytes", _WHOLE_BYTES)))
+        parts: list[str] = []
+        with path.open("rb") as stream:
+            while data := stream.read(size):
+                given = {"data": ("part", data, "application/octet-stream")}
+                parts.append(self._call("POST", f"{route}/parts", files=given)["id"])
+        file: dict[str, Any] = self._complete(route, parts)["file"]
+        return file
+
+    def _complete(self, route: str, parts: list[str]) -> dict[str, Any]:
+        """Have the parts joined, over as many calls as it takes."""
+        for left in reversed(range(_JOINING_CALLS)):
+            try:
+                return self._call("POST", f"{route}/complete", json={"part_ids": parts})
+            except ApiError as error:
+                if error.status not in (503, 504) or not left:
+                    raise
+            time.sleep(1.0)
+        raise AssertionError("the last call returns or raises")
 
     def create_batch(self, **fields: Any) -> dict[str, Any]:
         return self._call("POST", "/v1/batches", json=fields)

@@ -23,6 +23,7 @@ LOCAL_LIMITS = Limits(
     look_seconds=30.0,
     batch_check_seconds=15.0,
     work_seconds=60.0,
+    joining_seconds=0.0,
     wake_cooldown_seconds=10.0,
     retry=RetryPolicy(base_seconds=1.0, max_seconds=60.0),
 )

@@ -1,5 +1,6 @@
 """The command line's client: what it asks, and what it makes of odd answers."""
 
+import json
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -90,3 +91,24 @@ def test_what_can_be_no_key_is_refused_before_anything_is_sent(key):
 def test_the_url_may_be_that_of_the_gateway_or_of_its_api(url):
     with Client.connect(url, "bb-key") as client:
         assert str(client.http.base_url) == "http://host:1"
+
+
+def test_a_large_file_goes_in_parts_that_the_gateway_takes(connect, tmp_path):
+    path = tmp_path / "big.jsonl"
+    path.write_bytes(b"x" * 4_000_001)
+    sizes: list[int] = []
+    ends = [503, 200]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/uploads":
+            assert json.loads(request.content)["bytes"] == 4_000_001
+            return httpx.Response(200, json={"id": "upload_1", "x_part_bytes": 3_000_000})
+        if request.url.path.endswith("/parts"):
+            sizes.append(request.content.count(b"x" * 1000) * 1000)
+            return httpx.Response(200, json={"id": f"part_{len(sizes)}"})
+        assert json.loads(request.content) == {"part_ids": ["part_1", "part_2"]}
+        return httpx.Response(ends.pop(0), json={"file": {"id": "file_1"}})
+
+    assert connect(answer).upload(path) == {"id": "file_1"}
+    assert sizes == [3_000_000, 1_000_000]
+    assert ends == []

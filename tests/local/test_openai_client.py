@@ -1,5 +1,6 @@
 """The unmodified `openai` package against a whole stack."""
 
+import hashlib
 import json
 import threading
 import time
@@ -333,6 +334,47 @@ def test_a_large_upload_streams_through_and_comes_back_by_a_signed_link(ai, tmp_
         received = sum(len(chunk) for chunk in answer.iter_bytes(MEGABYTE))
     assert received == size
     assert memory.growth < 12 * MEGABYTE, f"grew by {memory.growth / MEGABYTE:.1f} MB"
+
+
+def test_a_file_comes_in_parts_by_the_packages_own_helper(ai, tmp_path):
+    path = tmp_path / "parts.jsonl"
+    line = request(1, "x" * 900)
+    path.write_bytes(line * (30 * MEGABYTE // len(line)))
+    content = path.read_bytes()
+    digest = hashlib.md5(content).hexdigest()
+
+    with Memory() as memory:
+        upload = ai.uploads.upload_file_chunked(
+            file=path,
+            mime_type="application/jsonl",
+            purpose="batch",
+            part_size=4 * MEGABYTE,
+            md5=digest,
+        )
+    assert memory.growth < 60 * MEGABYTE, f"grew by {memory.growth / MEGABYTE:.1f} MB"
+    assert (upload.status, upload.filename, upload.bytes) == (
+        "completed",
+        "parts.jsonl",
+        len(content),
+    )
+    assert ai.files.retrieve(upload.file.id).bytes == len(content)
+    assert ai.files.content(upload.file.id).read() == content
+
+
+def test_a_batch_runs_from_parts_that_cut_lines(ai):
+    content = requests(20)
+    upload = ai.uploads.upload_file_chunked(
+        file=content,
+        filename="in.jsonl",
+        bytes=len(content),
+        mime_type="application/jsonl",
+        purpose="batch",
+        part_size=777,
+    )
+    batch = ai.batches.create(input_file_id=upload.file.id, endpoint=CHAT, completion_window="24h")
+    wait_until(lambda: ai.batches.retrieve(batch.id).status in ENDED, "the end of the batch")
+    output = lines(ai.files.content(ai.batches.retrieve(batch.id).output_file_id).read())
+    assert [line["custom_id"] for line in output] == names(20)
 
 
 class Memory:

@@ -1,7 +1,7 @@
 """The folders of the bucket: who fills them."""
 
 from backburner.domain.batch import Batch, BatchStatus
-from backburner.services import batches, collect, files, mirror
+from backburner.services import batches, collect, files, mirror, uploads
 
 _BATCH = Batch(
     tenant="acme",
@@ -21,6 +21,7 @@ WRITTEN = {
     "results/": mirror.RESULTS,
     "rejected/": mirror.REJECTED,
     "async/": collect.OUTPUT_PREFIX,
+    "uploads/": uploads.PREFIX,
 }
 #: Those of users.
 BROUGHT = {mirror.DROP, "models/"}

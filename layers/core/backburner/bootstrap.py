@@ -24,8 +24,9 @@ CATALOG = Path(__file__).parent / "catalog.toml"
 
 #: A revoked key is dead within a minute on all containers, and few requests look theirs up. The
 #: global indexes of DynamoDB follow the table within a fraction of a second as a rule (developer
-#: guide, "Using Global Secondary Indexes").
-AWS_LIMITS = Limits(key_cache_seconds=30.0, index_lag_seconds=1.0)
+#: guide, "Using Global Secondary Indexes"). A function takes 6 MB, in which a body stands as base64
+#: (Lambda quotas, "Invocation payload"): what is over never comes here.
+AWS_LIMITS = Limits(key_cache_seconds=30.0, index_lag_seconds=1.0, part_bytes=4_500_000)
 
 _installed: list[Environment] = []
 

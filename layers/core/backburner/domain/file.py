@@ -22,6 +22,10 @@ class StoredFile:
     filename: str
     purpose: FilePurpose
     size: int
+    mimetype: str = "application/jsonl"
+    #: Lines in it, and the SHA-256 of its content in hexadecimal digits, where they are known.
+    line_count: int | None = None
+    sha256: str | None = None
     created_at: Instant
     expires_at: Instant | None = None
     #: Object that the content is in; None while the batch that writes it still runs.

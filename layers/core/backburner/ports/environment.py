@@ -22,6 +22,16 @@ class Limits:
     line_bytes: int = 1_000_000
     file_bytes: int = 512 * 1024 * 1024
     file_lines: int = 1_000_000
+    #: Largest part of an upload.
+    part_bytes: int = 64 * 1024 * 1024
+    #: How long the parts of an upload may come.
+    upload_seconds: float = 3600.0
+    #: How long joining the parts of an upload may take in one call; the next one goes on with it.
+    #: 0: as long as it takes. API Gateway gives up after 30 seconds.
+    joining_seconds: float = 15.0
+    #: Bytes of parts that are joined at once where that time is short: enough for S3 to copy what
+    #: was joined (5 MiB), and few enough for a function to read and send within some seconds.
+    joined_bytes: int = 64 * 1024 * 1024
     nesting: int = 128
     #: Largest result of one attempt that is read; it has to fit into a function's memory.
     result_bytes: int = 64 * 1024 * 1024

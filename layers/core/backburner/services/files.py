@@ -32,6 +32,8 @@ def add(
     filename: str,
     purpose: FilePurpose,
     size: int,
+    line_count: int | None = None,
+    sha256: str | None = None,
     expires_at: float | None = None,
     note: Note | None = None,
 ) -> StoredFile:
@@ -44,6 +46,8 @@ def add(
         filename: what the client calls it.
         purpose: what it is for.
         size: bytes of it.
+        line_count: lines of it, where they were counted.
+        sha256: hash of it, where that was made.
         expires_at: when it goes; None: never.
         note: written with the record, so that what it names is made only once.
 
@@ -56,6 +60,8 @@ def add(
         filename=filename,
         purpose=purpose,
         size=size,
+        line_count=line_count,
+        sha256=sha256,
         created_at=env.clock.now(),
         expires_at=expires_at,
         key=blob_key(tenant, file_id),

@@ -145,14 +145,15 @@ def _files(env: Environment, ended: Batch, written: _Written) -> list[StoredFile
             filename=f"{ended.id}_{name}.jsonl",
             purpose=FilePurpose.BATCH_OUTPUT,
             size=size,
+            line_count=lines,
             created_at=now,
             expires_at=now + kept if kept else None,
             key=files.blob_key(ended.tenant, file_id),
             batch_id=ended.id,
         )
-        for file_id, name, size in (
-            (ended.output_file_id, "output", written.output_bytes),
-            (ended.error_file_id, "errors", written.error_bytes),
+        for file_id, name, size, lines in (
+            (ended.output_file_id, "output", written.output_bytes, written.output_lines),
+            (ended.error_file_id, "errors", written.error_bytes, written.error_lines),
         )
         if file_id is not None
     ]

@@ -17,6 +17,7 @@ from backburner.services import (
     records,
     retries,
     transitions,
+    uploads,
 )
 
 #: Things of one kind that are looked at before it is the next kind's turn.
@@ -106,8 +107,8 @@ def _kinds(env: Environment) -> list[_Kind]:
         ),
         _Kind(
             partition=records.DUE_FILE,
-            key=lambda item: records.file_key(item["tenant"], item["id"]),
-            look=lambda env, item: files.forget(env, records.to_file(item)),
+            key=_file_key,
+            look=_file,
             pause=limits.batch_check_seconds,
         ),
     ]
@@ -192,6 +193,23 @@ def _lost(env: Environment, shard: Shard) -> None:
     except Conflict:
         return
     capacity.kick_for_new(env, shard.pool)
+
+
+def _file_key(item: Item) -> Key:
+    """Of a file, or of an upload: both expire."""
+    key = records.upload_key if _is_upload(item) else records.file_key
+    return key(item["tenant"], item["id"])
+
+
+def _file(env: Environment, item: Item) -> None:
+    if _is_upload(item):
+        uploads.clean_up(env, records.to_upload(item))
+    else:
+        files.forget(env, records.to_file(item))
+
+
+def _is_upload(item: Item) -> bool:
+    return str(item["id"]).startswith("upload_")
 
 
 def _batch(env: Environment, batch: Batch) -> None:

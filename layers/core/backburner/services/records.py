@@ -7,16 +7,17 @@
 | shard | `<tenant>/<batch id>` | `shard/<id>` | `<pool>`: waiting | `due/shard`: in flight |
 | delivery | `<tenant>/<batch id>` | `delivery/<channel>` | | `due/delivery` while pending |
 | file | `<tenant>/files` | file id | | `due/file` if it expires |
-| upload | `<tenant>/uploads` | hash of the object's key, etag | | |
 | what a request made | `<tenant>/once` | hash of its key, or of what it says | | |
+| upload | `<tenant>/uploads` | upload id | | `due/file` until cleaned up |
+| dropped object | `<tenant>/drops` | hash of the object's key, etag | | |
 | pool | `pools` | pool id | | |
 | share of a tenant in a pool | `<tenant>/pools` | pool id | | |
 | API key | `keys` | SHA-256 of the key | | |
 
 Batches, single requests, shards and deliveries have a `ttl` from the start: long after all of the
 batch has ended, the store removes them by itself, as it does with what is noted of requests. Reap
-removes files when they expire. Uploads stay: a dropped object may be told of again as long as it is
-there, and must not run twice.
+removes files when they expire, and what is left of uploads. Notes of dropped objects stay: one may
+be told of again as long as it is there, and must not run twice.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ from backburner.domain.file import StoredFile
 from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus, queue_position
 from backburner.domain.slots import Pool
+from backburner.domain.upload import Upload
 from backburner.ports import Item, Key, Limits
 
 T = TypeVar("T")
@@ -61,9 +63,13 @@ def file_key(tenant: str, file_id: str) -> Key:
     return Key(f"{tenant}/files", file_id)
 
 
-def upload_key(tenant: str, blob_key: str, etag: str) -> Key:
+def upload_key(tenant: str, upload_id: str) -> Key:
+    return Key(f"{tenant}/uploads", upload_id)
+
+
+def drop_key(tenant: str, blob_key: str, etag: str) -> Key:
     """Of one content under one key; hashed, as an object's key may fill a sort key by itself."""
-    return Key(f"{tenant}/uploads", f"{hashlib.sha256(blob_key.encode()).hexdigest()}/{etag}")
+    return Key(f"{tenant}/drops", f"{hashlib.sha256(blob_key.encode()).hexdigest()}/{etag}")
 
 
 def once_key(tenant: str, digest: str) -> Key:
@@ -149,9 +155,14 @@ def file_item(file: StoredFile) -> dict[str, Any]:
     return item
 
 
-def accepted_item(value: Batch | StoredFile) -> dict[str, Any]:
+def accepted_item(value: Batch | StoredFile | Upload) -> dict[str, Any]:
     """A new value as it can be shown again; the client sends its own body again."""
     return {name: field for name, field in _item(value).items() if name != "input_inline"}
+
+
+def upload_item(upload: Upload) -> dict[str, Any]:
+    sort = due_sort(upload.expires_at, upload.tenant, upload.id)
+    return _item(upload) | {"due_key": DUE_FILE, "due_sort": sort}
 
 
 def to_batch(item: Item) -> Batch:
@@ -168,6 +179,10 @@ def to_delivery(item: Item) -> Delivery:
 
 def to_file(item: Item) -> StoredFile:
     return _value(item, StoredFile)
+
+
+def to_upload(item: Item) -> Upload:
+    return _value(item, Upload)
 
 
 def to_pool(item: Item | None, pool: str) -> Pool:

@@ -11,7 +11,7 @@ from backburner.services import batches, files, records, results
 from backburner.web.answer import Answer
 from backburner.web.call import Call, open_body
 from backburner.web.forms import Form, read_form
-from backburner.web.once import Hashing, created, digest, is_replay
+from backburner.web.once import created, digest, is_replay
 from backburner.wire import objects
 from backburner.wire.objects import Object
 
@@ -39,15 +39,14 @@ def upload(call: Call) -> Answer:
         open_body(call.event, env) as body,
         env.blobs.write(key, content_type="application/jsonl") as file,
     ):
-        content = Hashing(file)
-        form = read_form(body, call.header("content-type"), content, limit=env.limits.file_bytes)
+        form = read_form(body, call.header("content-type"), file, limit=env.limits.file_bytes)
         filename, purpose, seconds = _checked(form)
     kept = seconds if seconds is not None else env.limits.output_expires_seconds
     try:
         answer = created(
             call,
             # Not the body: clients that try again draw another boundary.
-            digest(content.hexdigest(), filename, purpose, str(seconds)),
+            digest(form.sha256, filename, purpose, str(seconds)),
             make=lambda note: files.add(
                 env,
                 call.tenant,
@@ -55,6 +54,8 @@ def upload(call: Call) -> Answer:
                 filename=filename,
                 purpose=purpose,
                 size=form.size,
+                line_count=form.line_count,
+                sha256=form.sha256,
                 expires_at=env.clock.now() + kept if kept else None,
                 note=note,
             ),

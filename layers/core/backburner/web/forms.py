@@ -1,5 +1,6 @@
 """Uploads as browsers and SDKs send them: multipart/form-data, streamed through."""
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -30,16 +31,23 @@ class Form:
     filename: str | None = None
     #: Bytes of the file.
     size: int = 0
+    #: Lines of the file, the last one counted whether it ends or not.
+    line_count: int = 0
+    #: Hash of the file, in hexadecimal digits.
+    sha256: str = ""
 
 
-def read_form(stream: BinaryIO, content_type: str, file: Sink, *, limit: int) -> Form:
+def read_form(
+    stream: BinaryIO, content_type: str, file: Sink | None, *, limit: int, name: str = "file"
+) -> Form:
     """Read a form whose parts may come in any order.
 
     Args:
         stream: the body.
         content_type: the request's header, which names the boundary.
-        file: where the part named `file` goes.
+        file: where the file goes; None: nowhere.
         limit: most bytes of it.
+        name: of the part that is the file.
 
     Raises:
         InvalidRequest: not such a form.
@@ -49,7 +57,7 @@ def read_form(stream: BinaryIO, content_type: str, file: Sink, *, limit: int) ->
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise InvalidRequest("The body must be multipart/form-data with a boundary.")
-    reader = _Reader(file, limit)
+    reader = _Reader(file, limit, name)
     try:
         parser = MultipartParser(
             boundary,
@@ -70,17 +78,21 @@ def read_form(stream: BinaryIO, content_type: str, file: Sink, *, limit: int) ->
         raise InvalidRequest(f"The body is not valid multipart/form-data: {error}") from None
     if not reader.has_ended:
         raise InvalidRequest("The body ends before the form does.")
-    return reader.form
+    return reader.finish()
 
 
 class _Reader:
     """Takes the parser's calls: the file streams through, fields are kept."""
 
-    def __init__(self, file: Sink, limit: int) -> None:
+    def __init__(self, file: Sink | None, limit: int, file_name: str) -> None:
         self.form = Form()
         self.has_ended = False
         self._file = file
         self._limit = limit
+        self._file_name = file_name
+        self._hash = hashlib.sha256()
+        #: Last piece of the file.
+        self._tail = b""
         self._header_name = b""
         self._header_value = b""
         self._disposition = b""
@@ -109,11 +121,11 @@ class _Reader:
         name = options.get(b"name", b"").decode(errors="replace")
         if not name:
             raise InvalidRequest("A part of the form has no name.")
-        if name == "file":
+        if name == self._file_name:
             if self.form.filename is not None:
-                raise InvalidRequest("The form has more than one file.", param="file")
+                raise InvalidRequest(f"The form has more than one '{name}'.", param=name)
             self._name = None
-            self.form.filename = _filename(options.get(b"filename", b""))
+            self.form.filename = clean_filename(options.get(b"filename", b""))
             return
         if len(self.form.fields) >= _FIELDS:
             raise InvalidRequest(f"The form has more than {_FIELDS} fields.")
@@ -122,12 +134,7 @@ class _Reader:
 
     def add_data(self, data: bytes, start: int, end: int) -> None:
         if self._name is None:
-            self.form.size += end - start
-            if self.form.size > self._limit:
-                raise TooLarge(
-                    f"The file is larger than the limit of {self._limit} bytes.", param="file"
-                )
-            self._file.write(data[start:end])
+            self._add_to_file(data[start:end])
             return
         if len(self._value) + end - start > _FIELD_BYTES:
             raise InvalidRequest(
@@ -136,6 +143,19 @@ class _Reader:
             )
         self._value += data[start:end]
 
+    def _add_to_file(self, data: bytes) -> None:
+        self.form.size += len(data)
+        if self.form.size > self._limit:
+            raise TooLarge(
+                f"'{self._file_name}' is larger than the limit of {self._limit} bytes.",
+                param=self._file_name,
+            )
+        self.form.line_count += data.count(b"\n")
+        self._hash.update(data)
+        self._tail = data or self._tail
+        if self._file is not None:
+            self._file.write(data)
+
     def close(self) -> None:
         if self._name is not None:
             self.form.fields[self._name] = self._value.decode(errors="replace")
@@ -143,8 +163,14 @@ class _Reader:
     def end(self) -> None:
         self.has_ended = True
 
+    def finish(self) -> Form:
+        """The form, once all of it was read."""
+        self.form.line_count += bool(self._tail) and not self._tail.endswith(b"\n")
+        self.form.sha256 = self._hash.hexdigest()
+        return self.form
 
-def _filename(given: bytes) -> str:
+
+def clean_filename(given: bytes) -> str:
     """A name without folders and control characters; `upload` if nothing is left."""
     name = given.decode(errors="replace").replace("\\", "/").rpartition("/")[2]
     return "".join(c for c in name if c.isprintable())[:_NAME_LENGTH] or "upload"

@@ -9,7 +9,7 @@ from typing import Any
 from backburner import bootstrap
 from backburner.domain.errors import NotFound, Rejected
 from backburner.ports import Environment
-from backburner.web import batches, errors, files, models, responses
+from backburner.web import batches, errors, files, models, responses, uploads
 from backburner.web.answer import Answer
 from backburner.web.call import authenticate, body_key, checked_id
 
@@ -27,6 +27,10 @@ _ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/v1/files/<file_id>", files.retrieve),
     ("DELETE", "/v1/files/<file_id>", files.delete),
     ("GET", "/v1/files/<file_id>/content", files.content),
+    ("POST", "/v1/uploads", uploads.create),
+    ("POST", "/v1/uploads/<upload_id>/parts", uploads.add_part),
+    ("POST", "/v1/uploads/<upload_id>/complete", uploads.complete),
+    ("POST", "/v1/uploads/<upload_id>/cancel", uploads.cancel),
     ("POST", "/v1/batches", batches.create),
     ("GET", "/v1/batches", batches.page),
     ("GET", "/v1/batches/<batch_id>", batches.retrieve),

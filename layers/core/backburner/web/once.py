@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from backburner.domain.errors import InvalidRequest
 from backburner.ports import Item
@@ -78,18 +78,3 @@ def digest(*parts: bytes | str) -> str:
         whole.update(b"%d:" % len(data))
         whole.update(data)
     return whole.hexdigest()
-
-
-class Hashing:
-    """A stream to write to that also knows the digest of what was written."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-        self._hash = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self._hash.update(data)
-        return self._out.write(data)
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()

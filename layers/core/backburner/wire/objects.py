@@ -8,6 +8,7 @@ from backburner.domain.catalog import Model
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.finding import Finding
 from backburner.domain.request import Instant
+from backburner.domain.upload import Upload, UploadStatus
 
 Object = dict[str, Any]
 
@@ -26,7 +27,8 @@ _INSTANTS = (
 def file_object(file: StoredFile) -> Object:
     """A file. `processed` from the start: clients wait for that word.
 
-    `sample_type` and `source` are Mistral's; its client insists on them.
+    `sample_type`, `source`, `num_lines` and `mimetype` are Mistral's; its client insists on the
+    first two.
     """
     is_upload = file.purpose is FilePurpose.BATCH
     return {
@@ -41,7 +43,9 @@ def file_object(file: StoredFile) -> Object:
         "status_details": None,
         "sample_type": "batch_request" if is_upload else "batch_result",
         "source": "upload" if is_upload else "mistral",
-        "mimetype": "application/jsonl",
+        "num_lines": file.line_count,
+        "mimetype": file.mimetype,
+        "x_sha256": file.sha256,
     }
 
 
@@ -62,6 +66,34 @@ def running_file_object(batch: Batch, file_id: str, name: str) -> Object:
 def deleted_object(deleted_id: str, kind: str) -> Object:
     """Says that an object is gone; the kind is the word that OpenAI has for it."""
     return {"id": deleted_id, "object": kind, "deleted": True}
+
+
+def upload_object(
+    upload: Upload, status: UploadStatus, file: StoredFile | None, *, part_bytes: int
+) -> Object:
+    """An upload; beyond OpenAI's members, the largest part that this server takes."""
+    return {
+        "id": upload.id,
+        "object": "upload",
+        "bytes": upload.size,
+        "created_at": int(upload.created_at),
+        "expires_at": int(upload.expires_at),
+        "filename": upload.filename,
+        "purpose": str(upload.purpose),
+        "status": str(status),
+        "file": None if file is None else file_object(file),
+        "x_part_bytes": part_bytes,
+    }
+
+
+def part_object(part_id: str, upload_id: str, created_at: Instant) -> Object:
+    """A part of an upload."""
+    return {
+        "id": part_id,
+        "object": "upload.part",
+        "created_at": int(created_at),
+        "upload_id": upload_id,
+    }
 
 
 def batch_object(batch: Batch, findings: Iterable[Finding] = ()) -> Object:
