@@ -290,6 +290,9 @@ def _counts_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
         still_open = sum(one.is_open for one in shards) + unreleased
         if batch.open_shards != still_open or (batch.is_terminal and still_open):
             yield f"{batch.id} is {batch.status}, {batch.open_shards} open, {still_open} found"
+        aside = sum(one.status is ShardStatus.PAUSED for one in shards)
+        if batch.paused_shards != aside or (batch.is_terminal and batch.paused):
+            yield f"{batch.id} counts {batch.paused_shards} paused shards, {aside} found"
         if batch.kind is BatchKind.FILE and not batch.is_terminal:
             yield from _ended_lines_are_counted(scene.world, batch, shards)
 

@@ -121,6 +121,12 @@ class Client:
     def cancel(self, batch_id: str) -> dict[str, Any]:
         return self._call("POST", f"/v1/batches/{quote(batch_id, safe='')}/cancel")
 
+    def pause(self, batch_id: str) -> dict[str, Any]:
+        return self._call("POST", f"/v1/batches/{quote(batch_id, safe='')}/pause")
+
+    def resume(self, batch_id: str) -> dict[str, Any]:
+        return self._call("POST", f"/v1/batches/{quote(batch_id, safe='')}/resume")
+
     def content(self, file_id: str) -> Iterator[bytes]:
         """Stream a file's content; of a batch that runs, the lines that are in by now."""
         offset = 0

@@ -80,6 +80,24 @@ def batches_are_cancelled_at_every_stage(world: AwsWorld) -> None:
 
 
 @scenario()
+def a_batch_is_paused_and_resumed(world: AwsWorld) -> None:
+    batch = world.submit(60)
+    world.pump()
+    assert world.post(f"/v1/batches/{batch.id}/pause").json["x_state"] == "paused"
+    world.run()
+    assert world.batch(batch).status is BatchStatus.IN_PROGRESS
+    assert world.post(f"/v1/batches/{batch.id}/resume").json["x_paused"] is False
+    # What comes into the queue while the batch is paused is taken out by dispatch.
+    late = world.submit(8)
+    assert world.post(f"/v1/batches/{late.id}/pause").status == 200
+    world.run()
+    assert world.post(f"/v1/batches/{late.id}/resume").status == 200
+    world.run()
+    for one in (batch, late):
+        assert world.batch(one).status is BatchStatus.COMPLETED
+
+
+@scenario()
 def a_response_is_made_and_read(world: AwsWorld) -> None:
     response = world.respond()
     path = f"/v1/responses/{response.id}"

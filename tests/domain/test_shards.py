@@ -96,6 +96,7 @@ def test_each_piece_and_its_retries_have_ids_of_their_own():
     ("status", "is_open"),
     [
         (ShardStatus.WAITING, True),
+        (ShardStatus.PAUSED, True),
         (ShardStatus.IN_FLIGHT, True),
         (ShardStatus.DONE, False),
         (ShardStatus.DROPPED, False),
@@ -142,7 +143,8 @@ def test_a_tenant_may_hold_its_share_of_the_slots_and_at_least_one(capacity, sha
         ({"batch": batch(BatchStatus.VALIDATING)}, Verdict.SKIP),
         ({"batch": batch(BatchStatus.CANCELLING)}, Verdict.SKIP),
         ({"batch": batch(stopping=StopReason.EXPIRED)}, Verdict.SKIP),
-        ({"batch": batch(paused=True)}, Verdict.SKIP),
+        ({"batch": batch(paused=True)}, Verdict.PAUSED),
+        ({"batch": batch(paused=True, expires_at=50.0)}, Verdict.SKIP),
         ({"batch": batch(expires_at=50.0)}, Verdict.SKIP),
     ],
 )

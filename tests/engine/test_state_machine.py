@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from backburner.domain.errors import BackburnerError, BackendError, BackendRefused, BackendThrottled
 from backburner.ports import QueueName
-from backburner.services import batches, files
+from backburner.services import batches, files, pausing
 from tests import oracle
 from tests.backend import REPLIES, by_name, succeed
 from tests.tap import Crash, PortError, fault_at
@@ -107,6 +107,13 @@ class Engine(RuleBasedStateMachine):
             batch = everything[which % len(everything)]
             batches.cancel(self.world.env, batch.tenant, batch.id, kind=batch.kind)
 
+    @rule(which=which, act=st.sampled_from([pausing.pause, pausing.resume]))
+    def pause_or_resume(self, which, act):
+        everything = self.world.all_batches()
+        batch = everything[which % len(everything)]
+        with suppress(BackburnerError):
+            act(self.world.env, batch.tenant, batch.id)
+
     @rule(which=which)
     def delete_an_input_file(self, which):
         known = sorted(self.world.uploaded)
@@ -193,7 +200,9 @@ class Engine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.faults < MOST_FAULTS)
     @rule(
-        act=st.sampled_from(["pump", "reap", "submit", "respond", "answer", "drop", "cancel"]),
+        act=st.sampled_from(
+            ["pump", "reap", "submit", "respond", "answer", "drop", "cancel", "pause"]
+        ),
         number=st.integers(0, 40),
         when=st.sampled_from(["before", "after"]),
         fault=st.sampled_from([Crash, PortError]),
@@ -208,6 +217,7 @@ class Engine(RuleBasedStateMachine):
             "answer": self._answer_first,
             "drop": lambda: self.drop_a_file(3, 0, 1),
             "cancel": lambda: self.cancel(number),
+            "pause": lambda: self.pause_or_resume(number, pausing.pause),
         }
         with self.world.tap.hooked(fault_at(number, when, fault)), suppress(Crash, PortError):
             acts[act]()
@@ -229,6 +239,9 @@ class Engine(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             self.world.backend.errors.clear()
+            for batch in self.world.all_batches():
+                if batch.paused and batch.expires_at > self.world.clock.now() + 3600:
+                    pausing.resume(self.world.env, batch.tenant, batch.id)
             self.world.settle(minutes=150)
             oracle.check_end(self.world, tidy=False)
         finally:

@@ -158,6 +158,17 @@ def test_results_that_do_not_exist_are_told_of(backburner, file):
     assert result.stderr == f"{batch['id']} is completed and has no such results.\n"
 
 
+def test_a_batch_is_paused_and_resumed(backburner, tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_bytes(b"".join(request(n, "null:delay=1") for n in range(1, 200)))
+    batch_id = json.loads(backburner("submit", path, "--json").stdout)["id"]
+
+    assert f"{batch_id}  paused" in backburner("pause", batch_id).stdout
+    assert f"{batch_id}  paused" in backburner("status", batch_id).stdout
+    assert "paused" not in backburner("resume", batch_id).stdout
+    assert backburner("cancel", batch_id).exit_code == 0
+
+
 def test_a_running_batch_shows_what_is_in_and_is_cancelled(backburner, tmp_path):
     path = tmp_path / "slow.jsonl"
     first = requests(16)  # the canary
@@ -208,7 +219,7 @@ class TestWhatGoesWrong:
         assert result.exit_code == 5
         assert "The API key is not valid." in result.stderr
 
-    @pytest.mark.parametrize("command", ["status", "results", "cancel"])
+    @pytest.mark.parametrize("command", ["status", "results", "cancel", "pause", "resume"])
     def test_an_unknown_batch_exits_with_5(self, backburner, command):
         result = backburner(command, "batch_unknown")
         assert result.exit_code == 5

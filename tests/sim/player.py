@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from backburner.domain.batch import BatchKind
 from backburner.domain.errors import (
     BackburnerError,
     BackendError,
@@ -15,9 +16,10 @@ from backburner.domain.errors import (
     Conflict,
     Lost,
     NotFound,
+    StateConflict,
 )
-from backburner.ports import QueueName
-from backburner.services import batches, files
+from backburner.ports import Environment, QueueName
+from backburner.services import batches, files, pausing
 from backburner_local.adapters.queue import Message
 from tests import oracle
 from tests.backend import REPLIES, Reply, Submission, by_name, succeed
@@ -121,6 +123,9 @@ class Player:
         self.world.set_env(self._prompt)
         self.world.backend.errors.clear()
         self.world.backend.instance_count = 1
+        for batch in self.world.all_batches():
+            if batch.paused and batch.expires_at > self.world.clock.now() + _HEALED_MINUTES * 30:
+                pausing.resume(self.world.env, batch.tenant, batch.id)
         self.world.settle(minutes=_HEALED_MINUTES)
         oracle.check_end(self.world, tidy=False, calm_since=self.calm_since)
 
@@ -188,6 +193,21 @@ class Player:
             running = [batch for batch in everything if not batch.is_terminal]
             batch = dice.choice(running or everything)
             batches.cancel(self.world.env, batch.tenant, batch.id, kind=batch.kind)
+
+    def pause(self, dice: random.Random) -> None:
+        self._control(dice, pausing.pause)
+
+    def resume(self, dice: random.Random) -> None:
+        self._control(dice, pausing.resume)
+
+    def _control(self, dice: random.Random, act: Callable[[Environment, str, str], object]) -> None:
+        """What a client does to a batch, mostly one that runs."""
+        files_only = [one for one in self.world.all_batches() if one.kind is BatchKind.FILE]
+        running = [one for one in files_only if not one.is_terminal]
+        if files_only:
+            batch = dice.choice(running or files_only)
+            with suppress(StateConflict):
+                act(self.world.env, batch.tenant, batch.id)
 
     def delete_an_input(self, dice: random.Random) -> None:
         if known := sorted(self.world.uploaded):

@@ -63,6 +63,8 @@ ACTS = {
     "respond": 4,
     "drop": 2,
     "cancel": 2,
+    "pause": 2,
+    "resume": 2,
     "delete_an_input": 1,
     # machinery
     "work": 10,
@@ -95,6 +97,8 @@ MEANWHILE = (
     "tell_of_any",
     "fail",
     "cancel",
+    "pause",
+    "resume",
     "minute",
     "jump",
 )
@@ -104,6 +108,8 @@ _FALLIBLE = (
     "respond",
     "drop",
     "cancel",
+    "pause",
+    "resume",
     "work",
     "work_on_one",
     "hand_over_again",

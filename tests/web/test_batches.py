@@ -272,3 +272,34 @@ def test_a_large_answer_ends_with_a_whole_line(world, acme):
         if part.headers["x-incomplete"] == "false":
             break
     assert read == [f"r-{n}" for n in range(1, 7)]
+
+
+# ---------------------------------------------------------------- pausing
+
+
+def test_a_paused_batch_says_so_and_goes_on_when_it_is_resumed(world, acme):
+    batch = acme.batch(requests(20))
+    world.pump()
+    path = f"/v1/batches/{batch['id']}"
+    for _ in range(2):
+        paused = acme.post(f"{path}/pause")
+        assert (paused.status, paused.json["status"]) == (200, "in_progress")
+        assert (paused.json["x_state"], paused.json["x_paused"]) == ("paused", True)
+    world.finish()
+    assert acme.get(path).json["request_counts"]["completed"] == 8  # four slots
+    for _ in range(2):
+        resumed = acme.post(f"{path}/resume")
+        assert (resumed.status, resumed.json["x_state"]) == (200, "in_progress")
+    world.finish()
+    done = acme.get(path).json
+    assert (done["status"], done["x_state"]) == ("completed", "completed")
+    assert done["request_counts"]["completed"] == 20
+
+
+@pytest.mark.parametrize("act", ["pause", "resume"])
+def test_a_batch_that_has_ended_is_neither_paused_nor_resumed(world, acme, act):
+    batch = acme.batch(requests(1))
+    world.finish()
+    answer = acme.post(f"/v1/batches/{batch['id']}/{act}")
+    assert (answer.status, answer.error["param"]) == (400, "id")
+    assert answer.error["message"] == f"The batch can't be {act}d: it is completed."

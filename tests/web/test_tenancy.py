@@ -21,6 +21,8 @@ ROUTES = [
     ("POST", "/v1/batches/{batch}/cancel"),
     ("GET", "/v1/batches/{running}"),
     ("POST", "/v1/batches/{running}/cancel"),
+    ("POST", "/v1/batches/{running}/pause"),
+    ("POST", "/v1/batches/{running}/resume"),
     ("GET", "/v1/responses/{response}"),
     ("GET", "/v1/responses/{response}/input_items"),
     ("POST", "/v1/responses/{response}/cancel"),

@@ -2,7 +2,7 @@
 
 import click
 
-from backburner_local.cli.batches import cancel, results, status, submit
+from backburner_local.cli.batches import cancel, pause, results, resume, status, submit
 from backburner_local.cli.doctor import doctor
 from backburner_local.cli.emulate import emulate
 from backburner_local.cli.keys import keys
@@ -26,6 +26,8 @@ for _command in (
     status,
     results,
     cancel,
+    pause,
+    resume,
     keys,
     redrive,
     doctor,

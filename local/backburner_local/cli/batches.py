@@ -1,4 +1,4 @@
-"""`backburner submit`, `status`, `results` and `cancel`."""
+"""`backburner submit`, `status`, `results`, `cancel`, `pause` and `resume`."""
 
 import json
 import sys
@@ -133,13 +133,31 @@ def cancel(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT00
     _print_batch(client.cancel(batch_id), as_json=as_json)
 
 
+@click.command()
+@click.argument("batch_id")
+@as_json_option
+@connects
+def pause(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT001
+    """Start nothing more of a batch until it is resumed; its deadline goes on."""
+    _print_batch(client.pause(batch_id), as_json=as_json)
+
+
+@click.command()
+@click.argument("batch_id")
+@as_json_option
+@connects
+def resume(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT001
+    """Let a paused batch go on."""
+    _print_batch(client.resume(batch_id), as_json=as_json)
+
+
 def _print_batch(batch: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(batch))
         return
     counts = batch["request_counts"]
     click.echo(
-        f"{batch['id']}  {batch['status']}  {counts['completed']} completed,"
+        f"{batch['id']}  {_state(batch)}  {counts['completed']} completed,"
         f" {counts['failed']} failed, {counts['total']} in all"
     )
     errors = (batch.get("errors") or {}).get("data", [])
@@ -150,6 +168,10 @@ def _print_batch(batch: dict[str, Any], *, as_json: bool) -> None:
         click.echo(f"  … and {len(errors) - 20} more", err=True)
 
 
+def _state(batch: dict[str, Any]) -> str:
+    return "paused" if batch.get("x_paused") else str(batch["status"])
+
+
 def _print_batches(batches: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(batches))
@@ -158,7 +180,7 @@ def _print_batches(batches: list[dict[str, Any]], *, as_json: bool) -> None:
     for batch in batches:
         counts = batch["request_counts"]
         values = (counts["completed"], counts["failed"], counts["total"])
-        table.add_row(batch["id"], batch["status"], *map(str, values))
+        table.add_row(batch["id"], _state(batch), *map(str, values))
     Console().print(table)
 
 

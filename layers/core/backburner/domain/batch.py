@@ -118,7 +118,10 @@ class Batch:
     stopping: StopReason | None = None
     #: When shards that are still in flight are given up, once stopping.
     grace_ends_at: Instant | None = None
+    #: No shard is claimed, and what waits is taken out of the queue; the deadline goes on.
     paused: bool = False
+    #: Shards that are out of the queue for that.
+    paused_shards: int = 0
 
     #: Requests that were accepted: each comes out exactly once.
     total: int = 0
@@ -148,6 +151,12 @@ class Batch:
         return self.status in TERMINAL
 
     @property
+    def can_pause(self) -> bool:
+        """Whether shards may still be claimed, now or once it goes on."""
+        is_running = self.status in (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
+        return is_running and self.stopping is None
+
+    @property
     def canary_has_ended(self) -> bool:
         """Whether one shard has ended: until the rest is released, that was the canary."""
         return self.open_shards < self.planned_shards
@@ -175,6 +184,8 @@ class Step(StrEnum):
     PLAN = "plan"
     #: Queue the planned shards after the canary.
     RELEASE = "release"
+    #: Put shards that were paused back into the queue.
+    REQUEUE = "requeue"
     #: The canary failed: stop.
     STOP_CANARY = "stop_canary"
     #: The deadline came: stop.
@@ -199,12 +210,14 @@ def next_step(  # noqa: PLR0911 - one return a rule
         return Step.PLAN
     if batch.stopping is not None:
         return Step.DRAIN
+    if batch.paused_shards and not batch.paused:
+        return Step.REQUEUE
     if batch.is_released or not batch.canary_has_ended:
         return Step.WAIT
     ran, failed = batch.completed + batch.failed - batch.skipped, batch.failed - batch.skipped
     if ran > 0 and failed / ran >= canary_threshold:
         return Step.STOP_CANARY
-    return Step.RELEASE
+    return Step.WAIT if batch.paused else Step.RELEASE
 
 
 METADATA_PAIRS, METADATA_KEY, METADATA_VALUE = 16, 64, 512

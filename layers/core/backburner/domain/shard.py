@@ -11,6 +11,8 @@ class ShardStatus(StrEnum):
 
     #: In its pool's queue, by deadline.
     WAITING = "waiting"
+    #: Out of the queue: its batch is paused.
+    PAUSED = "paused"
     #: At the backend, with a slot and a lease.
     IN_FLIGHT = "in_flight"
     #: Its result is in; lines to retry went into a new shard.
@@ -19,7 +21,7 @@ class ShardStatus(StrEnum):
     DROPPED = "dropped"
 
 
-OPEN = frozenset({ShardStatus.WAITING, ShardStatus.IN_FLIGHT})
+OPEN = frozenset({ShardStatus.WAITING, ShardStatus.PAUSED, ShardStatus.IN_FLIGHT})
 
 #: The piece that is the planned shard itself.
 WHOLE = 1

@@ -57,10 +57,11 @@ def page(
 
 def shards(env: Environment, batch: Batch) -> list[Shard]:
     """All shards of the batch that were ever queued."""
-    return list(_each_shard(env, batch))
+    return list(each_shard(env, batch))
 
 
-def _each_shard(env: Environment, batch: Batch) -> Iterator[Shard]:
+def each_shard(env: Environment, batch: Batch) -> Iterator[Shard]:
+    """The same, read page by page."""
     after: str | None = None
     while True:
         items = env.store.query(
@@ -129,10 +130,10 @@ def advance(env: Environment, tenant: str, batch_id: str) -> None:
         return
     step = next_step(batch, now=env.clock.now(), canary_threshold=env.limits.canary_threshold)
     match step:
-        case Step.PLAN | Step.RELEASE:
-            _ask(env, batch, QueueName.PLAN)
+        case Step.PLAN | Step.RELEASE | Step.REQUEUE:
+            ask(env, batch, QueueName.PLAN)
         case Step.FINALIZE:
-            _ask(env, batch, QueueName.FINALIZE)
+            ask(env, batch, QueueName.FINALIZE)
         case Step.STOP_CANARY:
             ran = batch.completed + batch.failed - batch.skipped
             stop(
@@ -150,7 +151,7 @@ def advance(env: Environment, tenant: str, batch_id: str) -> None:
             pass
 
 
-def _ask(env: Environment, batch: Batch, queue: QueueName) -> None:
+def ask(env: Environment, batch: Batch, queue: QueueName) -> None:
     """Have a function see to the batch, and keep reap from asking again while it may be at it.
 
     Sent first: should the process die in between, the batch is asked for twice and not too late.
@@ -233,16 +234,16 @@ def drain(env: Environment, batch: Batch) -> None:
     if after is None or after.is_terminal:
         return
     if after.open_shards == 0:
-        _ask(env, after, QueueName.FINALIZE)
+        ask(env, after, QueueName.FINALIZE)
     elif len(found) > _DROPPED_A_CALL:
-        _ask(env, after, QueueName.PLAN)
+        ask(env, after, QueueName.PLAN)
 
 
 def _ending(env: Environment, batch: Batch) -> Iterator[Shard]:
     """Shards of a stopping batch that may not go on."""
     is_over = env.clock.now() >= (batch.grace_ends_at or 0.0)
-    for shard in _each_shard(env, batch):
-        if shard.is_open and (is_over or shard.status is ShardStatus.WAITING):
+    for shard in each_shard(env, batch):
+        if shard.is_open and (is_over or shard.status is not ShardStatus.IN_FLIGHT):
             yield shard
 
 
@@ -265,7 +266,7 @@ def _drop(env: Environment, some: Sequence[Shard]) -> None:
 def _drop_unreleased(env: Environment, batch: Batch) -> None:
     """All that was planned, less what is queued: the manifest may be lost."""
     shards, lines = batch.planned_shards, batch.total - batch.skipped
-    for shard in _each_shard(env, batch):
+    for shard in each_shard(env, batch):
         if shard.id == root_id(shard):
             shards, lines = shards - 1, lines - shard.line_count
     try:

@@ -11,7 +11,7 @@ from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.domain.slots import Pool, tenant_cap
 from backburner.ports import Environment, Index, Item, Write
-from backburner.services import capacity, collect, records, transitions
+from backburner.services import batches, capacity, collect, pausing, records, transitions
 
 #: Most waiting shards that are read at once.
 _PAGE = 50
@@ -28,6 +28,8 @@ class Verdict(StrEnum):
     POOL_FULL = "pool_full"
     #: The tenant holds its share: nothing of the tenant can be claimed.
     TENANT_FULL = "tenant_full"
+    #: The batch is paused: none of its shards can be claimed, nor should it be in the queue.
+    PAUSED = "paused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +44,23 @@ class Seen:
 
 def may_claim(seen: Seen, *, slots: int, cap: int, now: Instant) -> Verdict:
     """Decide a claim; the transaction insists on the same conditions."""
-    shard, batch = seen.shard, seen.batch
+    shard = seen.shard
     if seen.pool.in_flight >= slots:
         return Verdict.POOL_FULL
     if seen.share >= cap:
         return Verdict.TENANT_FULL
     if shard is None or shard.status is not ShardStatus.WAITING or shard.not_before > now:
         return Verdict.SKIP
+    return _may_run(seen.batch, now)
+
+
+def _may_run(batch: Batch | None, now: Instant) -> Verdict:
+    """What the batch says to a claim of its shards."""
     if batch is None or batch.status is not BatchStatus.IN_PROGRESS:
         return Verdict.SKIP
-    if batch.stopping is not None or batch.paused or batch.expires_at <= now:
+    if batch.stopping is not None or batch.expires_at <= now:
         return Verdict.SKIP
-    return Verdict.CLAIM
+    return Verdict.PAUSED if batch.paused else Verdict.CLAIM
 
 
 def dispatch(env: Environment, pool: str) -> int:
@@ -69,6 +76,7 @@ def dispatch(env: Environment, pool: str) -> int:
         return 0
     sent = 0
     full: set[str] = set()
+    aside: set[tuple[str, str]] = set()
     ends_at = env.clock.now() + env.limits.dispatch_seconds
     seen = capacity.load(env, pool)
     free = capacity.free_slots(env, model, seen)
@@ -76,19 +84,29 @@ def dispatch(env: Environment, pool: str) -> int:
         if sent and env.clock.now() >= ends_at:
             capacity.kick(env, pool)
             break
-        if shard.tenant in full:
+        if shard.tenant in full or (shard.tenant, shard.batch_id) in aside:
             continue
         verdict, claimed_shard = _claim(env, model, shard)
         if verdict is Verdict.POOL_FULL:
             break
         if verdict is Verdict.TENANT_FULL:
             full.add(shard.tenant)
+        if verdict is Verdict.PAUSED:
+            aside.add((shard.tenant, shard.batch_id))
+            _set_aside(env, shard)
         if claimed_shard is not None:
             sent += 1
             if not send(env, model, claimed_shard) or sent == free:
                 break
     capacity.wake_if_asleep(env, model, seen)
     return sent
+
+
+def _set_aside(env: Environment, shard: Shard) -> None:
+    """A shard of a paused batch came into the queue, or was left there: so may others have."""
+    batch = batches.load(env, shard.tenant, shard.batch_id)
+    if batch is not None and pausing.set_aside(env, batch):
+        capacity.kick(env, shard.pool)
 
 
 def claimed(env: Environment, shard: Shard) -> Shard:

@@ -12,7 +12,7 @@ from backburner.domain.finding import Finding
 from backburner.domain.request import Outcome, Request
 from backburner.domain.shard import Shard, ShardDraft, shard_id
 from backburner.ports import MAX_WRITES, Environment
-from backburner.services import batches, capacity, files, manifest, transitions
+from backburner.services import batches, capacity, files, manifest, pausing, transitions
 from backburner.services.fitting import model_of
 
 #: Shards released in one transaction; beside them stand the check and one update a pool.
@@ -59,6 +59,10 @@ def plan(env: Environment, tenant: str, batch_id: str) -> None:
         _plan(env, batch)
     elif step is Step.RELEASE:
         release(env, batch)
+    elif step is Step.REQUEUE:
+        pausing.requeue(env, batch)
+    elif batch.paused:
+        pausing.go_on_pausing(env, batch)
     else:
         batches.advance(env, tenant, batch_id)
     batches.clean_up(env, tenant, batch_id)

@@ -5,7 +5,7 @@ from typing import Any
 from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.errors import InvalidRequest, NotFound, StateConflict
 from backburner.domain.finding import Finding
-from backburner.services import batches, records, submit
+from backburner.services import batches, pausing, records, submit
 from backburner.web.answer import Answer
 from backburner.web.call import Call, read_object
 from backburner.web.files import checked_expiry
@@ -87,6 +87,16 @@ def cancel(call: Call, batch_id: str) -> Object:
         raise StateConflict(f"The batch can't be cancelled: it is {batch.status}.", param="id")
     cancelled = batches.cancel(call.env, call.tenant, batch_id, kind=BatchKind.FILE)
     return objects.batch_object(cancelled)
+
+
+def pause(call: Call, batch_id: str) -> Object:
+    """`POST /v1/batches/{id}/pause`; again is no error."""
+    return objects.batch_object(pausing.pause(call.env, call.tenant, batch_id))
+
+
+def resume(call: Call, batch_id: str) -> Object:
+    """`POST /v1/batches/{id}/resume`; again is no error."""
+    return objects.batch_object(pausing.resume(call.env, call.tenant, batch_id))
 
 
 def _findings(call: Call, batch: Batch) -> list[Finding]:

@@ -132,6 +132,7 @@ def batch_object(batch: Batch, findings: Iterable[Finding] = ()) -> Object:
         "x_priority": batch.priority,
         "x_skipped": batch.skipped,
         "x_paused": batch.paused,
+        "x_state": "paused" if batch.paused else shown_status(batch),
     }
 
 

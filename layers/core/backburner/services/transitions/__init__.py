@@ -15,13 +15,23 @@ from backburner.services.transitions.batch import (
     end,
     ended_as,
     forget,
+    pause,
     release,
     released,
     start,
     stop,
     terminal_status,
 )
-from backburner.services.transitions.shard import claim, drop, enqueue, finish, wait_again, watch
+from backburner.services.transitions.shard import (
+    claim,
+    drop,
+    enqueue,
+    finish,
+    requeue,
+    set_aside,
+    wait_again,
+    watch,
+)
 
 __all__ = [
     "NOT_DUE",
@@ -37,8 +47,11 @@ __all__ = [
     "enqueue",
     "finish",
     "forget",
+    "pause",
     "release",
     "released",
+    "requeue",
+    "set_aside",
     "start",
     "stop",
     "terminal_status",

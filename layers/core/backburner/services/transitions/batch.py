@@ -122,14 +122,18 @@ def start(batch: Batch, planned: Planned, first: Sequence[Shard], *, now: Instan
 
 
 def release(batch: Batch, shards: Sequence[Shard]) -> list[Write]:
-    """Queue more of a batch's planned shards, unless it is stopping.
+    """Queue more of a batch's planned shards, unless it is paused or stopping.
 
     The check makes the number of queued shards fixed from the moment `stopping` is set.
     """
     return [
         Check(
             records.batch_key(batch.tenant, batch.id),
-            when=(Is("status", BatchStatus.IN_PROGRESS), Missing("stopping")),
+            when=(
+                Is("status", BatchStatus.IN_PROGRESS),
+                Missing("stopping"),
+                Is("paused", value=False),
+            ),
         ),
         *enqueue(shards),
     ]
@@ -177,6 +181,7 @@ def stop(
     """Take no more slots. Only a batch that still runs, and for one reason."""
     changes: dict[str, Any] = {
         "stopping": reason,
+        "paused": False,
         "grace_ends_at": grace_ends_at,
         "failure": failure,
         **records.batch_due(batch, check_at),
@@ -189,6 +194,20 @@ def stop(
         Update(
             records.batch_key(batch.tenant, batch.id),
             set=records.attributes(changes),
+            when=(
+                IsIn("status", (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)),
+                Missing("stopping"),
+            ),
+        )
+    ]
+
+
+def pause(batch: Batch, *, paused: bool) -> list[Write]:
+    """Have shards be claimed no more, or again. Only of a batch that runs and is not stopping."""
+    return [
+        Update(
+            records.batch_key(batch.tenant, batch.id),
+            set={"paused": paused},
             when=(
                 IsIn("status", (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)),
                 Missing("stopping"),
@@ -265,7 +284,7 @@ def forget(batch: Batch, keys: Iterable[Key]) -> list[Write]:
 def ended_as(batch: Batch, status: BatchStatus, *, now: Instant, **changes: Any) -> Batch:
     """The batch in a terminal state, with the instant of it."""
     changes[_STATUS_INSTANT[status]] = now
-    return replace(batch, status=status, **changes)
+    return replace(batch, status=status, paused=False, **changes)
 
 
 def terminal_status(batch: Batch) -> BatchStatus:

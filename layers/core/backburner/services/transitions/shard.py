@@ -1,7 +1,7 @@
 """A shard's way through the queue, the backend and out of it, with the slot that it holds."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -91,6 +91,38 @@ def wait_again(shard: Shard, waiting: Shard) -> list[Write]:
     ]
 
 
+def set_aside(shards: Sequence[Shard]) -> list[Write]:
+    """Waiting → paused, out of the queue and of its counts: instances must not be kept for them.
+
+    Each of these shards of one batch must be as it was seen, and the batch be paused.
+    """
+    return _move(shards, ShardStatus.PAUSED)
+
+
+def requeue(shards: Sequence[Shard]) -> list[Write]:
+    """Paused → waiting: their batch, which must be neither paused nor stopping, goes on."""
+    return _move(shards, ShardStatus.WAITING)
+
+
+def _move(shards: Sequence[Shard], status: ShardStatus) -> list[Write]:
+    step = 1 if status is ShardStatus.PAUSED else -1
+    lines: Counter[str] = Counter()
+    for shard in shards:
+        lines[shard.pool] -= step * shard.line_count
+    return [
+        *(
+            Update(_key(one), set=_changes(replace(one, status=status)), when=_as_seen(one))
+            for one in shards
+        ),
+        *(Update(records.pool_key(p), add={"waiting_lines": n}) for p, n in lines.items()),
+        Update(
+            records.batch_key(shards[0].tenant, shards[0].batch_id),
+            add={"paused_shards": step * len(shards)},
+            when=(Is("paused", value=step > 0), Missing("stopping")),
+        ),
+    ]
+
+
 def watch(shard: Shard, watched: Shard) -> list[Write]:
     """Remember where the result will be, or look again later; the attempt goes on."""
     return [Update(_key(shard), set=_changes(watched), when=_as_seen(shard))]
@@ -157,15 +189,16 @@ def finish(
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "open_shards": len(retries) - 1,
+        "paused_shards": -(shard.status is ShardStatus.PAUSED),
     }
-    counts = {name: value for name, value in counts.items() if value}
+    counts = _nonzero(counts)
     if counts:
         writes.append(Update(records.batch_key(shard.tenant, shard.batch_id), add=counts))
     return writes
 
 
 def drop(shards: Sequence[Shard]) -> list[Write]:
-    """Waiting or in flight → dropped: their lines come out as not executed.
+    """Waiting, paused or in flight → dropped: their lines come out as not executed.
 
     Each of these shards of one batch must be as it was seen. Beside them stand the batch, and a
     pool and a share each at most.
@@ -182,11 +215,22 @@ def drop(shards: Sequence[Shard]) -> list[Write]:
             *((write.key, write.add) for write in _release_share(shard)),
             (
                 records.batch_key(shard.tenant, shard.batch_id),
-                {"open_shards": -1, "failed": shard.line_count},
+                {
+                    "open_shards": -1,
+                    "failed": shard.line_count,
+                    "paused_shards": -(shard.status is ShardStatus.PAUSED),
+                },
             ),
         ):
             added.setdefault(key, Counter()).update(counts)
-    return [*writes, *(Update(key, add=counts) for key, counts in added.items())]
+    return [
+        *writes,
+        *(Update(key, add=some) for key, counts in added.items() if (some := _nonzero(counts))),
+    ]
+
+
+def _nonzero(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
 
 
 def _key(shard: Shard) -> Key:
@@ -222,6 +266,8 @@ def _changes(shard: Shard) -> dict[str, Any]:
 def _release_counts(shard: Shard) -> dict[str, int]:
     if shard.status is ShardStatus.IN_FLIGHT:
         return {"in_flight": -1, "running_lines": -shard.line_count}
+    if shard.status is ShardStatus.PAUSED:
+        return {}
     return {"waiting_lines": -shard.line_count}
 
 
