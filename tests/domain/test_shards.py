@@ -27,19 +27,22 @@ from tests.domain.values import a_shard as shard
 from tests.domain.values import batch, pool
 
 
-def test_shards_wait_in_the_order_of_deadline_priority_age_and_id():
+def test_shards_wait_in_the_order_of_about_the_deadline_priority_age_and_id():
+    day, now = 86400.0, 1_800_000_000.0
+    whole_hour = {"created_at": now, "deadline": now + day}
     in_order = [
-        shard(deadline=999.999, priority=0, created_at=500.0),
-        shard(priority=9, created_at=900.0),
-        shard(priority=1, created_at=100.0),
-        shard(created_at=99.999),
-        shard(created_at=100.0, batch_id="batch_0", id="00009"),
-        shard(id="00001"),
-        shard(id="00001-1"),
-        shard(id="00002"),
-        shard(created_at=100.001),
-        shard(deadline=1000.001, priority=9),
-        shard(deadline=10_000_000_000.0, priority=9),
+        shard(created_at=now + 600, deadline=now + 1500, priority=0),
+        shard(created_at=now - 3 * 3600, deadline=now - 3 * 3600 + day),
+        shard(created_at=now - 0.001, deadline=now + day - 0.001),  # the hour before
+        shard(created_at=now + 3599, deadline=now + 3599 + day, priority=9),
+        shard(created_at=now + 10.4, deadline=now + 10.4 + day, priority=1),
+        shard(**whole_hour, batch_id="batch_0", id="00009"),
+        shard(**whole_hour, id="00001"),
+        shard(**whole_hour, id="00001-1"),
+        shard(**whole_hour, id="00002"),
+        shard(created_at=now + 0.001, deadline=now + day + 0.001),
+        shard(created_at=now + 3600, deadline=now + 3600 + day, priority=9),
+        shard(created_at=now, deadline=now + 7 * day, priority=9),
     ]
     positions = [queue_position(one) for one in in_order]
     assert positions == sorted(positions)

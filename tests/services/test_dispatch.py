@@ -51,7 +51,39 @@ def test_the_earliest_deadline_runs_first_then_priority_then_age(world):
         world.pump(QueueName.DISPATCH)
         world.answer()
     order = [attempt.custom_ids[0] for attempt in world.backend.submissions]
-    assert order == ["a", "b", "d-old", "c", "d-late"]
+    assert order == ["a", "b", "c", "d-old", "d-late"]
+
+
+def test_a_batch_of_minutes_overtakes_one_of_a_day_on_a_busy_pool(world):
+    long = world.submit(40, window="24h", priority=9)
+    go(world)
+    world.answer()  # the canary
+    go(world)
+    world.advance(60)
+    short = world.submit(8, tenant="zeta", window="15m")
+    go(world)
+    assert {one.shard.batch_id for one in world.outstanding} == {long.id}
+    ran = []
+    while not world.batch(short).is_terminal:
+        world.answer()
+        world.pump()
+        ran.append(world.outstanding[-1].shard.batch_id)
+    assert ran[:2] == [short.id, short.id]
+    assert world.batch(short).status is BatchStatus.COMPLETED
+    assert world.batch(long).completed < 20
+    world.settle()
+    oracle.check_end(world)
+
+
+def test_priority_orders_batches_that_were_submitted_within_the_same_hour(world):
+    world.submit(8, tenant="busy")
+    go(world)
+    low = world.submit(8, priority=1)
+    world.advance(30)
+    high = world.submit(8, tenant="zeta", priority=8)
+    world.run()
+    ran = [one.shard.batch_id for one in world.backend.submissions[2:]]
+    assert ran == [high.id, high.id, low.id, low.id]
 
 
 def test_a_tenant_holds_no_more_than_its_share_while_others_wait():

@@ -1,5 +1,6 @@
 """A batch: requests that one tenant submitted together, and the states it can be in."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -94,7 +95,7 @@ class Batch:
     metadata: dict[str, str] = field(default_factory=dict)
     #: What a bad line does: `fail` the batch, or `skip` the line (it goes to the error file).
     on_invalid: str = "fail"
-    #: Higher runs first among batches of one deadline.
+    #: Higher runs first among batches of about one deadline.
     priority: int = 0
     #: Seconds that its files are kept; None: as long as the operator keeps files.
     output_expires_seconds: float | None = None
@@ -251,18 +252,34 @@ def checked_metadata(given: Any) -> dict[str, str]:
 
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
+_SPAN = re.compile(r"([0-9]{1,5})([mhd])")
+#: ISO 8601, as far as its units have a length: `PT2H`, `P1DT12H`, `PT90M`.
+_ISO_SPAN = re.compile(
+    r"P(?:([0-9]{1,5})D)?(?:T(?=[0-9])(?:([0-9]{1,5})H)?(?:([0-9]{1,5})M)?(?:([0-9]{1,6})S)?)?"
+)
 WINDOW_MIN_SECONDS, WINDOW_MAX_SECONDS = 15 * 60, 7 * 86400
 
 
 def window_seconds(window: object) -> int:
-    """Seconds of a completion window such as `24h`; raises InvalidRequest outside 15m to 7d."""
-    if isinstance(window, str) and window[-1:] in _UNITS and window[:-1].isascii():
-        number = window[:-1]
-        if number.isdigit() and len(number) < 6:
-            seconds = int(number) * _UNITS[window[-1]]
-            if WINDOW_MIN_SECONDS <= seconds <= WINDOW_MAX_SECONDS:
-                return seconds
+    """Seconds of a completion window such as `24h` or `PT2H`.
+
+    Raises:
+        InvalidRequest: it is no span, or one outside 15m to 7d.
+    """
+    seconds = _span_seconds(window) if isinstance(window, str) else 0
+    if WINDOW_MIN_SECONDS <= seconds <= WINDOW_MAX_SECONDS:
+        return seconds
     raise InvalidRequest(
-        "'completion_window' must be a span from '15m' to '7d', such as '24h'.",
+        "'completion_window' must be a span from '15m' to '7d', such as '24h', '90m' or 'PT2H'.",
         param="completion_window",
     )
+
+
+def _span_seconds(text: str) -> int:
+    """Seconds of a span; 0 for what is none."""
+    if span := _SPAN.fullmatch(text):
+        return int(span[1]) * _UNITS[span[2]]
+    if span := _ISO_SPAN.fullmatch(text):
+        days, hours, minutes, seconds = (int(part or 0) for part in span.groups())
+        return days * 86400 + hours * 3600 + minutes * 60 + seconds
+    return 0

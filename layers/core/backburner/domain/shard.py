@@ -168,9 +168,16 @@ def root_id(shard: Shard) -> str:
     return shard.id.partition("-")[0]
 
 
+#: Deadlines count as one within this part of the window: no two batches have the very same, so
+#: that priorities would never matter.
+_DEADLINES_A_WINDOW = 24
+
+
 def queue_position(shard: Shard) -> str:
-    """Sort key in the pool's queue: deadline, then priority, then age, then id."""
+    """Sort key in the pool's queue: about the deadline, then priority, then age, then id."""
+    grain = max(1, round(shard.deadline - shard.created_at) // _DEADLINES_A_WINDOW)
+    about = int(shard.deadline) // grain * grain
     return (
-        f"{int(shard.deadline * 1000):015d}/{9 - shard.priority:d}"
+        f"{about * 1000:015d}/{9 - shard.priority:d}"
         f"/{int(shard.created_at * 1000):015d}/{shard.batch_id}/{shard.id}"
     )
