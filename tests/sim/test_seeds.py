@@ -58,7 +58,7 @@ def test_a_seed_is_the_same_every_time():
 
 
 def test_a_failing_seed_shrinks_to_the_steps_that_matter(monkeypatch):
-    steps = [*draw(3), Step("submit", 1), Step("work", 1), Step("fail", 1)]
+    steps = [Step("submit", 2), Step("work", 1), Step("minute", 1), Step("fail", 1), *draw(3)]
     steps.append(Step("seconds", 1, Fault(Kind.CRASH, 0, 1, "before")))
 
     class Wrong(Player):
