@@ -23,7 +23,7 @@ import functions.plan.app
 import functions.reap.app
 import functions.report_backlog.app
 from backburner import bootstrap
-from backburner.domain.batch import Batch
+from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.catalog import Catalog, Model
 from backburner.domain.errors import NotFound
 from backburner.domain.file import FilePurpose
@@ -274,7 +274,13 @@ class World:
         return batch
 
     def respond(
-        self, name: str = "one", *, tenant: str = "acme", window: str = "24h", **options: Any
+        self,
+        name: str = "one",
+        *,
+        tenant: str = "acme",
+        window: str = "24h",
+        kind: BatchKind = BatchKind.RESPONSE,
+        **options: Any,
     ) -> Batch:
         """Submit a single request."""
         line = chat(name)
@@ -283,9 +289,10 @@ class World:
             line=1, custom_id=name, model=line["body"]["model"], route=CHAT, body=body
         )
         self.tenants.add(tenant)
-        batch = submit.submit_response(
-            self.env, tenant, request=request, original=body, completion_window=window, **options
+        new = submit.NewSingle(
+            kind=kind, request=request, original=body, completion_window=window, **options
         )
+        batch = submit.submit_single(self.env, tenant, new)
         self.accepted.add((tenant, batch.id))
         return batch
 

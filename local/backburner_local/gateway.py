@@ -46,7 +46,7 @@ class Gateway:
         find_signed: Callable[[str], Path | None],
         metrics: Callable[[], str],
         max_body_bytes: int,
-        threads: int = 32,
+        threads: int = 128,
     ) -> None:
         """Prepare; nothing is served before `start`.
 

@@ -176,6 +176,7 @@ class Stack:
         )
         gateway.start()
         self._ending.callback(gateway.stop)
+        self._ending.callback(self.world.clock.stop)  # else it would wait for whoever waits
 
     def _resume(self) -> None:
         """The endpoint is new: whatever was asked of the last one counts no more."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from backburner.adapters.clients import Clients
 from backburner.adapters.sagemaker import SageMakerAsync
-from backburner.adapters.system import SystemClock, SystemIds
+from backburner.adapters.system import SystemIds
 from backburner.domain.catalog import Catalog
 from backburner.domain.errors import Conflict
 from backburner.ports import Environment, TokenCounter
@@ -17,6 +17,7 @@ from backburner.services import keys
 from backburner.wire import catalog as catalog_file
 from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
+from backburner_local.adapters.clock import StoppableClock
 from backburner_local.adapters.events import LocalEvents
 from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.adapters.metrics import LocalMetrics
@@ -47,6 +48,7 @@ class LocalWorld:
     blobs: DirectoryBlobs
     metrics: LocalMetrics
     store: SqliteStore
+    clock: StoppableClock
     bucket_folder: Path
     _ending: ExitStack
 
@@ -63,7 +65,7 @@ class LocalWorld:
             sagemaker_url: where the emulated endpoint is.
         """
         with ExitStack() as ending:
-            clock = SystemClock()
+            clock = StoppableClock()
             database = Database(options.data_dir / "backburner.sqlite", durable=options.durable)
             ending.callback(database.close)
             max_receives = {queue_name(n): c.max_receives for n, c in declared.queues.items()}
@@ -113,6 +115,7 @@ class LocalWorld:
                 blobs=blobs,
                 metrics=metrics,
                 store=store,
+                clock=clock,
                 bucket_folder=bucket_folder,
                 _ending=ending.pop_all(),
             )

@@ -1,11 +1,13 @@
 """Every path of the API."""
 
+import json
+
 from backburner.domain.batch import BatchStatus
 from tests.aws import account
 from tests.aws.scenarios import scenario
 from tests.aws.world import MODEL, AwsWorld, requests
 from tests.backend import answer_with, succeed
-from tests.world import chat
+from tests.world import CHAT, chat
 
 
 @scenario()
@@ -138,6 +140,19 @@ def a_response_is_continued_and_deleted(world: AwsWorld) -> None:
     assert world.get(path).status == 404
     assert world.ask("DELETE", f"/v1/responses/{second.json['id']}").json["deleted"]
     world.run()
+
+
+@scenario()
+def a_request_is_asked_for_read_and_deleted(world: AwsWorld) -> None:
+    body = json.dumps(chat("one", model=MODEL)["body"]).encode()
+    answer = world.ask("POST", CHAT, body, prefer="wait=1")
+    assert answer.status == 202
+    path = f"/v1/requests/{answer.json['id']}"
+    assert world.get(f"{path}/status").json["status"] == "in_progress"
+    world.run()
+    assert world.get(path).json["object"] == "chat.completion"
+    assert world.get("/v1/requests").json["data"]
+    assert world.ask("DELETE", path).json["deleted"]
 
 
 @scenario()

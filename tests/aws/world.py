@@ -160,6 +160,7 @@ class AwsWorld:
         query: str = "",
         content_type: str = "application/json",
         key: str | None = None,
+        prefer: str = "",
     ) -> Answer:
         """One request to the HTTP API."""
         # As OpenAI's clients ask: what they may ask for again is noted.
@@ -167,7 +168,7 @@ class AwsWorld:
             "authorization": f"Bearer {key or self.key}",
             "content-type": content_type,
             "x-stainless-retry-count": "0",
-        }
+        } | ({"prefer": prefer} if prefer else {})
         event = aws_events.http(
             method=method,
             path=path,

@@ -11,7 +11,7 @@ import pytest
 from backburner.adapters.system import SystemClock, SystemIds
 from backburner.domain.request import Instant
 from backburner.ports import Blobs, Clock, Ids, Queue, Store
-from backburner_local.adapters.clock import FixedClock, SequentialIds
+from backburner_local.adapters.clock import FixedClock, SequentialIds, StoppableClock
 from backburner_local.adapters.events import LocalEvents
 from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.adapters.metrics import LocalMetrics
@@ -267,7 +267,11 @@ def metrics_world(request):
 
 # ---------------------------------------------------------------- Clock and Ids
 
-CLOCKS: dict[str, Callable[[], Clock]] = {"system": SystemClock, "fixed": FixedClock}
+CLOCKS: dict[str, Callable[[], Clock]] = {
+    "system": SystemClock,
+    "stoppable": StoppableClock,
+    "fixed": FixedClock,
+}
 
 
 @pytest.fixture(params=CLOCKS)
@@ -284,6 +288,10 @@ class TickingClock:
     def now(self) -> Instant:
         self._now += 0.001
         return self._now
+
+    def sleep(self, seconds: float) -> bool:
+        self._now += seconds
+        return True
 
 
 IDS: dict[str, Callable[[], Ids]] = {

@@ -15,6 +15,12 @@ def test_time_is_in_seconds_since_the_epoch_and_does_not_go_back(clock):
     assert 1_700_000_000 < first <= second < 5_000_000_000
 
 
+def test_time_passes_while_one_sleeps(clock):
+    before = clock.now()
+    assert clock.sleep(0.02)
+    assert clock.now() >= before + 0.02
+
+
 def test_an_id_is_its_kind_and_20_characters(ids):
     assert re.fullmatch(r"batch_[0-9a-hjkmnp-tv-z]{20}", ids.new("batch"))
 

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
+import httpx
 import openai
 import pytest
+from anthropic import Anthropic
 from openai import OpenAI
 
 from backburner.services import keys
@@ -256,6 +259,47 @@ def test_a_background_response_is_cancelled(ai):
     ai.responses.cancel(response.id)
 
     wait_until(lambda: ai.responses.retrieve(response.id).status == "cancelled", "the cancellation")
+
+
+def test_a_client_that_waits_gets_its_answer_in_one_call(ai):
+    messages = [{"role": "user", "content": "tell me"}]
+    completion = ai.chat.completions.create(model=MODEL, messages=messages)
+    assert completion.choices[0].message.content == "tell me"
+    with pytest.raises(openai.UnprocessableEntityError, match="status 422"):
+        ai.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "null:status=422"}]
+        )
+
+
+def test_a_client_that_does_not_wait_reads_its_answer_later(ai):
+    accepted = ai.chat.completions.with_raw_response.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "null:delay=0.5"}],
+        extra_headers={"Prefer": "respond-async"},
+    )
+    assert accepted.status_code == 202
+    headers = {"Authorization": f"Bearer {ai.api_key}"}
+    with httpx.Client(headers=headers) as http:
+        location = accepted.headers["location"]
+        assert http.get(location).status_code == 202
+        done = wait_until(lambda: _unless_202(http.get(location)), "the answer")
+    assert done.json()["choices"][0]["message"]["content"] == "null:delay=0.5"
+
+
+def _unless_202(answer: httpx.Response) -> httpx.Response | None:
+    return answer if answer.status_code != 202 else None
+
+
+def test_anthropics_client_waits_as_well(stack, dev_key):
+    with Anthropic(base_url=stack.url, api_key=dev_key, max_retries=0) as client:
+        asked: Any = {"model": MODEL, "max_tokens": 20}
+        message = client.messages.create(messages=[{"role": "user", "content": "hi"}], **asked)
+        assert (message.type, message.content[0].text) == ("message", "hi")
+        with pytest.raises(anthropic.NotFoundError) as caught:
+            client.messages.create(
+                messages=[{"role": "user", "content": "x"}], **asked | {"model": "no"}
+            )
+        assert "not_found_error" in str(caught.value.body)
 
 
 def test_the_models_are_listed(ai):

@@ -112,8 +112,9 @@ def test_a_large_request_is_kept_as_an_object():
 
 def test_a_model_that_nobody_has_is_refused(world):
     request = Request(line=1, custom_id="x", model="nobody", route="/v1/responses", body=b"{}")
+    new = submit.NewSingle(kind=BatchKind.RESPONSE, request=request, original=b"{}")
     with pytest.raises(NotFound, match="nobody"):
-        submit.submit_response(world.env, "acme", request=request, original=b"{}")
+        submit.submit_single(world.env, "acme", new)
 
 
 def test_a_response_is_no_batch_and_a_batch_no_response(world):

@@ -27,6 +27,10 @@ ROUTES = [
     ("GET", "/v1/responses/{response}/input_items"),
     ("POST", "/v1/responses/{response}/cancel"),
     ("DELETE", "/v1/responses/{response}"),
+    ("GET", "/v1/requests/{request}"),
+    ("GET", "/v1/requests/{request}/status"),
+    ("POST", "/v1/requests/{request}/cancel"),
+    ("DELETE", "/v1/requests/{request}"),
 ]
 
 
@@ -43,7 +47,11 @@ def ids(world, acme):
     world.reply(count=1)
     running = acme.get(f"/v1/batches/{running['id']}").json
     asked = {"model": "tiny", "input": "hi", "background": True}
+    chat = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
+    later = {"prefer": "respond-async"}
+    request = acme.ask("POST", CHAT, json.dumps(chat).encode(), later).json
     return {
+        "request": request["id"],
         "file": acme.upload(b"x").json["id"],
         "batch": done["id"],
         "output": done["output_file_id"],
@@ -72,7 +80,7 @@ def test_another_tenants_file_is_no_input(other, ids):
 
 
 def test_lists_hold_nothing_of_another_tenant(other, ids):
-    for path in ("/v1/files", "/v1/batches"):
+    for path in ("/v1/files", "/v1/batches", "/v1/requests"):
         assert other.get(path).json["data"] == []
         assert other.get(path, after=ids["file"]).json["data"] == []
 

@@ -1,11 +1,26 @@
-"""Time and ids that are the same in every run, for tests."""
+"""The clock of one machine; and time and ids that are the same in every run, for tests."""
 
 import hashlib
 import random
 import threading
 from itertools import count
 
+from backburner.adapters.system import SystemClock
 from backburner.domain.request import Instant
+
+
+class StoppableClock(SystemClock):
+    """The machine's clock, whose sleepers wake up when the process ends."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def sleep(self, seconds: float) -> bool:
+        return not self._stopping.wait(seconds)
+
+    def stop(self) -> None:
+        """Wake whoever sleeps; from now on nobody does."""
+        self._stopping.set()
 
 
 class FixedClock:
@@ -23,6 +38,11 @@ class FixedClock:
         with self._lock:
             self._now += seconds
             return self._now
+
+    def sleep(self, seconds: float) -> bool:
+        """Time passes at once."""
+        self.advance(seconds)
+        return True
 
 
 class SequentialIds:

@@ -19,6 +19,10 @@ class SystemClock:
     def now(self) -> Instant:
         return time.time()
 
+    def sleep(self, seconds: float) -> bool:
+        time.sleep(seconds)
+        return True
+
 
 class SystemIds:
     """Ids of ten digits of time and ten random ones; each is greater than those before it."""

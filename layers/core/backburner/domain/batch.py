@@ -70,6 +70,13 @@ class BatchKind(StrEnum):
     FILE = "file"
     #: One background response; its result is read by its own id.
     RESPONSE = "response"
+    #: One request of a route that others answer at once; its result is what the model answered.
+    REQUEST = "request"
+
+    @property
+    def noun(self) -> str:
+        """What one is called, in events and in mails."""
+        return "batch" if self is BatchKind.FILE else self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +153,11 @@ class Batch:
 
     output_file_id: str | None = None
     error_file_id: str | None = None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one request: nothing is planned, and it writes no files."""
+        return self.kind in (BatchKind.RESPONSE, BatchKind.REQUEST)
 
     @property
     def is_terminal(self) -> bool:

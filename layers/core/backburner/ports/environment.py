@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import BoundedSemaphore
 
 from backburner.domain.catalog import Catalog
 from backburner.domain.request import Instant
@@ -13,6 +14,9 @@ from backburner.ports.queue import Queue
 from backburner.ports.store import Store
 from backburner.ports.telling import Events, Mailer, Metrics
 from backburner.ports.time import Clock, Ids
+
+#: Half of the threads that answer requests on one machine; a function on AWS has one call at once.
+WAITERS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,9 @@ class Limits:
     #: How long an API key that was good is believed without another look; 0: not at all. That long
     #: a revoked key may still open its tenant.
     key_cache_seconds: float = 0.0
+    #: Longest that a call waits for a result: API Gateway gives up after 30 seconds, and the
+    #: function is stopped after 29.
+    wait_seconds: float = 25.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
@@ -119,3 +126,8 @@ class Environment:
     drop_tenant: str = "default"
     #: API keys that were good lately, by the key's hash; only services/keys.py touches them.
     known_keys: dict[str, KnownKey] = field(default_factory=dict, repr=False, compare=False)
+    #: Calls that may wait for a result at once in this process: others must still be answered.
+    #: Only services/waiting.py touches it.
+    waiters: BoundedSemaphore = field(
+        default_factory=lambda: BoundedSemaphore(WAITERS), repr=False, compare=False
+    )

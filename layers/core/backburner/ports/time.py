@@ -11,6 +11,9 @@ class Clock(Protocol):
     def now(self) -> Instant:
         """Seconds since the epoch, UTC."""
 
+    def sleep(self, seconds: float) -> bool:
+        """Let time pass; False: the process is ending, and nobody should wait any longer."""
+
 
 class Ids(Protocol):
     """Makes ids and random numbers."""

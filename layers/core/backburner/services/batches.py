@@ -42,16 +42,21 @@ def find(
     """The tenant's batch; raises NotFound."""
     batch = load(env, tenant, batch_id)
     if batch is None or batch.kind is not kind:
-        noun = "Batch" if kind is BatchKind.FILE else "Response"
-        raise NotFound(f"No such {noun} object: {batch_id}", param="id")
+        raise NotFound(f"No such {kind.noun.capitalize()} object: {batch_id}", param="id")
     return batch
 
 
 def page(
-    env: Environment, tenant: str, *, after: str | None, limit: int
+    env: Environment,
+    tenant: str,
+    *,
+    after: str | None,
+    limit: int,
+    kind: BatchKind = BatchKind.FILE,
 ) -> tuple[list[Batch], bool]:
     """Batches of a tenant, newest first, and whether there are more."""
-    items = env.store.query(f"{tenant}/batches", after=after, limit=limit + 1, newest_first=True)
+    partition = records.partition_of(tenant, kind)
+    items = env.store.query(partition, after=after, limit=limit + 1, newest_first=True)
     return [records.to_batch(item) for item in items[:limit]], len(items) > limit
 
 
@@ -114,7 +119,7 @@ def clean_up(env: Environment, tenant: str, batch_id: str) -> None:
     Whoever handles a message of the batch comes here: the one that ended it may have died.
     """
     ended = load(env, tenant, batch_id)
-    if ended is None or not ended.is_terminal or ended.kind is BatchKind.RESPONSE:
+    if ended is None or not ended.is_terminal or ended.is_single:
         return
     unused = [stat.key for stat in env.blobs.list(ended.blob_prefix)]
     for name, used in (("output", ended.output_file_id), ("errors", ended.error_file_id)):
@@ -199,7 +204,7 @@ def stop(env: Environment, batch: Batch, reason: StopReason, *, failure: str | N
     """Claim no more of the batch's shards, and drop those that wait."""
     now = env.clock.now()
     check = env.limits.batch_check_seconds
-    grace = 0.0 if batch.kind is BatchKind.RESPONSE else env.limits.grace_seconds
+    grace = 0.0 if batch.is_single else env.limits.grace_seconds
     try:
         env.store.transact(
             *transitions.stop(
@@ -278,7 +283,6 @@ def _drop_unreleased(env: Environment, batch: Batch) -> None:
 def deliveries(env: Environment, ended: Batch) -> list[Delivery]:
     """What is to be told of a batch that ended, and to whom. One stable event id for all."""
     now = env.clock.now()
-    noun = "batch" if ended.kind is BatchKind.FILE else "response"
     targets = [(Channel.EVENTS, "")]
     if address := ended.metadata.get("notify_email"):
         targets.append((Channel.EMAIL, address))
@@ -289,7 +293,7 @@ def deliveries(env: Environment, ended: Batch) -> list[Delivery]:
             channel=channel,
             target=target,
             event_id=f"evt_{ended.id}",
-            event_type=f"{noun}.{ended.status}",
+            event_type=f"{ended.kind.noun}.{ended.status}",
             created_at=now,
             due_at=now + 60.0,
             ttl=ended.ttl,

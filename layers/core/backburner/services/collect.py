@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from backburner.domain.batch import Batch, BatchKind, BatchStatus
+from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.delivery import Delivery
 from backburner.domain.errors import Conflict, Lost, NotFound
 from backburner.domain.request import Outcome, Usage
@@ -173,7 +173,7 @@ def _writes(
     ending: list[Write] = []
     told: list[Delivery] = []
     is_running = batch.status is BatchStatus.IN_PROGRESS
-    if batch.kind is BatchKind.RESPONSE and not again and is_running:
+    if batch.is_single and not again and is_running:
         ended = transitions.ended_as(
             batch,
             BatchStatus.COMPLETED if completed else BatchStatus.FAILED,

@@ -141,11 +141,17 @@ _OUTCOME = {
 }
 
 
+#: Where one is found.
+_ROUTES = {
+    BatchKind.FILE: "batches",
+    BatchKind.RESPONSE: "responses",
+    BatchKind.REQUEST: "requests",
+}
+
+
 def compose(env: Environment, batch: Batch, delivery: Delivery) -> Mail:
     """The mail: ids, counts, duration and links, never prompts or results."""
-    noun, route = (
-        ("Batch", "batches") if batch.kind is BatchKind.FILE else ("Response", "responses")
-    )
+    noun, route = batch.kind.noun.capitalize(), _ROUTES[batch.kind]
     outcome = _OUTCOME[batch.status]
     seconds = (batch.ended_at or batch.created_at) - batch.created_at
     lines = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from backburner.domain.batch import Batch, BatchKind, BatchStatus
+from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.errors import Conflict
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.finding import Finding
@@ -72,7 +72,7 @@ def _has_ended(env: Environment, batch: Batch) -> bool:
 
 def _write(env: Environment, batch: Batch) -> _Written:
     """Write both files. What was lost may come back until the deadline; then they do without."""
-    if batch.kind is BatchKind.RESPONSE or not batch.output_file_id or not batch.error_file_id:
+    if batch.is_single or not batch.output_file_id or not batch.error_file_id:
         return _Written(output_lines=0, output_bytes=0, error_lines=0, error_bytes=0)
     try:
         return _write_files(env, batch, results.whole(env, batch))
@@ -111,16 +111,15 @@ def _write_files(env: Environment, batch: Batch, outcomes: Iterator[Outcome]) ->
 
 
 def _ended(env: Environment, batch: Batch, written: _Written) -> Batch:
-    is_response = batch.kind is BatchKind.RESPONSE
-    missing = 0 if is_response else batch.total - written.output_lines - written.error_lines
+    missing = 0 if batch.is_single else batch.total - written.output_lines - written.error_lines
     if missing:
         batch = _incomplete(env, batch, missing)
     return transitions.ended_as(
         batch,
         BatchStatus.FAILED if missing else transitions.terminal_status(batch),
         now=env.clock.now(),
-        completed=batch.completed if is_response else written.output_lines,
-        failed=batch.failed if is_response else written.error_lines,
+        completed=batch.completed if batch.is_single else written.output_lines,
+        failed=batch.failed if batch.is_single else written.error_lines,
         output_file_id=batch.output_file_id if written.output_lines else None,
         error_file_id=batch.error_file_id if written.error_lines else None,
     )

@@ -3,7 +3,8 @@
 | item | partition | sort | queue index | due index |
 |---|---|---|---|---|
 | batch | `<tenant>/batches` | batch id | | `due/batch` until terminal |
-| single request | `<tenant>/responses` | response id | | `due/batch` until terminal |
+| response | `<tenant>/responses` | response id | | `due/batch` until terminal |
+| other single request | `<tenant>/requests` | request id | | `due/batch` until terminal |
 | shard | `<tenant>/<batch id>` | `shard/<id>` | `<pool>`: waiting | `due/shard`: in flight |
 | delivery | `<tenant>/<batch id>` | `delivery/<channel>` | | `due/delivery` while pending |
 | file | `<tenant>/files` | file id | | `due/file` if it expires |
@@ -27,7 +28,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from backburner.domain.batch import Batch
+from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.delivery import Channel, Delivery, DeliveryStatus
 from backburner.domain.file import StoredFile
 from backburner.domain.request import Instant
@@ -46,9 +47,24 @@ _DAY = 86400.0
 _INDEX_ATTRIBUTES = ("queue_key", "queue_sort", "due_key", "due_sort")
 
 
+#: What ids of single requests begin with; all others are those of batches.
+PREFIXES = {BatchKind.RESPONSE: "resp", BatchKind.REQUEST: "request"}
+_KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}
+_PARTITIONS = {
+    BatchKind.FILE: "batches",
+    BatchKind.RESPONSE: "responses",
+    BatchKind.REQUEST: "requests",
+}
+
+
 def batch_key(tenant: str, batch_id: str) -> Key:
-    kind = "responses" if batch_id.startswith("resp_") else "batches"
-    return Key(f"{tenant}/{kind}", batch_id)
+    kind = _KINDS.get(batch_id.partition("_")[0], BatchKind.FILE)
+    return Key(partition_of(tenant, kind), batch_id)
+
+
+def partition_of(tenant: str, kind: BatchKind) -> str:
+    """Partition of the tenant's batches of one kind."""
+    return f"{tenant}/{_PARTITIONS[kind]}"
 
 
 def shard_key(tenant: str, batch_id: str, shard_id: str) -> Key:

@@ -69,8 +69,7 @@ def submit_batch(
     _check_notify(metadata)
     if new.on_invalid not in ("fail", "skip"):
         raise InvalidRequest("'x_on_invalid' must be 'fail' or 'skip'.", param="x_on_invalid")
-    if type(new.priority) is not int or new.priority not in PRIORITIES:
-        raise InvalidRequest("'priority' must be an integer from 0 to 9.", param="priority")
+    _check_priority(new.priority)
     if not isinstance(new.input_file_id, str) or not new.input_file_id:
         raise InvalidRequest(
             "'input_file_id' must be the id of an uploaded file.", param="input_file_id"
@@ -120,50 +119,56 @@ def _going_on(accepted: Batch) -> Iterator[None]:
         _logger.exception("submission.left batch=%s/%s", accepted.tenant, accepted.id)
 
 
-def submit_response(
-    env: Environment,
-    tenant: str,
-    *,
-    request: Request,
-    original: bytes,
-    completion_window: str = "24h",
-    metadata: Mapping[str, str] | None = None,
-    priority: int = 0,
-    note: Note | None = None,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSingle:
+    """One request that a client asks for; `submit_single` checks all but what the model reads."""
+
+    kind: BatchKind
+    request: Request
+    #: That the client used; None: the request's.
+    route: str | None = None
+    #: The body as the client sent it, to be shown again; None: nobody will ask for it.
+    original: bytes | None = None
+    completion_window: Any = "24h"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    #: 0 to 9; higher runs first among requests of one deadline.
+    priority: Any = 0
+
+
+def submit_single(
+    env: Environment, tenant: str, new: NewSingle, *, note: Note | None = None
 ) -> Batch:
-    """Accept one background request, and start it at once if a slot is free.
+    """Accept one request, and start it at once if a slot is free.
 
     Args:
         env: the world.
         tenant: whose it is.
-        request: what the model gets.
-        original: the body as the client sent it; kept to show it again.
-        completion_window: span until the request expires.
-        metadata: the client's own.
-        priority: 0 to 9; higher runs first among requests of one deadline.
+        new: what is asked for.
         note: written with the request, so that what it names is accepted only once.
 
     Raises:
         Conflict: the note was there before.
+        InvalidRequest: a field is wrong.
         NotFound: no such model.
     """
+    request = new.request
     model = env.catalog.get(request.model)
     if model is None:
         raise no_model(request.model)
-    given = dict(metadata or {})
-    _check_notify(given)
+    _check_notify(new.metadata)
+    _check_priority(new.priority)
     now = env.clock.now()
-    expires_at = now + window_seconds(completion_window)
+    expires_at = now + window_seconds(new.completion_window)
     batch = Batch(
         tenant=tenant,
-        id=env.ids.new("resp"),
-        kind=BatchKind.RESPONSE,
+        id=env.ids.new(records.PREFIXES[new.kind]),
+        kind=new.kind,
         status=BatchStatus.IN_PROGRESS,
-        route=request.route,
+        route=new.route or request.route,
         model=request.model,
-        completion_window=completion_window,
-        metadata=given,
-        priority=priority,
+        completion_window=new.completion_window,
+        metadata=dict(new.metadata),
+        priority=new.priority,
         created_at=now,
         in_progress_at=now,
         expires_at=expires_at,
@@ -173,8 +178,9 @@ def submit_response(
         is_released=True,
         open_shards=1,
     )
-    key, inline = _kept(env, batch, "original.json", original)
-    batch = replace(batch, input_key=key, input_inline=inline)
+    if new.original is not None:
+        key, inline = _kept(env, batch, "original.json", new.original)
+        batch = replace(batch, input_key=key, input_inline=inline)
     shard = _only_shard(env, model, batch, request)
     pool = capacity.load(env, model.pool)
     noted = [note(batch)] if note is not None else []
@@ -261,6 +267,11 @@ def _route(given: Any) -> str:
             code="invalid_endpoint",
         )
     return str(given)
+
+
+def _check_priority(given: Any) -> None:
+    if type(given) is not int or given not in PRIORITIES:
+        raise InvalidRequest("'priority' must be an integer from 0 to 9.", param="priority")
 
 
 def _check_notify(metadata: Mapping[str, str]) -> None:

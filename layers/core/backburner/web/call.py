@@ -41,6 +41,12 @@ class Call:
     def header(self, name: str) -> str:
         return header(self.event, name)
 
+    @property
+    def request_id(self) -> str:
+        """Names the request and its answer."""
+        context = self.event.get("requestContext") or {}
+        return str(context.get("requestId") or "req_unknown")
+
     def query(self, name: str) -> str | None:
         return (self.event.get("queryStringParameters") or {}).get(name)
 

@@ -76,6 +76,22 @@ def to_answer(error: Exception, *, path: str = "", request_id: str = "req_unknow
     """The answer to a request that failed, in the shape that the clients of its path read."""
     status, openai_type, anthropic_type = _row(error)
     failure = _failure(error, status)
+    types = (openai_type, anthropic_type)
+    return _shaped(status, types, failure, path=path, request_id=request_id)
+
+
+def failed(status: int, message: str, *, code: str, path: str, request_id: str) -> Answer:
+    """The answer to a request whose work failed, or is not done, although nothing raised."""
+    openai_type = "server_error" if status >= 500 else "invalid_request_error"
+    types = (openai_type, anthropic.error_type(status))
+    failure = _Failure(message=message, code=code)
+    return _shaped(status, types, failure, path=path, request_id=request_id)
+
+
+def _shaped(
+    status: int, types: tuple[str, str], failure: _Failure, *, path: str, request_id: str
+) -> Answer:
+    openai_type, anthropic_type = types
     if path == _ANTHROPIC or path.startswith(f"{_ANTHROPIC}/"):
         body = anthropic.error_object(
             anthropic_type, failure.message, code=failure.code, request_id=request_id

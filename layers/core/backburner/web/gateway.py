@@ -9,7 +9,7 @@ from typing import Any
 from backburner import bootstrap
 from backburner.domain.errors import NotFound, Rejected
 from backburner.ports import Environment
-from backburner.web import batches, errors, files, models, responses, uploads
+from backburner.web import batches, errors, files, models, requests, responses, sync, uploads
 from backburner.web.answer import Answer
 from backburner.web.call import authenticate, body_key, checked_id
 
@@ -43,6 +43,15 @@ _ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("DELETE", "/v1/responses/<response_id>", responses.delete),
     ("GET", "/v1/responses/<response_id>/input_items", responses.input_items),
     ("POST", "/v1/responses/<response_id>/cancel", responses.cancel),
+    ("POST", "/v1/chat/completions", sync.ask),
+    ("POST", "/v1/completions", sync.ask),
+    ("POST", "/v1/embeddings", sync.ask),
+    ("POST", "/v1/messages", sync.ask),
+    ("GET", "/v1/requests", requests.page),
+    ("GET", "/v1/requests/<request_id>", requests.retrieve),
+    ("GET", "/v1/requests/<request_id>/status", requests.status),
+    ("DELETE", "/v1/requests/<request_id>", requests.delete),
+    ("POST", "/v1/requests/<request_id>/cancel", requests.cancel),
     ("GET", "/v1/models", models.page),
     ("GET", "/v1/models/<name>", models.retrieve),
     ("GET", "/v1/models/<owner>/<name>", models.retrieve_owned),

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from backburner.domain.errors import InvalidRequest
@@ -40,8 +41,25 @@ def created(
         read: the value of an item, as it was noted.
         show: the body of the answer.
     """
-    value, is_known = once.create(call.env, _asked(call, payload), make, read)
-    return Answer(body=show(value), headers={_REPLAYED: "true"} if is_known else {})
+    value, is_known = made_once(call, payload, make=make, read=read)
+    answer = Answer(body=show(value))
+    return as_replay(answer) if is_known else answer
+
+
+def made_once(
+    call: Call,
+    payload: str,
+    *,
+    make: Callable[[once.Note | None], T],
+    read: Callable[[Item], T],
+) -> tuple[T, bool]:
+    """What the request makes, or made when it came first; and whether it did. As `created`."""
+    return once.create(call.env, _asked(call, payload), make, read)
+
+
+def as_replay(answer: Answer) -> Answer:
+    """The answer, marked as that of an earlier request."""
+    return replace(answer, headers={**answer.headers, _REPLAYED: "true"})
 
 
 def is_replay(answer: Answer) -> bool:

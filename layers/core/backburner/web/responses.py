@@ -26,22 +26,18 @@ def create(call: Call) -> Answer:
     new = responses.parse(body)
     _check_model(call, new.request)
     metadata = checked_metadata(new.metadata)
-    priority = priority_of({"priority": new.priority}, metadata)
-    if type(priority) is not int or priority not in submit.PRIORITIES:
-        raise InvalidRequest("'priority' must be an integer from 0 to 9.", param="priority")
+    single = submit.NewSingle(
+        kind=BatchKind.RESPONSE,
+        request=new.request,
+        original=original,
+        completion_window=new.completion_window,
+        metadata=metadata,
+        priority=priority_of({"priority": new.priority}, metadata),
+    )
     return created(
         call,
         digest(original),
-        make=lambda note: submit.submit_response(
-            call.env,
-            call.tenant,
-            request=new.request,
-            original=original,
-            completion_window=new.completion_window,
-            metadata=metadata,
-            priority=priority,
-            note=note,
-        ),
+        make=lambda note: submit.submit_single(call.env, call.tenant, single, note=note),
         read=records.to_batch,
         show=lambda batch: response_object.response_object(batch, original),
     )

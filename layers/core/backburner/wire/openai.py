@@ -119,6 +119,34 @@ class OpenAIDialect:
             )
 
 
+def read_request(
+    route: str, body: bodies.Body, data: bytes, *, line: int, custom_id: str
+) -> Request:
+    """The request of a body that came by itself; its bytes are kept, in one line.
+
+    Args:
+        route: that it is for.
+        body: as it was read.
+        data: that it was read from.
+        line: number of the request in its batch.
+        custom_id: the client's name for it.
+
+    Raises:
+        InvalidRequest: a field is wrong; `param` names it.
+    """
+    asked = bodies.measure(route, body)
+    return Request(
+        line=line,
+        custom_id=custom_id,
+        model=body["model"],
+        route=route,
+        body=_one_line(data),
+        prompt_bytes=asked.prompt_bytes,
+        message_count=asked.message_count,
+        max_tokens=asked.max_tokens,
+    )
+
+
 def _explain(data: bytes, route: str) -> NoReturn:
     """Say what is wrong with a line that could not be read as a request."""
     try:
