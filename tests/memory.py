@@ -32,6 +32,10 @@ class MemoryBlobs:
         etag = f"{next(self._etags):x}"
         self._objects[key] = (BlobStat(key=key, size=len(data), etag=etag), data)
 
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        for key, data in objects.items():
+            self.put(key, data)
+
     @contextmanager
     def write(
         self, key: str, *, content_type: str = "application/octet-stream"

@@ -162,6 +162,21 @@ def test_a_write_that_fails_leaves_nothing(blobs):
     assert blobs.get("kept") == b"old"
 
 
+def test_several_objects_are_written_at_once(blobs):
+    blobs.put("some/3", b"old")
+    written = {f"some/{n}": b"%d" % n * 1000 for n in range(20)}
+    blobs.put_all(written)
+    assert {key: blobs.get(key) for key in keys(blobs)} == written
+    blobs.put_all({})
+    blobs.put_all({"alone": b"1"})
+    assert blobs.get("alone") == b"1"
+
+
+def test_an_object_that_can_not_be_written_is_told_of_among_several(blobs):
+    with pytest.raises(InvalidRequest):
+        blobs.put_all({"a": b"1", "x" * 1025: b"2", "b": b"3"})
+
+
 def test_a_reader_goes_on_reading_the_object_it_opened(blobs):
     blobs.put("a", b"old " * 100_000)
     with blobs.read("a") as opened:

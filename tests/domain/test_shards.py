@@ -116,11 +116,12 @@ def test_an_empty_draft_takes_anything_and_a_full_one_nothing():
     )
     draft = ShardDraft(model="m")
     assert draft.takes(request, 10**9, cut)
-    draft.add(request, 60)
+    draft.add(request, b"x" * 60)
     assert (draft.first_line, draft.last_line, draft.tokens) == (7, 7, 25)
     assert draft.takes(request, 40, cut)
     assert not draft.takes(request, 41, cut)
-    draft.add(request, 40)
+    draft.add(request, b"x" * 40)
+    assert (draft.line_count, draft.size) == (2, 100)
     assert not draft.takes(request, 0, cut)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus, StopReason
 from backburner.domain.request import Outcome, Usage
@@ -173,7 +174,7 @@ STRANGE = [
 
 @pytest.mark.parametrize("body", STRANGE)
 def test_an_answer_without_a_message_is_a_failure(body):
-    shown = response_object(DONE, ORIGINAL, replace(answer(), body=body))
+    shown = response_object(DONE, ORIGINAL, structs.replace(answer(), body=body))
     assert (shown["status"], shown["error"]["code"]) == ("failed", "server_error")
 
 

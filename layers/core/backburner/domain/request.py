@@ -1,14 +1,17 @@
 """A request (one line, one prompt) and its outcome."""
 
-from dataclasses import dataclass
+import msgspec
 
 #: Seconds since the epoch, UTC. Every name that ends in `_at` holds one.
 Instant = float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One line of a batch on its way through a model; (batch, line) is its identity."""
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One line of a batch on its way through a model; (batch, line) is its identity.
+
+    A batch makes a million of these and of the two below: a Struct is made in a fifth of a
+    dataclass's time, and the garbage collector need not look at it, as it can't be in a cycle.
+    """
 
     #: Number of the line in the input file, from 1.
     line: int
@@ -30,8 +33,7 @@ class Request:
     has_images: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens that were read and written, as the model reports them."""
 
     input_tokens: int = 0
@@ -44,8 +46,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became of one request.
 
     Either an answer of the model's server (`status_code` and `body`), or the reason why there is

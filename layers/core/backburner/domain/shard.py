@@ -1,6 +1,6 @@
 """A shard: a run of requests of one batch for one model, dispatched as one unit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from backburner.domain.request import Instant, Request
@@ -124,25 +124,30 @@ class ShardDraft:
     """Requests gathered for one shard while a file is read."""
 
     model: str
+    #: The requests as they will travel, each with its newline.
+    lines: list[bytes] = field(default_factory=list)
     first_line: int = 0
     last_line: int = 0
-    line_count: int = 0
     size: int = 0
     tokens: int = 0
 
+    @property
+    def line_count(self) -> int:
+        return len(self.lines)
+
     def takes(self, request: Request, size: int, cut: Cut) -> bool:
         """Whether the request still fits; an empty draft takes anything."""
-        return self.line_count == 0 or (
-            self.line_count < cut.lines
+        return not self.lines or (
+            len(self.lines) < cut.lines
             and self.size + size <= cut.bytes
             and self.tokens + request.prompt_bytes + request.max_tokens <= cut.tokens
         )
 
-    def add(self, request: Request, size: int) -> None:
+    def add(self, request: Request, line: bytes) -> None:
+        self.lines.append(line)
         self.first_line = self.first_line or request.line
         self.last_line = request.line
-        self.line_count += 1
-        self.size += size
+        self.size += len(line)
         self.tokens += request.prompt_bytes + request.max_tokens
 
 

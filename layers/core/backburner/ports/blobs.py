@@ -1,6 +1,6 @@
 """Objects of any size under keys."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -21,6 +21,12 @@ class Blobs(Protocol):
 
     def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> None:
         """Write an object in one piece; durable and visible on return, replaces what was there."""
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Write several objects at once; all are durable and visible on return.
+
+        Where one fails, any of the others may be there.
+        """
 
     def write(
         self, key: str, *, content_type: str = "application/octet-stream"

@@ -102,9 +102,10 @@ def _write_files(env: Environment, batch: Batch, outcomes: Iterator[Outcome]) ->
         ]
         for outcome in outcomes:
             data = dialect.render(outcome, batch_id=batch.id) + b"\n"
-            streams[outcome.is_success].write(data)
-            lines[outcome.is_success] += 1
-            sizes[outcome.is_success] += len(data)
+            kind = outcome.is_success
+            streams[kind].write(data)
+            lines[kind] += 1
+            sizes[kind] += len(data)
     return _Written(
         output_lines=lines[1], output_bytes=sizes[1], error_lines=lines[0], error_bytes=sizes[0]
     )

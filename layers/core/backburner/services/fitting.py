@@ -13,11 +13,13 @@ def is_too_long(env: Environment, request: Request, model: Model, *, dialect: st
     Without a tokenizer at hand, what is doubtful is left to the model's server to refuse.
     """
     fit = estimate_fit(request, model)
+    if fit is not Fit.DOUBTFUL:
+        return fit is Fit.TOO_LONG
     count = env.tokenizers.get(model.name)
-    if fit is Fit.DOUBTFUL and count is not None:
-        text = env.dialects[dialect].prompt(request)
-        return count(text) > room_for_prompt(request, model)
-    return fit is Fit.TOO_LONG
+    if count is None:
+        return False
+    text = env.dialects[dialect].prompt(request)
+    return count(text) > room_for_prompt(request, model)
 
 
 def model_of(env: Environment, request: Request, *, dialect: str) -> Model:

@@ -9,6 +9,7 @@ from backburner.domain.batch import Batch, Step, next_step
 from backburner.domain.catalog import Model
 from backburner.domain.errors import Conflict, InvalidLine
 from backburner.domain.finding import Finding
+from backburner.domain.names import SeenNames
 from backburner.domain.request import Outcome, Request
 from backburner.domain.shard import Shard, ShardDraft, shard_id
 from backburner.ports import MAX_WRITES, Environment
@@ -17,6 +18,11 @@ from backburner.services.fitting import model_of
 
 #: Shards released in one transaction; beside them stand the check and one update a pool.
 RELEASE_SHARDS = (MAX_WRITES - 1) // 2
+
+#: Shards whose requests are written at once: each write waits for the disk, or for S3.
+_WRITTEN_AT_ONCE = 16
+#: Bytes of requests that are held for that.
+_WRITTEN_BYTES = 8_000_000
 
 BOM = b"\xef\xbb\xbf"
 
@@ -29,10 +35,13 @@ class _Reading:
     batch: Batch
     #: Of the objects that this run writes.
     prefix: str
-    drafts: dict[str, tuple[ShardDraft, list[bytes]]] = field(default_factory=dict)
+    #: The shard that is being filled, by model.
+    drafts: dict[str, ShardDraft] = field(default_factory=dict)
     planned: list[Shard] = field(default_factory=list)
-    #: Line that used a custom_id first, by the name's 64-bit hash: the names would fill the memory.
-    seen: dict[int, int] = field(default_factory=dict)
+    #: Requests of planned shards that are not written yet, by key.
+    unwritten: dict[str, bytes] = field(default_factory=dict)
+    unwritten_bytes: int = 0
+    seen: SeenNames = field(default_factory=SeenNames)
     findings: list[Finding] = field(default_factory=list)
     invalid: int = 0
     #: Where outcomes of bad lines go, if these are skipped.
@@ -95,8 +104,9 @@ def _read(reading: _Reading, key: str) -> Finding | None:
                 message = f"The file has more than {limits.file_lines} requests."
                 return Finding(line=number, code="too_many_tasks", message=message)
             _take(reading, number, data)
-    for model in list(reading.drafts):
-        _cut(reading, model)
+    for draft in list(reading.drafts.values()):
+        _cut(reading, draft)
+    _write(reading)
     if reading.total + reading.invalid == 0:
         return Finding(code="empty_batch", message="The input file has no requests.")
     return None
@@ -111,23 +121,21 @@ def numbered_lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | 
     longest = limit + len(BOM) + len(b"\r\n")
     while data := stream.readline(longest + 1):
         number += 1
-        line = data.removeprefix(BOM) if number == 1 else data
-        line = line.removesuffix(b"\n").removesuffix(b"\r")
-        while data and not data.endswith(b"\n"):  # what is left of a line that is too long
-            data = stream.readline(1 << 20)
-        if len(line) > limit:
+        if number == 1:
+            data = data.removeprefix(BOM)
+        if len(data) > limit and len(data.removesuffix(b"\n").removesuffix(b"\r")) > limit:
+            while data and not data.endswith(b"\n"):  # what is left of it
+                data = stream.readline(1 << 20)
             yield number, None
-        elif line := line.strip(b"\r\t "):
+        elif line := data.strip(b"\n\r\t "):
             yield number, line
 
 
 def _take(reading: _Reading, number: int, data: bytes | None) -> None:
-    limits = reading.env.limits
     try:
         if data is None:
-            raise InvalidLine(
-                "line_too_long", f"This line is longer than {limits.line_bytes} bytes."
-            )
+            limit = reading.env.limits.line_bytes
+            raise InvalidLine("line_too_long", f"This line is longer than {limit} bytes.")
         dialect = reading.env.dialects[reading.batch.dialect]
         request = dialect.parse(number, data, route=reading.batch.route)
         model = _model(reading, request)
@@ -141,14 +149,13 @@ def _take(reading: _Reading, number: int, data: bytes | None) -> None:
 
 def _model(reading: _Reading, request: Request) -> Model:
     """The request's model; raises InvalidLine if it can't run the request."""
-    first = reading.seen.setdefault(hash(request.custom_id), request.line)
-    named = {"custom_id": request.custom_id}
+    first = reading.seen.first_line(request.custom_id, request.line)
     if first != request.line:
         raise InvalidLine(
             "duplicate_custom_id",
             f"The custom_id '{request.custom_id[:64]}' was used on line {first} already.",
             param="custom_id",
-            **named,
+            custom_id=request.custom_id,
         )
     return model_of(reading.env, request, dialect=reading.batch.dialect)
 
@@ -171,28 +178,28 @@ def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:
 
 def _add(reading: _Reading, request: Request, model: Model) -> None:
     line = reading.env.shards.encode(request) + b"\n"
-    draft, lines = reading.drafts.setdefault(model.name, (ShardDraft(model=model.name), []))
-    if not draft.takes(request, len(line), model.cut):
-        _cut(reading, model.name)
-        draft, lines = reading.drafts.setdefault(model.name, (ShardDraft(model=model.name), []))
-    draft.add(request, len(line))
-    lines.append(line)
+    draft = reading.drafts.get(model.name)
+    if draft is not None and not draft.takes(request, len(line), model.cut):
+        _cut(reading, draft)
+        draft = None
+    if draft is None:
+        draft = reading.drafts[model.name] = ShardDraft(model=model.name)
+    draft.add(request, line)
     if not reading.planned and draft.line_count >= reading.env.limits.canary_lines:
-        _cut(reading, model.name)
+        _cut(reading, draft)
 
 
-def _cut(reading: _Reading, model_name: str) -> None:
-    """End the model's current shard: write its requests, note it for the manifest."""
-    draft, lines = reading.drafts.pop(model_name)
-    model = reading.env.catalog.models[model_name]
+def _cut(reading: _Reading, draft: ShardDraft) -> None:
+    """End a model's current shard: put its requests aside, note it for the manifest."""
+    del reading.drafts[draft.model]
+    model = reading.env.catalog.models[draft.model]
     batch = reading.batch
     name = shard_id(len(reading.planned) + 1)
-    data = b"".join(lines)
     shard = Shard(
         tenant=batch.tenant,
         batch_id=batch.id,
         id=name,
-        model=model_name,
+        model=model.name,
         pool=model.pool,
         first_line=draft.first_line,
         last_line=draft.last_line,
@@ -203,8 +210,19 @@ def _cut(reading: _Reading, model_name: str) -> None:
         input_key=f"{reading.prefix}{name}.jsonl",
         ttl=batch.ttl,
     )
-    reading.env.blobs.put(shard.input_key or "", data)
     reading.planned.append(shard)
+    reading.unwritten[shard.input_key or ""] = b"".join(draft.lines)
+    reading.unwritten_bytes += draft.size
+    if len(reading.unwritten) >= _WRITTEN_AT_ONCE or reading.unwritten_bytes >= _WRITTEN_BYTES:
+        _write(reading)
+
+
+def _write(reading: _Reading) -> None:
+    """Write the requests of the shards that were cut."""
+    if reading.unwritten:
+        reading.env.blobs.put_all(reading.unwritten)
+    reading.unwritten.clear()
+    reading.unwritten_bytes = 0
 
 
 def _start(env: Environment, reading: _Reading) -> None:

@@ -1,6 +1,7 @@
 """Read a batch's outcomes back in input order, whole or as far as they are in."""
 
 import heapq
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
@@ -15,6 +16,9 @@ from backburner.services import batches, collect, manifest, plan
 
 #: First line of a run of outcomes, and how to read the run.
 _Run = tuple[int, Callable[[], Iterator[Outcome]]]
+
+#: A line after every other.
+_END = sys.maxsize
 
 #: What reading raises where objects are gone or corrupt.
 UNREADABLE = (NotFound, Lost, msgspec.MsgspecError)
@@ -172,20 +176,21 @@ def _merge(runs: list[_Run]) -> Iterator[Outcome]:
     while waiting or heap:
         while waiting and (not heap or waiting[-1][0] <= heap[0][0]):
             opened += 1
-            _advance(heap, opened, waiting.pop()[1]())
+            run = waiting.pop()[1]()
+            first = next(run, None)
+            if first is not None:
+                heapq.heappush(heap, (first.line, opened, first, run))
         if not heap:
             continue
         _, number, outcome, run = heapq.heappop(heap)
         yield outcome
-        _advance(heap, number, run)
-
-
-def _advance(
-    heap: list[tuple[int, int, Outcome, Iterator[Outcome]]], number: int, run: Iterator[Outcome]
-) -> None:
-    outcome = next(run, None)
-    if outcome is not None:
-        heapq.heappush(heap, (outcome.line, number, outcome, run))
+        # Shards seldom overlap: most lines come before whatever else there is.
+        others = min(heap[0][0] if heap else _END, waiting[-1][0] if waiting else _END)
+        for outcome in run:
+            if outcome.line >= others:
+                heapq.heappush(heap, (outcome.line, number, outcome, run))
+                break
+            yield outcome
 
 
 def rendered(env: Environment, batch: Batch, *, successes: bool) -> Iterator[bytes]:

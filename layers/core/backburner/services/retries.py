@@ -50,9 +50,9 @@ def shards(
 ) -> tuple[Shard, ...]:
     """New shards of the lines that are tried again; finished lines are in none."""
     again = {outcome.line for outcome in verdict.parted.retry}
-    lines = [line for line in requests if env.shards.head(line)[0] in again]
-    if not lines:
+    if not again:
         return ()
+    lines = [line for line in requests if env.shards.head(line)[0] in again]
     if not verdict.is_halved:
         is_rest = shard.is_rest or bool(verdict.parted.final)
         return (_shard(env, replace(shard, id=retry_id(shard), is_rest=is_rest), lines),)

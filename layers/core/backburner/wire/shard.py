@@ -37,13 +37,19 @@ class _Result(msgspec.Struct):
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, frozen=True):
     prompt_tokens: _Tokens = 0
     completion_tokens: _Tokens = 0
 
 
 class _Answer(msgspec.Struct):
-    usage: msgspec.Raw = msgspec.Raw(b"{}")
+    usage: _Usage = _Usage()
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _OddAnswer(msgspec.Struct):
+    """An answer whose usage makes no sense."""
+
     error: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -63,7 +69,9 @@ _head = msgspec.json.Decoder(_Head).decode
 _result = msgspec.json.Decoder(_Result).decode
 _kept = msgspec.json.Decoder(_Kept).decode
 _answer = msgspec.json.Decoder(_Answer).decode
-_usage = msgspec.json.Decoder(_Usage).decode
+_odd_answer = msgspec.json.Decoder(_OddAnswer).decode
+
+_UNKNOWN = Usage()
 
 #: Some servers and proxies say what went wrong with status 200.
 INVALID = ("invalid_result", "The model's server answered with an error, and called it a success.")
@@ -131,9 +139,11 @@ def _outcome(data: bytes, requests: Mapping[int, str]) -> Outcome | None:
         body = bytes(result.body)
         if not body.startswith(b"{"):
             return None
-        body.decode()  # what msgspec hands through raw may still be broken UTF-8
-        answer = _answer(body)
-        if result.status_code < 300 and bytes(answer.error) != b"null":
+        if not body.isascii():
+            body.decode()  # what msgspec hands through raw may still be broken UTF-8
+        error, usage = _read_answer(body)
+        is_success = result.status_code < 300
+        if is_success and bytes(error) != b"null":
             code, message = INVALID
             return Outcome(line=result.line, custom_id=custom_id, code=code, message=message)
         return Outcome(
@@ -141,16 +151,19 @@ def _outcome(data: bytes, requests: Mapping[int, str]) -> Outcome | None:
             custom_id=custom_id,
             status_code=result.status_code,
             body=body,
-            usage=_used(answer.usage) if result.status_code < 300 else Usage(),
+            usage=usage if is_success else _UNKNOWN,
         )
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _used(data: msgspec.Raw) -> Usage:
-    """Tokens by the model's account; one that makes no sense does not cost the answer."""
+def _read_answer(body: bytes) -> tuple[msgspec.Raw, Usage]:
+    """An answer's error, and its tokens; a count that makes no sense does not cost the answer."""
     try:
-        usage = _usage(data)
-    except msgspec.MsgspecError:
-        return Usage()
-    return Usage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
+        answer = _answer(body)
+    except msgspec.ValidationError:
+        return _odd_answer(body).error, _UNKNOWN
+    used = answer.usage
+    return answer.error, Usage(
+        input_tokens=used.prompt_tokens, output_tokens=used.completion_tokens
+    )

@@ -22,6 +22,9 @@ DELETED_AT_ONCE = 1000
 #: Times that a source is looked at anew because someone replaced it meanwhile.
 COPY_TRIES = 3
 
+#: Objects that are written at the same time: most of a write is waiting for the answer.
+_WRITERS = 8
+
 #: Bytes that a stream asks the connection for at once.
 _BUFFER_BYTES = 256 * 1024
 
@@ -59,6 +62,17 @@ class S3Blobs:
         self._s3.put_object(
             Bucket=self._bucket, Key=checked(key), Body=data, ContentType=content_type
         )
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        if len(objects) == 1:
+            for key, data in objects.items():
+                self.put(key, data)
+            return
+        from concurrent.futures import ThreadPoolExecutor  # few functions write several
+
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            for _ in writers.map(self.put, objects, objects.values()):
+                pass
 
     @contextmanager
     def write(
