@@ -49,8 +49,8 @@ class MemoryBlobs:
         return self._find(key)[start : None if length is None else start + length]
 
     @contextmanager
-    def read(self, key: str) -> Iterator[BinaryIO]:
-        yield io.BytesIO(self._find(key))
+    def read(self, key: str, *, start: int = 0) -> Iterator[BinaryIO]:
+        yield io.BytesIO(self._find(key)[start:])
 
     def stat(self, key: str) -> BlobStat | None:
         return self._objects[key][0] if key in self._objects else None

@@ -246,6 +246,13 @@ def test_an_object_is_streamed_in(blobs):
         assert list(opened) == [b"e\n", b"two\n", b"three"]
 
 
+def test_an_object_is_streamed_in_from_a_byte_on(blobs):
+    blobs.put("a", b"one\ntwo\nthree")
+    for start in (0, 4, 12, 13, 99):
+        with blobs.read("a", start=start) as opened:
+            assert opened.read() == b"one\ntwo\nthree"[start:]
+
+
 def test_what_is_not_there_is_not_found(blobs):
     blobs.put("folder/file", b"")
     for key in ("none", "folder", "folder/none", "folder/file/below"):

@@ -217,10 +217,10 @@ class TestWithResultsInObjects:
             def __init__(self) -> None:
                 self.__dict__ |= vars(world.blobs)
 
-            def read(self, key: str) -> Any:
+            def read(self, key: str, *, start: int = 0) -> Any:
                 if key.startswith("batches/") and world.outstanding:
                     world.finish()
-                return super().read(key)
+                return super().read(key, start=start)
 
         env = replace(world.env, blobs=EndingBlobs())
         bootstrap.install(env)

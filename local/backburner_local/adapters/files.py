@@ -180,7 +180,7 @@ class DirectoryBlobs:
             return opened.read(-1 if length is None else length)
 
     @contextmanager
-    def read(self, key: str) -> Iterator[BinaryIO]:
+    def read(self, key: str, *, start: int = 0) -> Iterator[BinaryIO]:
         path = self._path(key)
         if path is None:
             raise _no_such(key)
@@ -195,6 +195,8 @@ class DirectoryBlobs:
         with opened:
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise _no_such(key)
+            if start:
+                opened.seek(start)
             yield opened
 
     def stat(self, key: str) -> BlobStat | None:

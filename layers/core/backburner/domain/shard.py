@@ -74,6 +74,9 @@ class Shard:
     #: Final outcomes of its lines: an object, or inline where they are small.
     result_key: str | None = None
     result_inline: bytes | None = None
+    #: How many of these are successes, and how many failures; None: it has none yet.
+    succeeded: int | None = None
+    failed: int | None = None
     #: As its batch's.
     ttl: int | None = None
 

@@ -36,8 +36,8 @@ class Blobs(Protocol):
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         """Read an object or a range of it; raises NotFound."""
 
-    def read(self, key: str) -> AbstractContextManager[BinaryIO]:
-        """Stream an object in; raises NotFound."""
+    def read(self, key: str, *, start: int = 0) -> AbstractContextManager[BinaryIO]:
+        """Stream an object in, from a byte on; raises NotFound."""
 
     def stat(self, key: str) -> BlobStat | None:
         """Size and etag, or None: there is no such object."""

@@ -1,6 +1,6 @@
 """Take in the result of a shard: what stands, what is tried again, what is left to do."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -141,8 +141,9 @@ def _save(
     raise Conflict(f"shard {shard.ref} keeps changing")
 
 
-def _store_outcomes(env: Environment, shard: Shard, final: Iterable[Outcome]) -> Shard:
+def _store_outcomes(env: Environment, shard: Shard, final: Sequence[Outcome]) -> Shard:
     """The shard as done, with its final outcomes inline or in an object."""
+    succeeded = sum(outcome.is_success for outcome in final)
     kept = b"".join(env.shards.keep(outcome) + b"\n" for outcome in final)
     done = replace(
         shard,
@@ -151,6 +152,8 @@ def _store_outcomes(env: Environment, shard: Shard, final: Iterable[Outcome]) ->
         lease_ends_at=None,
         output_location=None,
         failure_location=None,
+        succeeded=succeeded,
+        failed=len(final) - succeeded,
     )
     if len(kept) <= env.limits.inline_bytes:
         return replace(done, result_inline=kept)
@@ -166,8 +169,7 @@ def _writes(
     again: Sequence[Shard],
 ) -> tuple[list[Write], list[Delivery]]:
     final = verdict.parted.final
-    completed = sum(outcome.is_success for outcome in final)
-    failed = len(final) - completed
+    completed, failed = done.succeeded or 0, done.failed or 0
     usage = sum((outcome.usage for outcome in final), Usage())
     now = env.clock.now()
     ending: list[Write] = []

@@ -1,5 +1,8 @@
 """Files that tenants upload and batches write."""
 
+from contextlib import suppress
+
+from backburner.domain.batch import Batch
 from backburner.domain.errors import NotFound
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.ports import Absent, Delete, Environment, Put
@@ -78,6 +81,30 @@ def find(env: Environment, tenant: str, file_id: str, *, param: str = "file_id")
     if file is None or (file.expires_at is not None and file.expires_at <= env.clock.now()):
         raise NotFound(f"No such File object: {file_id}", param=param)
     return file
+
+
+#: The file of a running batch: the batch, and whether it is its `output` or `errors`.
+Running = tuple[Batch, str]
+
+
+def find_or_running(env: Environment, tenant: str, file_id: str) -> StoredFile | Running:
+    """The file, or the batch that still writes it; raises NotFound."""
+    with suppress(NotFound):
+        return find(env, tenant, file_id)
+    # The batch may end between the two looks, and the file be there then.
+    return _running(env, tenant, file_id) or find(env, tenant, file_id)
+
+
+def _running(env: Environment, tenant: str, file_id: str) -> Running | None:
+    named = batch_id_of(file_id)
+    if named is None:
+        return None
+    (item,) = env.store.get(records.batch_key(tenant, named[0]))
+    batch = records.to_batch(item) if item is not None else None
+    if batch is None or batch.is_terminal:
+        return None
+    is_its = file_id in (batch.output_file_id, batch.error_file_id)
+    return (batch, named[1]) if is_its else None
 
 
 def page(

@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.errors import Conflict
-from backburner.domain.file import FilePurpose, StoredFile
+from backburner.domain.file import FilePurpose, LineStarts, StoredFile
 from backburner.domain.finding import Finding
 from backburner.domain.request import Outcome
 from backburner.ports import Environment, Is
@@ -18,12 +18,10 @@ from backburner.services import batches, files, mirror, results, transitions
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Written:
-    output_lines: int
-    output_bytes: int
-    error_lines: int
-    error_bytes: int
+    errors: LineStarts = field(default_factory=LineStarts)
+    output: LineStarts = field(default_factory=LineStarts)
 
 
 def finalize(env: Environment, tenant: str, batch_id: str) -> None:
@@ -73,7 +71,7 @@ def _has_ended(env: Environment, batch: Batch) -> bool:
 def _write(env: Environment, batch: Batch) -> _Written:
     """Write both files. What was lost may come back until the deadline; then they do without."""
     if batch.is_single or not batch.output_file_id or not batch.error_file_id:
-        return _Written(output_lines=0, output_bytes=0, error_lines=0, error_bytes=0)
+        return _Written()
     try:
         return _write_files(env, batch, results.whole(env, batch))
     except results.UNREADABLE:
@@ -92,7 +90,8 @@ def _recovered(env: Environment, batch: Batch) -> Iterator[Outcome]:
 def _write_files(env: Environment, batch: Batch, outcomes: Iterator[Outcome]) -> _Written:
     """Stream both files out in one pass; they appear once the last outcome was read."""
     dialect = env.dialects[batch.dialect]
-    lines, sizes = [0, 0], [0, 0]
+    written = _Written()
+    noted = (written.errors, written.output)
     names = (batch.error_file_id or "", batch.output_file_id or "")
     keys = [files.blob_key(batch.tenant, name) for name in names]
     with ExitStack() as stack:
@@ -104,25 +103,23 @@ def _write_files(env: Environment, batch: Batch, outcomes: Iterator[Outcome]) ->
             data = dialect.render(outcome, batch_id=batch.id) + b"\n"
             kind = outcome.is_success
             streams[kind].write(data)
-            lines[kind] += 1
-            sizes[kind] += len(data)
-    return _Written(
-        output_lines=lines[1], output_bytes=sizes[1], error_lines=lines[0], error_bytes=sizes[0]
-    )
+            noted[kind].add(len(data))
+    return written
 
 
 def _ended(env: Environment, batch: Batch, written: _Written) -> Batch:
-    missing = 0 if batch.is_single else batch.total - written.output_lines - written.error_lines
+    output_lines, error_lines = written.output.line_count, written.errors.line_count
+    missing = 0 if batch.is_single else batch.total - output_lines - error_lines
     if missing:
         batch = _incomplete(env, batch, missing)
     return transitions.ended_as(
         batch,
         BatchStatus.FAILED if missing else transitions.terminal_status(batch),
         now=env.clock.now(),
-        completed=batch.completed if batch.is_single else written.output_lines,
-        failed=batch.failed if batch.is_single else written.error_lines,
-        output_file_id=batch.output_file_id if written.output_lines else None,
-        error_file_id=batch.error_file_id if written.error_lines else None,
+        completed=batch.completed if batch.is_single else output_lines,
+        failed=batch.failed if batch.is_single else error_lines,
+        output_file_id=batch.output_file_id if output_lines else None,
+        error_file_id=batch.error_file_id if error_lines else None,
     )
 
 
@@ -144,16 +141,18 @@ def _files(env: Environment, ended: Batch, written: _Written) -> list[StoredFile
             id=file_id,
             filename=f"{ended.id}_{name}.jsonl",
             purpose=FilePurpose.BATCH_OUTPUT,
-            size=size,
-            line_count=lines,
+            size=lines.size,
+            line_count=lines.line_count,
+            line_starts=tuple(lines.starts),
+            line_stride=lines.stride,
             created_at=now,
             expires_at=now + kept if kept else None,
             key=files.blob_key(ended.tenant, file_id),
             batch_id=ended.id,
         )
-        for file_id, name, size, lines in (
-            (ended.output_file_id, "output", written.output_bytes, written.output_lines),
-            (ended.error_file_id, "errors", written.error_bytes, written.error_lines),
+        for file_id, name, lines in (
+            (ended.output_file_id, "output", written.output),
+            (ended.error_file_id, "errors", written.errors),
         )
         if file_id is not None
     ]

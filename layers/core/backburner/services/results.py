@@ -4,6 +4,8 @@ import heapq
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import msgspec
 
@@ -14,8 +16,24 @@ from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Environment
 from backburner.services import batches, collect, manifest, plan
 
-#: First line of a run of outcomes, and how to read the run.
-_Run = tuple[int, Callable[[], Iterator[Outcome]]]
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Outcomes that stand together, sorted by line."""
+
+    #: All lines are from here to there; others may be between.
+    first_line: int
+    last_line: int
+    #: How many failures there are, and how many successes; None: nobody knows.
+    counts: tuple[int, int] | None
+    open: Callable[[], Iterator[Outcome]]
+
+    def count(self, successes: bool | None) -> int | None:  # noqa: FBT001 - as in `outcomes`
+        """How many of the kind there are; None: nobody knows."""
+        if self.counts is None:
+            return None
+        return sum(self.counts) if successes is None else self.counts[successes]
+
 
 #: A line after every other.
 _END = sys.maxsize
@@ -24,11 +42,20 @@ _END = sys.maxsize
 UNREADABLE = (NotFound, Lost, msgspec.MsgspecError)
 
 
-def outcomes(env: Environment, batch: Batch) -> Iterator[Outcome]:
-    """Every outcome that is in, by line, up to the first line that has none yet.
+def outcomes(
+    env: Environment, batch: Batch, *, successes: bool | None = None, skip: int = 0
+) -> Iterator[Outcome]:
+    """The outcomes that are in, by line, up to the first line that has none yet.
 
     Runs are opened when the merge comes to them, so that as many objects are open at once as
-    shards overlap, however many there are.
+    shards overlap, however many there are. What is skipped is not read, but for the runs around
+    the place where reading begins.
+
+    Args:
+        env: the world.
+        batch: whose they are.
+        successes: only successes, or only failures; None: both.
+        skip: how many of them were read before.
     """
     queued = batches.shards(env, batch)
     unreleased = manifest.unreleased(env, batch, queued)
@@ -39,12 +66,18 @@ def outcomes(env: Environment, batch: Batch) -> Iterator[Outcome]:
         ended += unreleased
     else:
         missing += unreleased
-    runs = _runs(env, batch, ended)
-    barrier = min((shard.first_line for shard in missing), default=None)
+    barrier = min((shard.first_line for shard in missing), default=_END)
+    runs = [run for run in _runs(env, batch, ended) if run.first_line < barrier]
+    runs, skip = _after(runs, skip, successes)
     for outcome in _merge(runs):
-        if barrier is not None and outcome.line >= barrier:
+        if outcome.line >= barrier:
             return
-        yield outcome
+        if successes is not None and outcome.is_success is not successes:
+            continue
+        if skip:
+            skip -= 1
+        else:
+            yield outcome
 
 
 def whole(env: Environment, batch: Batch) -> Iterator[Outcome]:
@@ -72,12 +105,12 @@ def recovered(env: Environment, batch: Batch) -> Iterator[Outcome]:
     shards = batches.shards(env, batch)
     with suppress(*UNREADABLE):
         shards += manifest.unreleased(env, batch, shards)
-    runs = [(line, _readable(run)) for line, run in _runs(env, batch, shards)]
+    runs = [replace(run, open=_readable(run.open)) for run in _runs(env, batch, shards)]
     came_out = {outcome.line for outcome in _merge(runs)}
     names = _lost_names(env, batch, shards, came_out)
     lost = (_lost(line, names[line]) for line in sorted(names))
     last = 0
-    for outcome in _merge([*runs, (0, lambda: lost)]):
+    for outcome in _merge([*runs, _Run(0, _END, None, lambda: lost)]):
         if outcome.line > last:
             last = outcome.line
             yield outcome
@@ -96,10 +129,50 @@ def single(env: Environment, batch: Batch) -> Outcome | None:
 
 
 def _runs(env: Environment, batch: Batch, ended: list[Shard]) -> list[_Run]:
-    runs: list[_Run] = [(shard.first_line, _reader(env, batch, shard)) for shard in ended]
+    runs = [
+        _Run(shard.first_line, shard.last_line, _counts(shard), _reader(env, batch, shard))
+        for shard in ended
+    ]
     if batch.skipped:
-        runs.append((0, lambda: _skipped(env, batch)))
+        runs.append(_Run(0, _END, (batch.skipped, 0), lambda: _skipped(env, batch)))
     return runs
+
+
+def _counts(shard: Shard) -> tuple[int, int] | None:
+    if shard.status is not ShardStatus.DONE:
+        return shard.line_count, 0
+    if shard.succeeded is None or shard.failed is None:
+        return None
+    return shard.failed, shard.succeeded
+
+
+def _after(
+    runs: list[_Run],
+    skip: int,
+    successes: bool | None,  # noqa: FBT001 - as in `outcomes`
+) -> tuple[list[_Run], int]:
+    """The runs that must be read, and how many of their outcomes are to be skipped yet.
+
+    Reading begins at the first line of a run, the last one before which there can't be more
+    outcomes than are skipped: those of all runs that begin before. Of these, runs that also end
+    before are left out.
+    """
+    runs = sorted(
+        (run for run in runs if run.count(successes) != 0), key=lambda run: run.first_line
+    )
+    before = begin = 0
+    for number, run in enumerate(runs):
+        begin = number
+        count = run.count(successes)
+        if count is None or before + count > skip:
+            break
+        before += count
+    else:
+        return [], skip - before
+    line = runs[begin].first_line
+    left_out = [run for run in runs[:begin] if run.last_line < line]
+    kept = [run for run in runs[:begin] if run.last_line >= line] + runs[begin:]
+    return kept, skip - sum(run.count(successes) or 0 for run in left_out)
 
 
 def _reader(env: Environment, batch: Batch, shard: Shard) -> Callable[[], Iterator[Outcome]]:
@@ -170,13 +243,13 @@ def _unnamed(line: int) -> str:
 
 
 def _merge(runs: list[_Run]) -> Iterator[Outcome]:
-    waiting = sorted(runs, key=lambda run: run[0], reverse=True)
+    waiting = sorted(runs, key=lambda run: run.first_line, reverse=True)
     heap: list[tuple[int, int, Outcome, Iterator[Outcome]]] = []
     opened = 0
     while waiting or heap:
-        while waiting and (not heap or waiting[-1][0] <= heap[0][0]):
+        while waiting and (not heap or waiting[-1].first_line <= heap[0][0]):
             opened += 1
-            run = waiting.pop()[1]()
+            run = waiting.pop().open()
             first = next(run, None)
             if first is not None:
                 heapq.heappush(heap, (first.line, opened, first, run))
@@ -185,7 +258,7 @@ def _merge(runs: list[_Run]) -> Iterator[Outcome]:
         _, number, outcome, run = heapq.heappop(heap)
         yield outcome
         # Shards seldom overlap: most lines come before whatever else there is.
-        others = min(heap[0][0] if heap else _END, waiting[-1][0] if waiting else _END)
+        others = min(heap[0][0] if heap else _END, waiting[-1].first_line if waiting else _END)
         for outcome in run:
             if outcome.line >= others:
                 heapq.heappush(heap, (outcome.line, number, outcome, run))
@@ -193,9 +266,27 @@ def _merge(runs: list[_Run]) -> Iterator[Outcome]:
             yield outcome
 
 
-def rendered(env: Environment, batch: Batch, *, successes: bool) -> Iterator[bytes]:
-    """Lines of the output file (or of the error file), as far as they are in."""
+def rendered(
+    env: Environment, batch: Batch, *, successes: bool, skip: int = 0, search: str = ""
+) -> Iterator[bytes]:
+    """Lines of the output file (or of the error file), as far as they are in.
+
+    Args:
+        env: the world.
+        batch: that runs.
+        successes: of the output file; else, of the error file.
+        skip: lines that were read before.
+        search: only lines whose custom_id has this in it; with it, all are read.
+    """
     dialect = env.dialects[batch.dialect]
-    for outcome in outcomes(env, batch):
-        if outcome.is_success is successes:
-            yield dialect.render(outcome, batch_id=batch.id) + b"\n"
+    left = outcomes(env, batch, successes=successes, skip=0 if search else skip)
+    if search:
+        named = (outcome for outcome in left if is_named(search, outcome.custom_id))
+        left = iter(islice(named, skip, None))
+    for outcome in left:
+        yield dialect.render(outcome, batch_id=batch.id) + b"\n"
+
+
+def is_named(search: str, custom_id: str) -> bool:
+    """Whether the custom_id has the text in it, in whatever case."""
+    return search.casefold() in custom_id.casefold()

@@ -99,6 +99,8 @@ def _shard(env: Environment, named: Shard, lines: list[bytes]) -> Shard:
         claimed_at=None,
         result_key=None,
         result_inline=None,
+        succeeded=None,
+        failed=None,
         input_inline=data,
         input_key=None,
     )

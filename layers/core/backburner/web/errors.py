@@ -36,6 +36,14 @@ class MethodNotAllowed(Rejected):
         self.allowed = allowed
 
 
+class RangeNotSatisfiable(Rejected):
+    """The file has no bytes in this range."""
+
+    def __init__(self, *, size: int) -> None:
+        super().__init__(f"The file has {size} bytes, and none in this range.", param="Range")
+        self.size = size
+
+
 #: Status, OpenAI's type and Anthropic's type; the first row that fits counts. A conflict that will
 #: not heal is 400, as clients send whatever got a 409 again.
 _TABLE: tuple[tuple[type[BackburnerError], int, str, str], ...] = (
@@ -43,6 +51,7 @@ _TABLE: tuple[tuple[type[BackburnerError], int, str, str], ...] = (
     (NotFound, 404, "invalid_request_error", "not_found_error"),
     (MethodNotAllowed, 405, "invalid_request_error", "invalid_request_error"),
     (TooLarge, 413, "invalid_request_error", "request_too_large"),
+    (RangeNotSatisfiable, 416, "invalid_request_error", "invalid_request_error"),
     (KeyReused, 422, "invalid_request_error", "invalid_request_error"),
     (InvalidRequest, 400, "invalid_request_error", "invalid_request_error"),
     (StateConflict, 400, "invalid_request_error", "invalid_request_error"),
@@ -115,6 +124,8 @@ def _failure(error: Exception, status: int) -> _Failure:
         headers = {}
         if isinstance(error, MethodNotAllowed):
             headers["allow"] = error.allowed
+        if isinstance(error, RangeNotSatisfiable):
+            headers["content-range"] = f"bytes */{error.size}"
         if status == 401:
             headers["www-authenticate"] = "Bearer"
         return _Failure(message=error.message, param=error.param, code=error.code, headers=headers)

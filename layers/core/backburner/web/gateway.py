@@ -9,7 +9,17 @@ from typing import Any
 from backburner import bootstrap
 from backburner.domain.errors import NotFound, Rejected
 from backburner.ports import Environment
-from backburner.web import batches, errors, files, models, requests, responses, sync, uploads
+from backburner.web import (
+    batches,
+    content,
+    errors,
+    files,
+    models,
+    requests,
+    responses,
+    sync,
+    uploads,
+)
 from backburner.web.answer import Answer
 from backburner.web.call import authenticate, body_key, checked_id
 
@@ -26,7 +36,7 @@ _ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/v1/files", files.page),
     ("GET", "/v1/files/<file_id>", files.retrieve),
     ("DELETE", "/v1/files/<file_id>", files.delete),
-    ("GET", "/v1/files/<file_id>/content", files.content),
+    ("GET", "/v1/files/<file_id>/content", content.content),
     ("POST", "/v1/uploads", uploads.create),
     ("POST", "/v1/uploads/<upload_id>/parts", uploads.add_part),
     ("POST", "/v1/uploads/<upload_id>/complete", uploads.complete),

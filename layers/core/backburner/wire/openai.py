@@ -40,6 +40,21 @@ _ANSWER = (
 _NO_ANSWER = b'{"id":"batch_req_%b-%d","custom_id":%b,"response":null,"error":%b}'
 
 
+class _Named(msgspec.Struct):
+    custom_id: str = ""
+
+
+_read_name = msgspec.json.Decoder(_Named).decode
+
+
+def custom_id_of(line: bytes) -> str:
+    """The custom_id of a line of any file; empty if it has none."""
+    try:
+        return _read_name(line).custom_id
+    except _NOT_JSON:
+        return ""
+
+
 class OpenAIDialect:
     """OpenAI's format of batch files (API reference, "Batch": request input and output)."""
 

@@ -155,14 +155,14 @@ class S3Blobs:
             return opened.readall()
 
     @contextmanager
-    def read(self, key: str) -> Iterator[BinaryIO]:
-        """Stream an object in, over as many connections as it takes.
+    def read(self, key: str, *, start: int = 0) -> Iterator[BinaryIO]:
+        """Stream an object in from a byte on, over as many connections as it takes.
 
         Raises:
             NotFound: there is no such object.
             Busy: the connection broke, and the object has been replaced since.
         """
-        with io.BufferedReader(self._download(key), _BUFFER_BYTES) as opened:
+        with io.BufferedReader(self._download(key, start), _BUFFER_BYTES) as opened:
             yield opened
 
     def stat(self, key: str) -> BlobStat | None:

@@ -253,6 +253,8 @@ _CHANGING = (
     "failure_location",
     "result_key",
     "result_inline",
+    "succeeded",
+    "failed",
 )
 
 

@@ -1,0 +1,104 @@
+"""Results while the batch runs: what was read before is not read again."""
+
+from typing import Any
+
+import pytest
+
+from backburner.domain.file import FilePurpose, LineStarts, StoredFile
+from backburner.ports import Limits
+from backburner.services import results
+from tests.backend import by_name
+from tests.world import LIMITS, World, a_world_in_memory, chat
+
+
+def answer_some(world: World, *, bad: set[int]) -> None:
+    """One attempt is answered; some of its lines fail, some are tried again."""
+    names = {f"acme-{line}": 400 for line in bad} | {"acme-7": 500, "acme-30": 500}
+    world.pump()
+    held = world.outstanding
+    attempt = held[len(world.backend.submissions) // 2 % len(held)]
+    world.answer(attempt, by_name(names) if attempt.shard.attempt == 1 else None)
+    world.pump()
+
+
+def mixed(count: int) -> list[Any]:
+    """Lines for two models in turn, so that their shards overlap."""
+    models = ("mistral", "ministral")
+    return [chat(f"acme-{n}", model=models[n % 3 == 0]) for n in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("lines", [40, mixed(40), [*mixed(20), b"no json", *mixed(45)[20:]]])
+@pytest.mark.parametrize("successes", [True, False, None])
+def test_reading_on_from_any_line_gives_what_reading_all_gives(lines, successes):
+    with a_world_in_memory(limits=LIMITS) as world:
+        batch = world.submit(lines, on_invalid="skip")
+        seen = 0
+        while not (running := world.batch(batch)).is_terminal:
+            whole = list(results.outcomes(world.env, running, successes=successes))
+            assert len(whole) >= seen, "what was in stays in"
+            seen = len(whole)
+            for skip in range(seen + 2):
+                rest = results.outcomes(world.env, running, successes=successes, skip=skip)
+                assert list(rest) == whole[skip:]
+            answer_some(world, bad={3, 11, 12, 13, 14, 33})
+            world.advance(10.0)
+        assert seen
+
+
+def test_reading_on_costs_the_same_wherever_it_begins():
+    with a_world_in_memory(limits=Limits(inline_bytes=10)) as world:
+        batch = world.submit(400)
+        while world.pump() or world.outstanding:
+            held = [one for one in world.outstanding if one.shard.first_line < 390]
+            if not held:
+                break
+            world.answer(held[0], by_name({f"acme-{n}": 400 for n in range(50, 400, 97)}))
+        running = world.batch(batch)
+        there = len(list(results.outcomes(world.env, running, successes=True)))
+        assert there > 300
+        for skip in (0, 1, 99, 100, 200, there - 1):
+            with world.tap.hooked(None):
+                next(results.outcomes(world.env, running, successes=True, skip=skip))
+                assert world.tap.calls.count("blobs.read") <= 2
+        with world.tap.hooked(None):
+            assert list(results.outcomes(world.env, running, successes=True, skip=there)) == []
+            assert world.tap.calls.count("blobs.read") <= 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 129, 1000])
+def test_a_line_is_found_from_a_place_near_it(count):
+    lines = [b"x" * (n % 7) + b"\n" for n in range(count)]
+    noted = LineStarts()
+    for line in lines:
+        noted.add(len(line))
+    data = b"".join(lines)
+    assert (noted.size, noted.line_count) == (len(data), count)
+    assert len(noted.starts) <= 64
+    file = StoredFile(
+        tenant="acme",
+        id="file_1",
+        filename="out.jsonl",
+        purpose=FilePurpose.BATCH_OUTPUT,
+        size=len(data),
+        created_at=0.0,
+        line_starts=tuple(noted.starts),
+        line_stride=noted.stride,
+    )
+    for number in range(count + 1):
+        start, skip = file.place_of(number)
+        rest = data[start:].split(b"\n")[skip:]
+        assert b"\n".join(rest) == b"".join(lines[number:])
+        assert skip <= max(noted.stride, 2 * count // 64 + 1)
+
+
+def test_a_file_that_ended_says_where_its_lines_begin(world):
+    batch = world.submit(30)
+    world.settle(by_name({"acme-5": 400}))
+    output = [item for item in world.store.query("acme/files") if item.get("batch_id")]
+    assert {item["line_count"] for item in output} == {29, 1}
+    for item in output:
+        data = world.blobs.get(item["key"])
+        assert len(item["line_starts"]) == item["line_count"]
+        for start in item["line_starts"][1:]:
+            assert data[start - 1 : start] == b"\n"
+    assert world.batch(batch).completed == 29
