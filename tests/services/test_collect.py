@@ -10,10 +10,11 @@ import pytest
 from backburner.domain.batch import BatchStatus
 from backburner.domain.errors import BackendThrottled
 from backburner.domain.shard import ShardStatus
-from backburner.ports import QueueName
-from backburner.services import collect, transitions
+from backburner.ports import Delete, QueueName
+from backburner.services import collect, records, transitions
 from tests import oracle
 from tests.backend import answer_with, by_name, succeed
+from tests.tap import meanwhile
 from tests.world import LIMITS, World, a_world_in_memory, chat, jsonl
 
 
@@ -180,6 +181,36 @@ def test_a_usage_that_makes_no_sense_does_not_cost_the_answer(world, usage):
     assert after.completed == 1
     assert (after.input_tokens, after.output_tokens) == (0, 0)
     oracle.check_end(world)
+
+
+@pytest.mark.parametrize("tell", [World.notify_success, World.notify_error])
+def test_a_batch_that_ends_while_a_second_result_is_taken_in_is_no_error(tell):
+    """Its objects are removed under the eyes of whoever is told of the result again."""
+    with a_world_in_memory(limits=replace(LIMITS, inline_bytes=0)) as world:
+        batch = in_flight(world, 2)
+        attempt = world.outstanding[0]
+
+        def end() -> None:
+            world.answer(attempt)
+            world.pump()
+            assert world.batch(batch).is_terminal
+
+        hook = meanwhile(1, world.tap, end)  # after the shard was found open
+        with world.tap.hooked(hook):
+            tell(world, attempt)
+        world.settle()
+        assert world.batch(batch).completed == 2
+        oracle.check_end(world)
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_result_does_not_make_a_batch_whose_record_is_gone(lines):
+    with a_world_in_memory() as world:
+        batch = in_flight(world, lines) if lines > 1 else world.respond("one")
+        key = records.batch_key(batch.tenant, batch.id)
+        world.store.store.transact(Delete(key))
+        world.answer()
+        assert world.store.get(key) == [None]
 
 
 def test_a_result_that_was_announced_but_is_not_there_is_tried_again(world):

@@ -2,8 +2,8 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from backburner.domain.batch import BatchKind
@@ -14,8 +14,6 @@ from backburner.domain.errors import (
     BackendThrottled,
     Busy,
     Conflict,
-    Lost,
-    NotFound,
     StateConflict,
 )
 from backburner.ports import Environment, QueueName
@@ -112,7 +110,7 @@ class Player:
         else:
             self._is_faulty = True
             with self.world.tap.hooked(self._breaking(step.fault)):
-                with suppress(*_FAULTS), self._racing():
+                with suppress(*_FAULTS):
                     act(dice)
                 self.report.port_calls += len(self.world.tap.calls)
             self._is_faulty = False
@@ -146,20 +144,12 @@ class Player:
         if fault.kind is Kind.MEANWHILE:
             dice = random.Random(what)
             act: Callable[[random.Random], None] = getattr(self, dice.choice(MEANWHILE))
-            with self.world.tap.hooked(None), self._racing():
+            with self.world.tap.hooked(None):
                 act(dice)
             return
         if sum(self.report.faults[kind] for kind in RAISED) > _BORNE:
             self.calm_since = self.world.clock.now()
         raise RAISED[fault.kind](what)
-
-    @contextmanager
-    def _racing(self) -> Iterator[None]:
-        """Whose objects were tidied away meanwhile fails, and would be told again."""
-        try:
-            yield
-        except (NotFound, Lost):
-            self._count("failed in a race")
 
     def _count(self, fault: str) -> None:
         self.report.faults[fault] += 1

@@ -131,8 +131,12 @@ def clean_up(env: Environment, tenant: str, batch_id: str) -> None:
 def advance(env: Environment, tenant: str, batch_id: str) -> None:
     """See to what the batch needs next. Safe to call at any time, as often as one likes."""
     batch = load(env, tenant, batch_id)
-    if batch is None:
-        return
+    if batch is not None:
+        move_on(env, batch)
+
+
+def move_on(env: Environment, batch: Batch) -> None:
+    """The same for a batch as it was just loaded."""
     step = next_step(batch, now=env.clock.now(), canary_threshold=env.limits.canary_threshold)
     match step:
         case Step.PLAN | Step.RELEASE | Step.REQUEUE:

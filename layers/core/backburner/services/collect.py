@@ -1,15 +1,15 @@
 """Take in the result of a shard: what stands, what is tried again, what is left to do."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
+from typing import BinaryIO
 
-from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.delivery import Delivery
 from backburner.domain.errors import Conflict, Lost, NotFound
 from backburner.domain.request import Outcome, Usage
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
-from backburner.ports import BlobStat, Environment, Is, Write
+from backburner.ports import Environment, Is, Write
 from backburner.services import batches, capacity, records, retries, transitions
 
 _TRIES = 10
@@ -27,12 +27,14 @@ def collect_result(env: Environment, ref: AttemptRef, *, result_key: str) -> Non
     """
     shard = _load_open(env, ref)
     is_its = _is_result(env, ref, shard, result_key)
-    if shard is not None:
-        stat = env.blobs.stat(result_key) if is_its else None
-        if stat is None and ref.attempt < shard.attempt:
+    requests = _requests_left(env, ref, shard)
+    if shard is not None and requests is not None:
+        named = dict(map(env.shards.head, requests))
+        outcomes = _outcomes(env, named, result_key) if is_its else None
+        if outcomes is None and ref.attempt < shard.attempt:
             return  # a later attempt is on its way
-        requests = _requests(env, shard)
-        outcomes = _outcomes(env, dict(map(env.shards.head, requests)), stat)
+        if outcomes is None:
+            outcomes = list(env.shards.outcomes(named, iter(())))
         _save(env, ref, shard, requests, outcomes)
     if is_its:
         env.blobs.delete(result_key)
@@ -52,7 +54,9 @@ def collect_failure(env: Environment, ref: AttemptRef, *, code: str, reason: str
     shard = _load_open(env, ref)
     if shard is None or ref.attempt < shard.attempt:
         return
-    requests = _requests(env, shard)
+    requests = _requests_left(env, ref, shard)
+    if requests is None:
+        return
     outcomes = [
         Outcome(line=line, custom_id=custom_id, code=code, message=reason)
         for line, custom_id in map(env.shards.head, requests)
@@ -74,19 +78,50 @@ def _is_result(env: Environment, ref: AttemptRef, shard: Shard | None, key: str)
     return told is not None and key.startswith(OUTPUT_PREFIX) and env.blobs.key_of(told) == key
 
 
-def _outcomes(env: Environment, named: Mapping[int, str], stat: BlobStat | None) -> list[Outcome]:
-    """One outcome for each request; the result is read line by line, if it is there."""
+def _outcomes(env: Environment, named: Mapping[int, str], key: str) -> list[Outcome] | None:
+    """One outcome for each request, from the result's lines; None: there is no such object."""
     limit = env.limits.result_bytes
-    if stat is not None and stat.size > limit:
+    try:
+        with env.blobs.read(key) as stream:
+            return list(env.shards.outcomes(named, _lines(stream, limit)))
+    except NotFound:
+        return None
+    except _TooLarge:
         message = f"The model's results are larger than the limit of {limit} bytes."
         return [
             Outcome(line=line, custom_id=custom_id, code="result_too_large", message=message)
             for line, custom_id in named.items()
         ]
-    if stat is not None:
-        with suppress(NotFound), env.blobs.read(stat.key) as stream:
-            return list(env.shards.outcomes(named, iter(stream)))
-    return list(env.shards.outcomes(named, iter(())))
+
+
+class _TooLarge(Exception):  # noqa: N818 - never leaves this module
+    """A result has more bytes than are taken."""
+
+
+def _lines(stream: BinaryIO, limit: int) -> Iterator[bytes]:
+    """The stream's lines, and no more than one byte beyond the limit: it is not asked for its size.
+
+    Raises:
+        _TooLarge: there are more bytes.
+    """
+    left = limit
+    while line := stream.readline(left + 1):
+        left -= len(line)
+        if left < 0:
+            raise _TooLarge
+        yield line
+
+
+def _requests_left(env: Environment, ref: AttemptRef, shard: Shard | None) -> list[bytes] | None:
+    """Requests of an open shard; None: it has ended, if only just now, and they were removed."""
+    if shard is None:
+        return None
+    try:
+        return _requests(env, shard)
+    except (NotFound, Lost):
+        if _load_open(env, ref) is None:
+            return None
+        raise
 
 
 def _requests(env: Environment, shard: Shard) -> list[bytes]:
@@ -116,29 +151,44 @@ def _save(
         verdict = retries.judge(env, replace(shard, attempt=attempt), outcomes)
         done = _store_outcomes(env, replace(shard, attempt=attempt), verdict.parted.final)
         again = retries.shards(env, done, requests, verdict)
-        batch = batches.load(env, shard.tenant, shard.batch_id)
-        if batch is None:
-            return
-        writes, told = _writes(env, batch, shard, done, verdict, again)
+        single = _load_single(env, shard)
+        writes, told = _writes(env, single, shard, done, verdict, again)
         try:
             env.store.transact(*writes)
         except Conflict:
             seen = _load_open(env, ref)
-            if seen is None:
+            if seen is None or batches.load(env, shard.tenant, shard.batch_id) is None:
                 batches.clean_up(env, shard.tenant, shard.batch_id)
                 return
             shard = seen
             continue
         batches.tell(env, told)
-        if again and batch.stopping is None:
-            for retry in again:
-                pause = max(0.0, retry.not_before - env.clock.now())
-                capacity.kick(env, retry.pool, delay_seconds=pause)
-        elif not told:
-            batches.advance(env, batch.tenant, batch.id)
+        if not told:
+            _go_on(env, shard, again)
         capacity.kick_if_waiting(env, shard.pool)
         return
     raise Conflict(f"shard {shard.ref} keeps changing")
+
+
+def _load_single(env: Environment, shard: Shard) -> Batch | None:
+    """The single request of the shard, which ends with it; None: it is one of a file's shards.
+
+    Their batch is looked at once the counts are updated.
+    """
+    if records.kind_of(shard.batch_id) is BatchKind.FILE:
+        return None
+    return batches.load(env, shard.tenant, shard.batch_id)
+
+
+def _go_on(env: Environment, shard: Shard, again: Sequence[Shard]) -> None:
+    """Have retries dispatched, or see what the batch needs next."""
+    batch = batches.load(env, shard.tenant, shard.batch_id)
+    if batch is not None and (not again or batch.stopping is not None):
+        batches.move_on(env, batch)
+        return
+    for retry in again:
+        pause = max(0.0, retry.not_before - env.clock.now())
+        capacity.kick(env, retry.pool, delay_seconds=pause)
 
 
 def _store_outcomes(env: Environment, shard: Shard, final: Sequence[Outcome]) -> Shard:
@@ -162,7 +212,7 @@ def _store_outcomes(env: Environment, shard: Shard, final: Sequence[Outcome]) ->
 
 def _writes(
     env: Environment,
-    batch: Batch,
+    single: Batch | None,
     shard: Shard,
     done: Shard,
     verdict: retries.Verdict,
@@ -174,10 +224,9 @@ def _writes(
     now = env.clock.now()
     ending: list[Write] = []
     told: list[Delivery] = []
-    is_running = batch.status is BatchStatus.IN_PROGRESS
-    if batch.is_single and not again and is_running:
+    if single is not None and single.status is BatchStatus.IN_PROGRESS and not again:
         ended = transitions.ended_as(
-            batch,
+            single,
             BatchStatus.COMPLETED if completed else BatchStatus.FAILED,
             now=now,
             completed=completed,
@@ -188,7 +237,7 @@ def _writes(
         )
         told = batches.deliveries(env, ended)
         ending = transitions.end(
-            batch, ended, deliveries=told, when=(Is("status", BatchStatus.IN_PROGRESS),)
+            single, ended, deliveries=told, when=(Is("status", BatchStatus.IN_PROGRESS),)
         )
     writes = transitions.finish(
         shard,

@@ -58,8 +58,12 @@ _PARTITIONS = {
 
 
 def batch_key(tenant: str, batch_id: str) -> Key:
-    kind = _KINDS.get(batch_id.partition("_")[0], BatchKind.FILE)
-    return Key(partition_of(tenant, kind), batch_id)
+    return Key(partition_of(tenant, kind_of(batch_id)), batch_id)
+
+
+def kind_of(batch_id: str) -> BatchKind:
+    """What the id says of its batch."""
+    return _KINDS.get(batch_id.partition("_")[0], BatchKind.FILE)
 
 
 def partition_of(tenant: str, kind: BatchKind) -> str:

@@ -143,6 +143,7 @@ def finish(
     """The result of any attempt is in: shard → done, slot released, counts updated.
 
     The shard must be as it was seen, open: the first result wins, and a later one finds it done.
+    Its batch must be there still, as counting must not make one.
     The shards of its retries are queued in its place, so that the batch can't look finished in
     between.
 
@@ -193,7 +194,8 @@ def finish(
     }
     counts = _nonzero(counts)
     if counts:
-        writes.append(Update(records.batch_key(shard.tenant, shard.batch_id), add=counts))
+        key = records.batch_key(shard.tenant, shard.batch_id)
+        writes.append(Update(key, add=counts, when=(Is("id", shard.batch_id),)))
     return writes
 
 
