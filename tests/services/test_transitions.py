@@ -1,0 +1,292 @@
+"""Every change of state is guarded: whoever comes second changes nothing."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backburner.domain.batch import BatchStatus, StopReason
+from backburner.domain.delivery import Channel, Delivery
+from backburner.domain.errors import Conflict
+from backburner.domain.request import Usage
+from backburner.domain.shard import ShardStatus
+from backburner.ports import Index, Is, Key, Put, Update, Write
+from backburner.services import records, transitions
+from tests.domain.values import a_shard, batch
+from tests.reference import ReferenceStore
+
+WAITING = a_shard(line_count=2)
+TAKEN = replace(
+    WAITING, status=ShardStatus.IN_FLIGHT, attempt=1, claimed_at=1.0, look_at=5.0, lease_ends_at=9.0
+)
+DONE = replace(TAKEN, status=ShardStatus.DONE, look_at=None, lease_ends_at=None)
+RETRY = replace(WAITING, id="00001-1", line_count=1)
+
+NEW = batch(BatchStatus.VALIDATING)
+RUNS = batch(is_released=False)
+STOPS = batch(stopping=StopReason.EXPIRED, is_released=False)
+ALL_IN = batch(open_shards=0, is_released=True)
+WRITES_FILES = batch(BatchStatus.FINALIZING)
+
+BATCH, SHARD = records.batch_key("acme", "batch_1"), records.shard_key("acme", "batch_1", "00001")
+AGAIN = records.shard_key("acme", "batch_1", "00001-1")
+POOL, SHARE = records.pool_key("p"), records.share_key("acme", "p")
+
+PLANNED = transitions.Planned(
+    total=2, skipped=0, shards=1, prefix="x/", output_file_id="o", error_file_id="e", model="m"
+)
+TOLD = Delivery(
+    tenant="acme",
+    batch_id="batch_1",
+    channel=Channel.EVENTS,
+    target="",
+    event_id="evt_batch_1",
+    event_type="batch.completed",
+    created_at=0.0,
+    due_at=60.0,
+)
+
+
+def accept() -> list[Write]:
+    return transitions.accept(NEW, check_at=1.0, shard=WAITING)
+
+
+def accept_claimed() -> list[Write]:
+    return transitions.accept_claimed(RUNS, TAKEN, capacity=2, cap=2, check_at=1.0)
+
+
+def start() -> list[Write]:
+    return transitions.start(NEW, PLANNED, [WAITING], now=1.0)
+
+
+def release() -> list[Write]:
+    return transitions.release(RUNS, [WAITING])
+
+
+def released() -> list[Write]:
+    return transitions.released(RUNS)
+
+
+def drop_unreleased() -> list[Write]:
+    return transitions.drop_unreleased(STOPS, shards=9, lines=90)
+
+
+def stop() -> list[Write]:
+    return transitions.stop(
+        RUNS, StopReason.EXPIRED, now=1.0, grace_ends_at=2.0, check_at=2.0, failure=None
+    )
+
+
+def begin_finalizing() -> list[Write]:
+    return transitions.begin_finalizing(ALL_IN, now=1.0)
+
+
+def end() -> list[Write]:
+    ended = transitions.ended_as(WRITES_FILES, BatchStatus.COMPLETED, now=1.0)
+    when = (Is("status", BatchStatus.FINALIZING),)
+    return transitions.end(WRITES_FILES, ended, deliveries=[TOLD], when=when)
+
+
+def claim() -> list[Write]:
+    return transitions.claim(WAITING, TAKEN, capacity=2, cap=2)
+
+
+def wait_again() -> list[Write]:
+    return transitions.wait_again(TAKEN, replace(WAITING, attempt=1))
+
+
+def watch() -> list[Write]:
+    return transitions.watch(TAKEN, replace(TAKEN, output_location="s3://b/k"))
+
+
+def finish() -> list[Write]:
+    return transitions.finish(
+        TAKEN,
+        DONE,
+        completed=0,
+        failed=1,
+        usage=Usage(),
+        retries=[RETRY],
+        now=1.5,
+        probe_below=8,
+    )
+
+
+def drop_waiting() -> list[Write]:
+    return transitions.drop([WAITING])
+
+
+def drop_taken() -> list[Write]:
+    return transitions.drop([TAKEN])
+
+
+#: What is there before each change.
+BEFORE: dict[Any, Any] = {
+    accept: (None, None),
+    accept_claimed: (None, None),
+    start: (NEW, None),
+    release: (RUNS, None),
+    released: (RUNS, None),
+    drop_unreleased: (STOPS, None),
+    stop: (RUNS, None),
+    begin_finalizing: (ALL_IN, None),
+    end: (WRITES_FILES, None),
+    claim: (RUNS, WAITING),
+    wait_again: (RUNS, TAKEN),
+    watch: (RUNS, TAKEN),
+    finish: (RUNS, TAKEN),
+    drop_waiting: (STOPS, WAITING),
+    drop_taken: (STOPS, TAKEN),
+}
+
+
+def a_store(change: Any) -> Any:
+    """A store with what is there before the change, and one slot of two taken."""
+    store = ReferenceStore()
+    found, shard = BEFORE[change]
+    if found is not None:
+        store.transact(Put(BATCH, records.batch_item(found, due_at=1.0)))
+    if shard is not None:
+        store.transact(Put(SHARD, records.shard_item(shard)))
+    store.transact(Put(POOL, {"id": "p", "in_flight": 1}), Put(SHARE, {"in_flight": 1}))
+    return store
+
+
+@pytest.mark.parametrize("change", BEFORE)
+def test_a_change_goes_through_where_all_is_as_it_was_seen_and_once(change):
+    store = a_store(change)
+    store.transact(*change())
+    if change is not watch:  # it may look again as often as it likes
+        with pytest.raises(Conflict):
+            store.transact(*change())
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "meanwhile"),
+    [
+        (accept, BATCH, {"id": "batch_1"}),
+        (accept, SHARD, {"id": "00001"}),
+        (accept_claimed, BATCH, {"id": "batch_1"}),
+        (accept_claimed, SHARD, {"id": "00001"}),
+        (accept_claimed, POOL, {"in_flight": 2}),
+        (accept_claimed, SHARE, {"in_flight": 2}),
+        (start, BATCH, {"status": "cancelling"}),
+        (start, BATCH, {"status": "in_progress"}),
+        (start, BATCH, {"stopping": "expired"}),
+        (start, SHARD, {"id": "00001"}),
+        (release, BATCH, {"status": "cancelling"}),
+        (release, BATCH, {"stopping": "expired"}),
+        (release, SHARD, {"id": "00001"}),
+        (released, BATCH, {"is_released": True}),
+        (released, BATCH, {"stopping": "canary"}),
+        (drop_unreleased, BATCH, {"is_released": True}),
+        (drop_unreleased, BATCH, {"stopping": None}),
+        (drop_unreleased, BATCH, {"status": "finalizing"}),
+        (drop_unreleased, BATCH, {"status": "expired"}),
+        (stop, BATCH, {"status": "cancelling"}),
+        (stop, BATCH, {"status": "finalizing"}),
+        (stop, BATCH, {"stopping": "canary"}),
+        (begin_finalizing, BATCH, {"status": "finalizing"}),
+        (begin_finalizing, BATCH, {"status": "completed"}),
+        (begin_finalizing, BATCH, {"open_shards": 1}),
+        (end, BATCH, {"status": "completed"}),
+        (end, records.delivery_key("acme", "batch_1", Channel.EVENTS), {"attempts": 1}),
+        (claim, SHARD, {"status": "in_flight"}),
+        (claim, SHARD, {"status": "dropped"}),
+        (claim, SHARD, {"attempt": 1}),
+        (claim, POOL, {"in_flight": 2}),
+        (claim, SHARE, {"in_flight": 2}),
+        (claim, BATCH, {"status": "cancelling"}),
+        (claim, BATCH, {"stopping": "expired"}),
+        (claim, BATCH, {"paused": True}),
+        (wait_again, SHARD, {"status": "done"}),
+        (wait_again, SHARD, {"attempt": 2}),
+        (watch, SHARD, {"status": "waiting"}),
+        (watch, SHARD, {"attempt": 2}),
+        (finish, SHARD, {"status": "done"}),
+        (finish, SHARD, {"attempt": 2}),
+        (finish, POOL, {"probes": 8}),
+        (finish, AGAIN, {"id": "00001-1"}),
+        (drop_waiting, SHARD, {"status": "in_flight"}),
+        (drop_taken, SHARD, {"attempt": 2}),
+    ],
+)
+def test_nothing_changes_where_someone_else_was_first(change, key, meanwhile):
+    store = a_store(change)
+    store.transact(Update(key, set=meanwhile))
+    keys = [BATCH, SHARD, AGAIN, POOL, SHARE]
+    before = store.get(*keys)
+    with pytest.raises(Conflict):
+        store.transact(*change())
+    assert store.get(*keys) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "held", "waiting", "running"),
+    [
+        (accept, 1, 2, 0),
+        (accept_claimed, 2, 0, 2),
+        (start, 1, 2, 0),
+        (release, 1, 2, 0),
+        (claim, 2, -2, 2),
+        (wait_again, 0, 2, -2),
+        (watch, 1, 0, 0),
+        (finish, 0, 1, -2),
+        (drop_waiting, 1, -2, 0),
+        (drop_taken, 0, 0, -2),
+    ],
+)
+def test_slots_and_lines_are_counted_where_they_go(change, held, waiting, running):
+    store = a_store(change)
+    store.transact(*change())
+    pool, share = store.get(POOL, SHARE)
+    assert (pool["in_flight"], share["in_flight"]) == (held, held)
+    assert (pool.get("waiting_lines", 0), pool.get("running_lines", 0)) == (waiting, running)
+    assert pool["id"] == "p"
+
+
+@pytest.mark.parametrize(
+    ("change", "index", "partition", "keys"),
+    [
+        (accept, Index.QUEUE, "p", [SHARD]),
+        (accept, Index.DUE, records.DUE_BATCH, [BATCH]),
+        (accept_claimed, Index.QUEUE, "p", []),
+        (accept_claimed, Index.DUE, records.DUE_SHARD, [SHARD]),
+        (claim, Index.QUEUE, "p", []),
+        (claim, Index.DUE, records.DUE_SHARD, [SHARD]),
+        (wait_again, Index.QUEUE, "p", [SHARD]),
+        (wait_again, Index.DUE, records.DUE_SHARD, []),
+        (finish, Index.QUEUE, "p", [AGAIN]),
+        (finish, Index.DUE, records.DUE_SHARD, []),
+        (drop_waiting, Index.QUEUE, "p", []),
+        (drop_taken, Index.DUE, records.DUE_SHARD, []),
+        (stop, Index.DUE, records.DUE_BATCH, [BATCH]),
+        (end, Index.DUE, records.DUE_BATCH, []),
+        (end, Index.DUE, records.DUE_DELIVERY, [Key("acme/batch_1", "delivery/events")]),
+    ],
+)
+def test_what_waits_is_queued_and_what_needs_a_look_is_due(change, index, partition, keys):
+    store = a_store(change)
+    store.transact(*change())
+    assert store.query(partition, index=index) == store.get(*keys)
+
+
+def test_what_ended_and_how_long_it_took_gives_the_rate():
+    store = a_store(finish)
+    store.transact(*finish())
+    (pool,) = store.get(POOL)
+    assert (pool["ended_lines"], pool["busy_seconds"]) == (1, 0.5)
+
+
+def test_a_probe_is_counted_until_something_succeeds():
+    store = a_store(finish)
+    store.transact(Update(POOL, set={"probes": 3, "succeeded_at": 0.5}))
+    nothing: Any = {"completed": 0, "failed": 0, "usage": Usage(), "retries": [RETRY]}
+    store.transact(*transitions.finish(TAKEN, DONE, now=1.0, probe_below=8, **nothing))
+    assert store.get(POOL)[0].items() >= {"probes": 4, "succeeded_at": 0.5}.items()
+    store.transact(Put(SHARD, records.shard_item(TAKEN)))
+    something: Any = nothing | {"completed": 1, "retries": []}
+    store.transact(*transitions.finish(TAKEN, DONE, now=2.0, **something))
+    (pool,) = store.get(POOL)
+    assert "probes" not in pool
+    assert pool["succeeded_at"] == 2.0
