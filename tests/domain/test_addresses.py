@@ -9,7 +9,13 @@ from backburner.domain.delivery import is_address
 
 @pytest.mark.parametrize(
     "address",
-    ["a@b", "ada@example.com", "a.b+c@mail.example.co.uk", "x_1@xn--bcher-kva.example"],
+    [
+        "a@b",
+        "ada@example.com",
+        "a.b+c@mail.example.co.uk",
+        "x_1@xn--bcher-kva.example",
+        "a" * 249 + "@b.cd",
+    ],
 )
 def test_plain_addresses_are_addresses(address):
     assert is_address(address)

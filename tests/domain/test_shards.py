@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from backburner.domain.batch import (
@@ -120,6 +121,8 @@ def test_an_empty_draft_takes_anything_and_a_full_one_nothing():
     assert (draft.first_line, draft.last_line, draft.tokens) == (7, 7, 25)
     assert draft.takes(request, 40, cut)
     assert not draft.takes(request, 41, cut)
+    longer = msgspec.structs.replace(request, max_tokens=6)
+    assert not draft.takes(longer, 40, cut)
     draft.add(request, b"x" * 40)
     assert (draft.line_count, draft.size) == (2, 100)
     assert not draft.takes(request, 0, cut)

@@ -156,6 +156,21 @@ def test_an_attempt_that_failed_once_is_repeated_whole(world):
     oracle.check_end(world)
 
 
+def test_halves_begin_anew_with_the_shortest_pause():
+    with one_shard(4) as world:
+        batch = world.submit(4)
+        for _ in range(2):
+            world.pump(QueueName.PLAN, QueueName.DISPATCH)
+            world.fail()
+            world.advance(10)
+        halves = world.shards(batch)[-2:]
+        assert [(half.id, half.attempt) for half in halves] == [("00001-2p", 0), ("00001-3p", 0)]
+        pauses = [half.not_before - half.failed_at for half in halves]
+        assert all(2.5 <= pause <= 5 for pause in pauses)
+        world.settle()
+        oracle.check_end(world)
+
+
 def test_finished_lines_are_in_no_half():
     with one_shard(8) as world:
         batch = world.submit(8)

@@ -1,13 +1,14 @@
 """Ending a batch: files in input order, and everything that only the run needed is gone."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.errors import Lost
-from backburner.ports import Index, QueueName, Update
+from backburner.ports import Delete, Index, Put, QueueName, Update
 from backburner.services import files, finalize, records, results
 from tests import oracle
 from tests.backend import by_name
@@ -63,6 +64,27 @@ def test_the_finished_beginning_can_be_read_while_the_batch_runs(world):
     assert len(_partial(world, batch)) == 12
     world.settle()
     oracle.check_end(world)
+
+
+def test_what_comes_after_a_line_that_is_tried_again_can_not_be_read_yet(world):
+    batch = world.submit(12)
+    world.pump(QueueName.PLAN, QueueName.DISPATCH)
+    world.answer(reply=by_name({"acme-2": 500}))
+    assert world.batch(batch).is_released is False
+    assert _partial(world, batch) == ["acme-1"]
+    world.settle()
+    oracle.check_end(world)
+
+
+def test_a_line_that_came_out_twice_is_never_passed_off_as_a_result(world):
+    batch = all_done(world, [chat(name) for name in ("one", "two", "three")])
+    (shard,) = world.shards(batch)
+    key = records.shard_key("acme", batch.id, "00002")
+    twice = records.shard_item(replace(shard, id=key.sort.removeprefix("shard/")))
+    world.untapped.store.transact(Put(key, twice))
+    with pytest.raises(Lost, match="line 1 came out after line 1"):
+        finalize.finalize(world.env, batch.tenant, batch.id)
+    world.untapped.store.transact(Delete(key))
 
 
 def _partial(world: World, batch: Batch) -> Any:

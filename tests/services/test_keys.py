@@ -26,8 +26,9 @@ def test_the_secret_is_stored_nowhere(world):
 
 @pytest.mark.parametrize("tenant", ["", "a" * 24, "A", "a/b", "-a", "a_b", "ä", "a b", "a\n"])
 def test_a_tenant_has_a_name_that_fits_into_keys(world, tenant):
-    with pytest.raises(InvalidRequest, match="tenant"):
+    with pytest.raises(InvalidRequest, match="tenant") as caught:
         keys.create(world.env, tenant)
+    assert caught.value.param == "tenant"
 
 
 def test_a_key_that_was_revoked_opens_nothing(world):
@@ -45,10 +46,11 @@ def test_keys_are_listed_oldest_first_and_revoked_only_by_an_unmistakable_beginn
         world.advance(1)
         made.append(keys.create(world.env, name, secret=f"bb-{name}-secret")[1])
     assert keys.all_keys(world.env) == made
-    with pytest.raises(NotFound, match="2 keys"):
+    with pytest.raises(NotFound, match="2 keys begin with 'bb-tw'") as several:
         keys.revoke(world.env, "bb-tw")
-    with pytest.raises(InvalidRequest, match="at least 5 characters"):
+    with pytest.raises(InvalidRequest, match="at least 5 characters") as nothing:
         keys.revoke(world.env, "")
+    assert several.value.param == nothing.value.param == "key"
     assert keys.revoke(world.env, "bb-two").tenant == "two"
 
 

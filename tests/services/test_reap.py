@@ -8,6 +8,7 @@ import pytest
 from backburner.domain.batch import BatchStatus
 from backburner.domain.shard import ShardStatus
 from backburner.ports import Index, QueueName
+from backburner.services import records
 from backburner.services.reap import STUCK_SECONDS
 from tests import oracle
 from tests.tap import Crash
@@ -35,6 +36,20 @@ def test_a_result_whose_notification_was_lost_is_found(world):
     assert world.batch(batch).completed == 3
     assert len(world.backend.submissions) == 1
     oracle.check_end(world)
+
+
+def test_what_was_looked_at_is_due_again_after_its_pause(world):
+    batch = in_flight(world)
+    (shard,) = world.shards(batch)
+    assert shard.look_at == world.clock.now() + LIMITS.look_seconds
+    for pause in (LIMITS.look_seconds, LIMITS.look_seconds / 2):
+        world.advance(pause)
+        world.reap()
+    (shard,) = world.shards(batch)
+    assert shard.look_at == world.clock.now() + LIMITS.look_seconds / 2
+    (due,) = world.store.query(records.DUE_SHARD, index=Index.DUE)
+    assert due["due_sort"] == records.due_sort(shard.look_at, "acme", batch.id, shard.id)
+    world.settle()
 
 
 def test_a_failure_whose_notification_was_lost_is_found(world):
@@ -142,8 +157,10 @@ def test_a_run_ends_when_its_time_is_spent_and_the_next_one_goes_on():
 
         with world.tap.hooked(take_a_second):
             for run in range(1, 7):
+                del world.published[:]
                 world.reap()
                 assert len(looked_at) == 10 * run
+                assert "StuckBatches" in world.published[0][0]  # even so
         world.settle()
         oracle.check_end(world)
 

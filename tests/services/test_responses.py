@@ -40,6 +40,32 @@ def test_a_request_waits_where_no_slot_is_free(world):
     oracle.check_end(world)
 
 
+def test_a_slot_that_is_freed_while_a_request_is_taken_in_is_not_left_idle(world):
+    for name in ("first", "second"):
+        world.respond(name)
+    world.pump()
+
+    def free_one(call: int, at: str, name: str) -> None:
+        if (at, name) == ("after", "store.transact") and len(world.outstanding) == 2:
+            with world.tap.hooked(None):
+                world.answer()
+
+    with world.tap.hooked(free_one):
+        world.respond("third")
+    # Of two looks at the queue, the one that the freed slot asked for may come too early.
+    assert world.queue.counts(QueueName.DISPATCH).waiting == 2
+    world.settle()
+    oracle.check_end(world)
+
+
+def test_a_request_wakes_an_endpoint_that_sleeps(world):
+    world.backend.instance_count = 0
+    world.respond()
+    assert world.backend.wakes == [1]
+    world.settle()
+    oracle.check_end(world)
+
+
 def test_a_request_that_fails_for_good_has_its_error(world):
     batch = world.respond()
     world.settle(answer_with(422))
@@ -113,8 +139,9 @@ def test_a_large_request_is_kept_as_an_object():
 def test_a_model_that_nobody_has_is_refused(world):
     request = Request(line=1, custom_id="x", model="nobody", route="/v1/responses", body=b"{}")
     new = submit.NewSingle(kind=BatchKind.RESPONSE, request=request, original=b"{}")
-    with pytest.raises(NotFound, match="nobody"):
+    with pytest.raises(NotFound, match="nobody") as caught:
         submit.submit_single(world.env, "acme", new)
+    assert (caught.value.param, caught.value.code) == ("model", "model_not_found")
 
 
 def test_a_response_is_no_batch_and_a_batch_no_response(world):
