@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 PEERS := $(patsubst benchmarks/peers/requirements/%.txt,.venv-peers/%/.done,$(wildcard benchmarks/peers/requirements/*.txt))
 
-.PHONY: install demo test test-long e2e-aws check scan format up build bench bench-peers clean
+.PHONY: install demo test test-long e2e-aws check scan format up build bench bench-peers mutate clean
 
 install: .venv/.dev ## everything for development
 
@@ -48,8 +48,11 @@ bench: .venv/.dev ## figures, each beside its floor in the same run
 bench-peers: .venv/.dev $(PEERS) ## beside Celery, RQ and others; --only NAME in ARGS for one
 	$(BIN)/python -m benchmarks.peers $(ARGS)
 
+mutate: .venv-mutate/.done ## change the domain and services and see whether a test notices; see --help in ARGS
+	nice -n 19 .venv-mutate/bin/python -m tests.mutation $(ARGS)
+
 clean:
-	rm -rf .venv .venv-aws .venv-checkov .venv-peers .venv-sam .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-aws .venv-checkov .venv-mutate .venv-peers .venv-sam .aws-sam .mutate .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Backburner needs Python 3.11 or newer: make PYTHON=python3.12 …")'
@@ -76,6 +79,11 @@ clean:
 .venv-peers/%/.done: benchmarks/peers/requirements/%.txt
 	$(PYTHON) -m venv .venv-peers/$*
 	.venv-peers/$*/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.venv-mutate/.done: constraints-mutate.txt
+	$(PYTHON) -m venv .venv-mutate
+	.venv-mutate/bin/pip install --quiet --disable-pip-version-check -r constraints-mutate.txt
 	@touch $@
 
 # What SAM makes of the template: linters and scanners must see it.
