@@ -1,6 +1,7 @@
 """Slots: who gets the next one, and that none is ever lost."""
 
 from dataclasses import replace
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from backburner.ports import QueueName, Submitted
 from backburner.services import dispatch
 from tests import oracle
 from tests.backend import ManualBackend, answer_with
-from tests.world import LIMITS, World, a_catalog, a_model, a_world_in_memory, chat
+from tests.world import LIMITS, World, a_catalog, a_model, a_world, a_world_in_memory, chat
 
 
 def go(world: World) -> Any:
@@ -248,3 +249,56 @@ def test_an_endpoint_that_is_awake_is_left_alone(world):
     world.submit(2)
     go(world)
     assert world.backend.wakes == []
+
+
+class MeetingBackend(ManualBackend):
+    """Takes a shard only once so many calls are being made at the same time."""
+
+    def __init__(self, backend: ManualBackend, callers: int) -> None:
+        super().__init__(backend.blobs, backend.store)
+        self.meeting = Barrier(callers, timeout=10)
+
+    def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
+        self.meeting.wait()
+        return super().submit(shard, model, payload)
+
+
+def test_shards_are_sent_beside_each_other():
+    limits = replace(LIMITS, sends_at_once=2)
+    catalog = a_catalog(a_model(slots=3))
+    with a_world(limits=limits, catalog=catalog, has_threads=True) as world:
+        for tenant in ("a", "b", "c"):
+            world.submit(4, tenant=tenant)
+        world.pump(QueueName.PLAN)
+        backend = MeetingBackend(world.backend, 3)  # two threads, and the dispatcher's own
+        world.set_env(replace(world.untapped, backends={"manual": backend}))
+        assert dispatch.dispatch(world.untapped, "manual:mistral") == 3
+        assert len(backend.submissions) == 3
+        assert world.pool().in_flight == 3
+
+
+class BreakingStore:
+    """A store whose nth write fails."""
+
+    def __init__(self, store: Any, breaks_at: int) -> None:
+        self.get, self.query, self._transact = store.get, store.query, store.transact
+        self._left = breaks_at
+
+    def transact(self, *writes: Any) -> None:
+        self._left -= 1
+        if self._left == 0:
+            raise OSError("The store is away.")
+        self._transact(*writes)
+
+
+def test_what_is_claimed_is_sent_although_the_next_claim_breaks():
+    limits = replace(LIMITS, sends_at_once=8)
+    with a_world(limits=limits, has_threads=True) as world:
+        for tenant in ("a", "b"):
+            world.submit(4, tenant=tenant)
+        world.pump(QueueName.PLAN)
+        store = BreakingStore(world.store, breaks_at=2)
+        world.set_env(replace(world.untapped, store=store))
+        with pytest.raises(OSError, match="away"):
+            dispatch.dispatch(world.untapped, "manual:mistral")
+        assert len(world.backend.submissions) == world.pool().in_flight == 1

@@ -26,7 +26,9 @@ CATALOG = Path(__file__).parent / "catalog.toml"
 #: global indexes of DynamoDB follow the table within a fraction of a second as a rule (developer
 #: guide, "Using Global Secondary Indexes"). A function takes 6 MB, in which a body stands as base64
 #: (Lambda quotas, "Invocation payload"): what is over never comes here.
-AWS_LIMITS = Limits(key_cache_seconds=30.0, index_lag_seconds=1.0, part_bytes=4_500_000)
+AWS_LIMITS = Limits(
+    key_cache_seconds=30.0, index_lag_seconds=1.0, part_bytes=4_500_000, sends_at_once=8
+)
 
 _installed: list[Environment] = []
 

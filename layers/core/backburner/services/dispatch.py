@@ -1,17 +1,19 @@
 """Hand waiting shards to backends, as slots allow."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.catalog import Model
-from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled, Conflict
+from backburner.domain.errors import Conflict
 from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.domain.slots import Pool, tenant_cap
-from backburner.ports import Environment, Index, Item, Write
-from backburner.services import batches, capacity, collect, pausing, records, transitions
+from backburner.ports import Environment, Index, Item
+from backburner.services import batches, capacity, pausing, records, transitions
+from backburner.services.sending import Sender
 
 #: Most waiting shards that are read at once.
 _PAGE = 50
@@ -74,32 +76,32 @@ def dispatch(env: Environment, pool: str) -> int:
     model = env.catalog.of_pool(pool)
     if model is None:
         return 0
-    sent = 0
     full: set[str] = set()
     aside: set[tuple[str, str]] = set()
     ends_at = env.clock.now() + env.limits.dispatch_seconds
     seen = capacity.load(env, pool)
     free = capacity.free_slots(env, model, seen)
-    for shard in _waiting(env, pool, limit=min(_PAGE, free)) if free > 0 else ():
-        if sent and env.clock.now() >= ends_at:
-            capacity.kick(env, pool)
-            break
-        if shard.tenant in full or (shard.tenant, shard.batch_id) in aside:
-            continue
-        verdict, claimed_shard = _claim(env, model, shard)
-        if verdict is Verdict.POOL_FULL:
-            break
-        if verdict is Verdict.TENANT_FULL:
-            full.add(shard.tenant)
-        if verdict is Verdict.PAUSED:
-            aside.add((shard.tenant, shard.batch_id))
-            _set_aside(env, shard)
-        if claimed_shard is not None:
-            sent += 1
-            if not send(env, model, claimed_shard) or sent == free:
+    with Sender(env, model) as sender:
+        for shard in _waiting(env, pool, limit=min(_PAGE, free)) if free > 0 else ():
+            if sender.count and env.clock.now() >= ends_at:
+                capacity.kick(env, pool)
+                break
+            if shard.tenant in full or (shard.tenant, shard.batch_id) in aside:
+                continue
+            verdict, claimed_shard = _claim(env, model, shard)
+            if verdict is Verdict.POOL_FULL:
+                break
+            if verdict is Verdict.TENANT_FULL:
+                full.add(shard.tenant)
+            if verdict is Verdict.PAUSED:
+                aside.add((shard.tenant, shard.batch_id))
+                _set_aside(env, shard)
+            if claimed_shard is not None:
+                sender.send(claimed_shard)
+            if sender.is_refused or sender.count == free:
                 break
     capacity.wake_if_asleep(env, model, seen)
-    return sent
+    return sender.count
 
 
 def _set_aside(env: Environment, shard: Shard) -> None:
@@ -121,52 +123,6 @@ def claimed(env: Environment, shard: Shard) -> Shard:
         lease_ends_at=now + env.limits.lease_seconds,
         output_location=None,
         failure_location=None,
-    )
-
-
-def send(env: Environment, model: Model, shard: Shard) -> bool:
-    """Hand a claimed shard to its backend; False: the backend asks for less.
-
-    The record was there first. If it is unknown whether the backend took the shard, it stays in
-    flight: the notification will come, or the lease will end.
-    """
-    backend = env.backends[model.backend]
-    payload = shard.input_inline if shard.input_inline is not None else shard.input_key
-    try:
-        submitted = backend.submit(shard, model, payload or b"")
-    except BackendThrottled:
-        give_back(env, shard, pause=env.limits.retry.pause_seconds(1, env.ids.random()))
-        return False
-    except BackendRefused as error:
-        collect.collect_failure(env, shard.ref, code="backend_refused", reason=error.message)
-        return True
-    except BackendError:
-        return True
-    if submitted.output_location or submitted.failure_location:
-        watched = replace(
-            shard,
-            output_location=submitted.output_location,
-            failure_location=submitted.failure_location,
-        )
-        _try(env, transitions.watch(shard, watched))
-    return True
-
-
-def give_back(env: Environment, shard: Shard, *, pause: float) -> None:
-    """Make a shard wait again that the backend did not start: the attempt does not count."""
-    waiting = replace(wait(shard), attempt=shard.attempt - 1, not_before=env.clock.now() + pause)
-    if _try(env, transitions.wait_again(shard, waiting)):
-        capacity.hold(env, shard.pool, seconds=pause)
-
-
-def wait(shard: Shard) -> Shard:
-    """The shard as it is when it waits again."""
-    return replace(
-        shard,
-        status=ShardStatus.WAITING,
-        claimed_at=None,
-        look_at=None,
-        lease_ends_at=None,
     )
 
 
@@ -193,7 +149,9 @@ def _claim(env: Environment, model: Model, waiting: Shard) -> tuple[Verdict, Sha
         if verdict is not Verdict.CLAIM or seen.shard is None:
             return verdict, None
         taken = claimed(env, seen.shard)
-        if _try(env, transitions.claim(seen.shard, taken, capacity=model.slots, cap=cap)):
+        writes = transitions.claim(seen.shard, taken, capacity=model.slots, cap=cap)
+        with suppress(Conflict):
+            env.store.transact(*writes)
             return verdict, taken
     return Verdict.SKIP, None
 
@@ -211,11 +169,3 @@ def _see(env: Environment, shard: Shard) -> Seen:
         pool=records.to_pool(items[2], shard.pool),
         share=int(items[3].get("in_flight", 0)) if items[3] is not None else 0,
     )
-
-
-def _try(env: Environment, writes: list[Write]) -> bool:
-    try:
-        env.store.transact(*writes)
-    except Conflict:
-        return False
-    return True

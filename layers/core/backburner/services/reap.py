@@ -12,10 +12,10 @@ from backburner.services import (
     batches,
     capacity,
     collect,
-    dispatch,
     files,
     records,
     retries,
+    sending,
     transitions,
     uploads,
 )
@@ -188,7 +188,7 @@ def _lost(env: Environment, shard: Shard) -> None:
         )
         return
     try:
-        waiting = replace(dispatch.wait(shard), failed_at=env.clock.now())
+        waiting = replace(sending.wait(shard), failed_at=env.clock.now())
         env.store.transact(*transitions.wait_again(shard, waiting))
     except Conflict:
         return

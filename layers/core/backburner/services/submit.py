@@ -21,7 +21,7 @@ from backburner.domain.request import Request
 from backburner.domain.shard import Shard, shard_id
 from backburner.domain.slots import Pool, tenant_cap
 from backburner.ports import Environment, Put, QueueName
-from backburner.services import capacity, dispatch, files, records, transitions
+from backburner.services import capacity, dispatch, files, records, sending, transitions
 from backburner.services.once import Note
 
 #: Routes that a batch may be for.
@@ -187,7 +187,7 @@ def submit_single(
     claimed = _accept_single(env, model, batch, shard, pool, noted)
     with _going_on(batch):
         if claimed is not None:
-            dispatch.send(env, model, claimed)
+            sending.send(env, model, claimed)
             pool = replace(pool, running_lines=pool.running_lines + 1)
         else:
             # Whoever frees a slot from now on sees this shard waiting, and has it looked at.

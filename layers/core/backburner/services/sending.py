@@ -1,0 +1,126 @@
+"""Hand claimed shards to their backend, and take back what it does not start."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from threading import Semaphore
+from typing import Self
+
+from backburner.domain.catalog import Model
+from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled, Conflict
+from backburner.domain.shard import Shard, ShardStatus
+from backburner.ports import Environment, Write
+from backburner.services import capacity, collect, transitions
+
+
+class Sender:
+    """Hands claimed shards to their backend beside each other: a call takes longer than a claim.
+
+    One is held back until the next comes, so that a lone one needs no thread. All are sent by the
+    time that the context ends, however it does.
+    """
+
+    def __init__(self, env: Environment, model: Model) -> None:
+        self.count = 0
+        #: Whether the backend asked for less.
+        self.is_refused = False
+        self._env = env
+        self._model = model
+        self._held: Shard | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._room = Semaphore(env.limits.sends_at_once)
+        self._sent: list[Future[None]] = []
+
+    def send(self, shard: Shard) -> None:
+        """Take a claimed shard; returns while at most `Limits.sends_at_once` are on their way."""
+        self.count += 1
+        held, self._held = self._held, shard
+        if self._env.limits.sends_at_once <= 1:
+            self._send_held()
+        elif held is not None:
+            self._room.acquire()
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._env.limits.sends_at_once)
+            self._sent.append(self._threads.submit(self._send_beside, held))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._send_held()
+        finally:
+            if self._threads is not None:
+                self._threads.shutdown()
+        for sent in self._sent:
+            sent.result()
+
+    def _send_held(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._send(held)
+
+    def _send_beside(self, shard: Shard) -> None:
+        try:
+            self._send(shard)
+        finally:
+            self._room.release()
+
+    def _send(self, shard: Shard) -> None:
+        if not send(self._env, self._model, shard):
+            self.is_refused = True
+
+
+def send(env: Environment, model: Model, shard: Shard) -> bool:
+    """Hand a claimed shard to its backend; False: the backend asks for less.
+
+    The record was there first. If it is unknown whether the backend took the shard, it stays in
+    flight: the notification will come, or the lease will end.
+    """
+    backend = env.backends[model.backend]
+    payload = shard.input_inline if shard.input_inline is not None else shard.input_key
+    try:
+        submitted = backend.submit(shard, model, payload or b"")
+    except BackendThrottled:
+        give_back(env, shard, pause=env.limits.retry.pause_seconds(1, env.ids.random()))
+        return False
+    except BackendRefused as error:
+        collect.collect_failure(env, shard.ref, code="backend_refused", reason=error.message)
+        return True
+    except BackendError:
+        return True
+    # A single request is as cheap to wait for as this write: should the word of its failure get
+    # lost, the end of its lease shows it.
+    if submitted.output_location or (submitted.failure_location and shard.line_count > 1):
+        watched = replace(
+            shard,
+            output_location=submitted.output_location,
+            failure_location=submitted.failure_location,
+        )
+        _try(env, transitions.watch(shard, watched))
+    return True
+
+
+def give_back(env: Environment, shard: Shard, *, pause: float) -> None:
+    """Make a shard wait again that the backend did not start: the attempt does not count."""
+    waiting = replace(wait(shard), attempt=shard.attempt - 1, not_before=env.clock.now() + pause)
+    if _try(env, transitions.wait_again(shard, waiting)):
+        capacity.hold(env, shard.pool, seconds=pause)
+
+
+def wait(shard: Shard) -> Shard:
+    """The shard as it is when it waits again."""
+    return replace(
+        shard,
+        status=ShardStatus.WAITING,
+        claimed_at=None,
+        look_at=None,
+        lease_ends_at=None,
+    )
+
+
+def _try(env: Environment, writes: list[Write]) -> bool:
+    try:
+        env.store.transact(*writes)
+    except Conflict:
+        return False
+    return True
