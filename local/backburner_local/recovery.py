@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 
 from backburner.domain.shard import ShardStatus
 from backburner.ports import AttemptState, Environment, Index
-from backburner.services import dispatch, records
+from backburner.services import records, sending
 
 _PAGE = 100
 
@@ -37,7 +37,7 @@ def take_back(env: Environment, accepted: AbstractSet[str]) -> int:
                 continue
             is_lost = str(shard.ref) not in accepted
             if is_lost and env.backends[model.backend].look(shard).state is AttemptState.UNKNOWN:
-                dispatch.give_back(env, shard, pause=0.0)
+                sending.give_back(env, shard, pause=0.0)
                 taken += 1
         if len(items) < _PAGE:
             return taken

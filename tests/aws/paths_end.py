@@ -93,6 +93,25 @@ def telling_fails_for_now_and_for_good(world: AwsWorld) -> None:
     assert world.recorder.names("deliver").count("sns:Publish") == MAX_DELIVERY_ATTEMPTS
 
 
+@scenario()
+def the_end_of_a_single_request_is_told_at_once_or_later(world: AwsWorld) -> None:
+    told = {"notify_email": "ann@example.com"}
+    world.respond(metadata=told)
+    world.run()
+    world.respond(metadata=told)
+    world.recorder.refuse("sns", "Publish", "Throttling", status=400)
+    world.run()
+    world.respond(metadata=told)
+    while world.outstanding:
+        world.fail()
+        world.pump()
+        world.clock.advance(MINUTE)
+        world.pump()
+    world.recorder.forget_plans()
+    assert world.recorder.names("on_success").count("sns:Publish") == 2
+    assert world.recorder.names("on_error").count("sns:Publish") == 1
+
+
 # ---------------------------------------------------------------- the schedules
 
 

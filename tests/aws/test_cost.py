@@ -65,9 +65,9 @@ def all_calls(counted: counts.Counts) -> int:
 
 def test_a_single_request_stays_cheap(single):
     """From its submission to the event that tells of its end, and one look at it."""
-    assert total(single, "invocations") <= 4
-    assert all_calls(single) <= 24
-    assert total(single, "write_units") <= 33  # 2 of them for the note that a retry would find
+    assert total(single, "invocations") <= 3
+    assert all_calls(single) <= 19
+    assert total(single, "write_units") <= 28  # 2 of them for the note that a retry would find
     assert cost.calls(single["functions"], "s3") <= 2
 
 

@@ -278,3 +278,40 @@ def test_an_address_that_is_none_is_refused_on_submission(world, address):
 )
 def test_durations_are_written_as_people_do(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_end_of_a_single_request_is_told_without_a_message(world):
+    response = world.respond()
+    world.answer()
+    assert [told.event["type"] for told in world.told] == ["response.completed"]
+    assert delivery_of(world, response, Channel.EVENTS).status is DeliveryStatus.DELIVERED
+    assert world.is_quiet
+
+
+def test_an_event_that_can_not_be_published_at_once_is_published_later(world):
+    refusals = [OSError("The topic is away.")]
+
+    def refuse_once(event: Any, attributes: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+
+    world.events.subscribe(refuse_once)
+    response = world.respond()
+    world.answer()
+    seen = delivery_of(world, response, Channel.EVENTS)
+    assert (seen.status, seen.attempts) == (DeliveryStatus.PENDING, 1)
+    world.advance(pause_seconds(1))
+    world.pump()
+    assert delivery_of(world, response, Channel.EVENTS).status is DeliveryStatus.DELIVERED
+
+
+def test_an_event_whose_publisher_died_is_published_by_reap(world):
+    response = world.respond()
+    world.submit(2)
+    world.pump(QueueName.PLAN)
+    with crash_after(world.tap, "queue.send"):  # of the kick, just before the event
+        world.answer()
+    assert delivery_of(world, response, Channel.EVENTS).status is DeliveryStatus.PENDING
+    assert world.told == []
+    world.settle()
+    assert [told.event["type"] for told in world.told].count("response.completed") == 1

@@ -10,7 +10,7 @@ from backburner.domain.errors import Conflict, Lost, NotFound
 from backburner.domain.request import Outcome, Usage
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.ports import Environment, Is, Write
-from backburner.services import batches, capacity, records, retries, transitions
+from backburner.services import batches, capacity, deliver, records, retries, transitions
 
 _TRIES = 10
 
@@ -152,7 +152,9 @@ def _save(
         done = _store_outcomes(env, replace(shard, attempt=attempt), verdict.parted.final)
         again = retries.shards(env, done, requests, verdict)
         single = _load_single(env, shard)
-        writes, told = _writes(env, single, shard, done, verdict, again)
+        ended = _ended(env, single, done, verdict) if not again else None
+        told = deliver.begun(env, batches.deliveries(env, ended)) if ended is not None else []
+        writes = _writes(env, shard, done, verdict, again, _ending(single, ended, told))
         try:
             env.store.transact(*writes)
         except Conflict:
@@ -162,10 +164,11 @@ def _save(
                 return
             shard = seen
             continue
-        batches.tell(env, told)
-        if not told:
+        if ended is None:
             _go_on(env, shard, again)
         capacity.kick_if_waiting(env, shard.pool)
+        if ended is not None:
+            deliver.begin(env, ended, told)
         return
     raise Conflict(f"shard {shard.ref} keeps changing")
 
@@ -210,47 +213,51 @@ def _store_outcomes(env: Environment, shard: Shard, final: Sequence[Outcome]) ->
     return replace(done, result_key=retries.put(env, shard, f"results/{shard.id}", kept))
 
 
+def _ended(
+    env: Environment, single: Batch | None, done: Shard, verdict: retries.Verdict
+) -> Batch | None:
+    """The single request as it ends with its shard; None: there is none, or it is stopping."""
+    if single is None or single.status is not BatchStatus.IN_PROGRESS:
+        return None
+    usage = sum((outcome.usage for outcome in verdict.parted.final), Usage())
+    return transitions.ended_as(
+        single,
+        BatchStatus.COMPLETED if done.succeeded else BatchStatus.FAILED,
+        now=env.clock.now(),
+        completed=done.succeeded or 0,
+        failed=done.failed or 0,
+        open_shards=0,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+    )
+
+
+def _ending(single: Batch | None, ended: Batch | None, told: Sequence[Delivery]) -> list[Write]:
+    if single is None or ended is None:
+        return []
+    when = (Is("status", BatchStatus.IN_PROGRESS),)
+    return transitions.end(single, ended, deliveries=told, when=when)
+
+
 def _writes(
     env: Environment,
-    single: Batch | None,
     shard: Shard,
     done: Shard,
     verdict: retries.Verdict,
     again: Sequence[Shard],
-) -> tuple[list[Write], list[Delivery]]:
-    final = verdict.parted.final
-    completed, failed = done.succeeded or 0, done.failed or 0
-    usage = sum((outcome.usage for outcome in final), Usage())
-    now = env.clock.now()
-    ending: list[Write] = []
-    told: list[Delivery] = []
-    if single is not None and single.status is BatchStatus.IN_PROGRESS and not again:
-        ended = transitions.ended_as(
-            single,
-            BatchStatus.COMPLETED if completed else BatchStatus.FAILED,
-            now=now,
-            completed=completed,
-            failed=failed,
-            open_shards=0,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-        )
-        told = batches.deliveries(env, ended)
-        ending = transitions.end(
-            single, ended, deliveries=told, when=(Is("status", BatchStatus.IN_PROGRESS),)
-        )
-    writes = transitions.finish(
+    ending: Sequence[Write],
+) -> list[Write]:
+    return transitions.finish(
         shard,
         done,
-        completed=completed,
-        failed=failed,
-        usage=usage,
+        completed=done.succeeded or 0,
+        failed=done.failed or 0,
+        usage=sum((outcome.usage for outcome in verdict.parted.final), Usage()),
         retries=again,
-        now=now,
+        now=env.clock.now(),
         probe_below=env.limits.retry.max_probes if verdict.is_probe else None,
         ending=ending,
     )
-    return writes, told
 
 
 def kept_outcomes(env: Environment, shard: Shard) -> Iterator[Outcome]:

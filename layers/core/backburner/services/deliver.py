@@ -1,6 +1,7 @@
 """Tell one target that a batch ended. At least once, always with the same event id."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,30 @@ _SLACK_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
 
+def begun(env: Environment, told: Sequence[Delivery]) -> list[Delivery]:
+    """The deliveries with their first attempt begun, where it is quick: that of an event.
+
+    Written so, they need no message, and no note before the attempt: `begin` makes it.
+    """
+    now = env.clock.now()
+    not_before = now + _ATTEMPT_SECONDS
+    return [
+        replace(one, attempts=1, not_before=not_before, due_at=not_before + _MESSAGE_SECONDS)
+        if one.channel is Channel.EVENTS
+        else one
+        for one in told
+    ]
+
+
+def begin(env: Environment, ended: Batch, told: Sequence[Delivery]) -> None:
+    """Make the attempts that are begun, and have the others made."""
+    for delivery in told:
+        if delivery.attempts:
+            _attempt(env, ended, delivery)
+        else:
+            batches.tell(env, [delivery])
+
+
 def deliver(env: Environment, tenant: str, batch_id: str, channel: Channel) -> None:
     """Make one attempt, and note how it went. Does nothing before the next attempt is due.
 
@@ -52,6 +77,12 @@ def deliver(env: Environment, tenant: str, batch_id: str, channel: Channel) -> N
     # Of two messages at once, one makes the attempt; should it die of it, reap asks for another.
     if not _note(env, seen, attempts=delivery.attempts, **_pause(env, seen, _ATTEMPT_SECONDS)):
         return
+    _attempt(env, batch, delivery)
+
+
+def _attempt(env: Environment, batch: Batch, delivery: Delivery) -> None:
+    """Send, and note how it went; the attempt is counted already."""
+    batch_id, channel = delivery.batch_id, delivery.channel
     try:
         _send(env, batch, delivery)
     except InvalidRequest as error:  # the target can't be told, now or ever
