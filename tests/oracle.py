@@ -183,15 +183,41 @@ def _number(line: Any) -> int:
 
 def input_lines(world: World, batch: Batch) -> dict[int, Any]:
     """The batch's lines by number; None for those that are no requests."""
+    meant = _retried_lines(world, batch) if batch.retry_of else None
     found = {}
     for number, data in enumerate(world.input_of(batch).removeprefix(b"\xef\xbb\xbf").split(b"\n")):
-        if not data.strip():
+        if not data.strip() or (meant is not None and number + 1 not in meant):
             continue
         try:
             found[number + 1] = json.loads(data)
         except ValueError:
             found[number + 1] = None
     return found
+
+
+def _family(world: World, batch: Batch) -> list[Batch]:
+    """The first batch and its retries up to this one."""
+    first = batches.find(world.untapped, batch.tenant, batch.retry_of or "")
+    before = first.retries[: first.retries.index(batch.id)]
+    return [first, *(batches.find(world.untapped, batch.tenant, one) for one in before), batch]
+
+
+def _retried_lines(world: World, batch: Batch) -> set[int]:
+    """What failed in the first batch, and has succeeded in no retry before this one."""
+    first, *before, _ = _family(world, batch)
+    done = {_number(line) for one in before for line in world.output(one)}
+    asked = world.asked_again.get(batch.id)
+    failed = [line for line in world.errors(first) if asked is None or line["custom_id"] in asked]
+    return {_number(line) for line in failed} - done
+
+
+def _what_was_retried_is_merged(scene: _Scene) -> Iterator[str]:
+    for batch in scene.files:
+        if batch.retry_of is not None:
+            answers = [a for one in _family(scene.world, batch) for a in scene.world.output(one)]
+            merged = scene.world.merged(batch)
+            if merged != sorted(answers, key=_number):
+                yield f"the merged file of {batch.id} has {len(merged)} of {len(answers)} answers"
 
 
 def _every_response_came_out(scene: _Scene) -> Iterator[str]:
@@ -209,7 +235,8 @@ def _every_response_came_out(scene: _Scene) -> Iterator[str]:
 
 def _files_are_recorded(scene: _Scene) -> Iterator[str]:
     for batch in scene.files:
-        for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
+        ids = (batch.output_file_id, batch.error_file_id, batch.merged_file_id)
+        for file_id in filter(None, ids):
             (item,) = scene.world.store.get(keys.file_key(batch.tenant, file_id))
             stat = scene.world.blobs.stat(files.blob_key(batch.tenant, file_id))
             if item is None or stat is None or not stat.size == item["size"] > 0:
@@ -329,6 +356,13 @@ def _counts_are_those_of_the_files(scene: _Scene) -> Iterator[str]:
 
 def _no_line_was_paid_for_twice(scene: _Scene) -> Iterator[str]:
     yield from scene.world.backend.violations
+    for batch in scene.batches:
+        if batch.retry_of is not None and scene.shards[batch.id]:
+            meant = _retried_lines(scene.world, batch)
+            for one in scene.world.backend.submissions:
+                ran = {request["line"] for request in one.requests}
+                if one.shard.batch_id == batch.id and not ran <= meant:
+                    yield f"{batch.id} ran {ran - meant}, which had succeeded"
 
 
 # ---------------------------------------------------------------- 7 told
@@ -439,6 +473,7 @@ AT_ANY_MOMENT: list[tuple[int, Check]] = [
 AT_THE_END: list[tuple[int, Check]] = [
     (1, _accepted_is_there),
     (2, _every_line_came_out_once),
+    (2, _what_was_retried_is_merged),
     (2, _every_response_came_out),
     (2, _files_are_recorded),
     (3, _all_is_over_in_time),

@@ -86,5 +86,10 @@ def _is_legal(key: Key, old: Item, new: Item | None) -> bool:
     if key.sort.startswith("shard/"):
         return old["status"] not in _CLOSED or new == old
     if old["status"] in TERMINAL:
-        return new == old
+        return _lasting(new) == _lasting(old)
     return new["status"] in _NEXT[BatchStatus(old["status"])]
+
+
+def _lasting(batch: Item) -> dict[str, Any]:
+    """What must stay as it is once a batch has ended: all but who retries it."""
+    return {n: value for n, value in batch.items() if n not in ("retries", "retried_by")}

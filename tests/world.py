@@ -38,7 +38,7 @@ from backburner.ports import (
     Mailer,
     QueueName,
 )
-from backburner.services import batches, files, records, submit
+from backburner.services import batches, files, records, retrying, submit
 from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
 from backburner_local import events as aws_events
@@ -190,6 +190,8 @@ class World:
         self.accepted: set[tuple[str, str]] = set()
         #: What was in the files that were uploaded, by tenant and file id.
         self.uploaded: dict[tuple[str, str], bytes] = {}
+        #: custom_ids that a retry was limited to, by its id.
+        self.asked_again: dict[str, set[str]] = {}
         #: How often an object was put under a key of the drop folder.
         self.dropped: Counter[str] = Counter()
         self.set_env(
@@ -272,6 +274,15 @@ class World:
         batch = submit.submit_batch(self.env, tenant, new)
         self.accepted.add((tenant, batch.id))
         return batch
+
+    def retry(self, batch: Batch, *request_ids: str, **options: Any) -> Batch:
+        """Run again what failed of the batch: all, or these requests."""
+        new = retrying.NewRetry(request_ids=list(request_ids) or None, **options)
+        again = retrying.retry(self.env, batch.tenant, batch.id, new)
+        self.accepted.add((batch.tenant, again.id))
+        if request_ids:
+            self.asked_again[again.id] = set(request_ids)
+        return again
 
     def respond(
         self,
@@ -462,6 +473,10 @@ class World:
     def output(self, batch: Batch) -> list[dict[str, Any]]:
         """Lines of the output file."""
         return self._lines(batch, self.batch(batch).output_file_id)
+
+    def merged(self, batch: Batch) -> list[dict[str, Any]]:
+        """Lines of the file with the answers of all batches of a retry."""
+        return self._lines(batch, self.batch(batch).merged_file_id)
 
     def errors(self, batch: Batch) -> list[dict[str, Any]]:
         """Lines of the error file."""

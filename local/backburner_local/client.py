@@ -121,6 +121,9 @@ class Client:
     def cancel(self, batch_id: str) -> dict[str, Any]:
         return self._call("POST", f"/v1/batches/{quote(batch_id, safe='')}/cancel")
 
+    def retry(self, batch_id: str, **fields: Any) -> dict[str, Any]:
+        return self._call("POST", f"/v1/batches/{quote(batch_id, safe='')}/retry", json=fields)
+
     def pause(self, batch_id: str) -> dict[str, Any]:
         return self._call("POST", f"/v1/batches/{quote(batch_id, safe='')}/pause")
 

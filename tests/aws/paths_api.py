@@ -6,7 +6,7 @@ from backburner.domain.batch import BatchStatus
 from tests.aws import account
 from tests.aws.scenarios import scenario
 from tests.aws.world import MODEL, AwsWorld, requests
-from tests.backend import answer_with, succeed
+from tests.backend import answer_with, by_name, succeed
 from tests.world import CHAT, chat
 
 
@@ -97,6 +97,21 @@ def a_batch_is_paused_and_resumed(world: AwsWorld) -> None:
     world.run()
     for one in (batch, late):
         assert world.batch(one).status is BatchStatus.COMPLETED
+
+
+@scenario()
+def what_failed_is_retried(world: AwsWorld) -> None:
+    batch = world.submit(8)
+    world.run(reply=by_name({f"line-{n}": 400 for n in (2, 5)}))
+    path = f"/v1/batches/{batch.id}"
+    one = world.post(f"{path}/retry-requests", {"request_ids": ["line-2"]}).json
+    assert world.post(f"{path}/retry").json["id"] == one["id"]
+    world.run()
+    two = world.post(f"{path}/retry").json
+    world.run()
+    merged = world.get(f"/v1/batches/{two['id']}").json["x_merged_file_id"]
+    assert len(world.get(f"/v1/files/{merged}/content").body.splitlines()) == 8
+    assert world.post(f"{path}/retry").status == 400
 
 
 @scenario()

@@ -14,13 +14,14 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
+from typing import TypeVar
 
 import pytest
 
 from backburner.domain.batch import BatchStatus
 from backburner.domain.errors import Conflict
 from tests import oracle
-from tests.backend import by_name
+from tests.backend import Reply, Submission, by_name
 from tests.tap import Crash, Hook, PortError, fault_at
 from tests.world import LIMITS, World, a_world, a_world_in_memory, chat
 
@@ -45,6 +46,7 @@ PORT_CALLS, EVENTS = 191, 24
 PAIRS = 4000
 
 Act = Callable[[], None]
+T = TypeVar("T")
 MakeWorld = Callable[..., AbstractContextManager[World]]
 
 
@@ -64,23 +66,28 @@ class Run:
         self._insist(lambda: world.respond("single", window="1h"))
         key = world.drop("dropped.jsonl", [chat("dropped-1"), chat("dropped-2")])
         self._comes(lambda: world.notify_upload(key))
+        self._until_quiet()
+
+    def _until_quiet(self) -> None:
         for _ in range(40):
             self._run()
-            if world.is_quiet:
+            if self.world.is_quiet:
                 return
-            world.advance(60)
+            self.world.advance(60)
             with suppress(*FAULTS, ExceptionGroup):
-                world.reap()
+                self.world.reap()
         raise AssertionError("not at rest after 40 minutes")
 
     def _run(self) -> None:
         self._pump()
         while self.world.outstanding:
             attempt = self.world.outstanding[0]
-            reply = FIRST_REPLY if attempt.shard.attempt == 1 else None
-            self.world.answer(attempt, reply, told=False)
+            self.world.answer(attempt, self._reply(attempt), told=False)
             self._comes(partial(self.world.notify_success, attempt))
             self._pump()
+
+    def _reply(self, attempt: Submission) -> Reply | None:
+        return FIRST_REPLY if attempt.shard.attempt == 1 else None
 
     def _pump(self) -> None:
         with suppress(*FAULTS):
@@ -98,11 +105,10 @@ class Run:
         self.events += 1
         return 2 if self.events - 1 == self._twice else 1
 
-    def _insist(self, act: Callable[[], object]) -> None:
+    def _insist(self, act: Callable[[], T]) -> T:
         for _ in range(10):
             with suppress(*FAULTS):
-                act()
-                return
+                return act()
             self.world.advance(30)
         raise AssertionError("It fails every time.")
 

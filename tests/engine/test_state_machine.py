@@ -115,6 +115,12 @@ class Engine(RuleBasedStateMachine):
             act(self.world.env, batch.tenant, batch.id)
 
     @rule(which=which)
+    def retry(self, which):
+        everything = self.world.all_batches()
+        with suppress(BackburnerError):
+            self.world.retry(everything[which % len(everything)])
+
+    @rule(which=which)
     def delete_an_input_file(self, which):
         known = sorted(self.world.uploaded)
         tenant, file_id = known[which % len(known)]
@@ -201,7 +207,7 @@ class Engine(RuleBasedStateMachine):
     @precondition(lambda self: self.faults < MOST_FAULTS)
     @rule(
         act=st.sampled_from(
-            ["pump", "reap", "submit", "respond", "answer", "drop", "cancel", "pause"]
+            ["pump", "reap", "submit", "respond", "answer", "drop", "cancel", "pause", "retry"]
         ),
         number=st.integers(0, 40),
         when=st.sampled_from(["before", "after"]),
@@ -217,6 +223,7 @@ class Engine(RuleBasedStateMachine):
             "answer": self._answer_first,
             "drop": lambda: self.drop_a_file(3, 0, 1),
             "cancel": lambda: self.cancel(number),
+            "retry": lambda: self.retry(number),
             "pause": lambda: self.pause_or_resume(number, pausing.pause),
         }
         with self.world.tap.hooked(fault_at(number, when, fault)), suppress(Crash, PortError):

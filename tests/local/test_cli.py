@@ -169,6 +169,19 @@ def test_a_batch_is_paused_and_resumed(backburner, tmp_path):
     assert backburner("cancel", batch_id).exit_code == 0
 
 
+def test_what_failed_is_retried_and_read_as_one(backburner, tmp_path):
+    path = tmp_path / "two.jsonl"
+    path.write_bytes(request(1) + request(2, "null:status=400"))
+    batch_id = json.loads(backburner("submit", path, "--watch", "--json").stdout)["id"]
+
+    again = json.loads(backburner("retry", batch_id, "r2", "--watch", "--json").stdout)
+    merged = backburner("results", again["id"], "--merged")
+
+    assert (again["x_retry_of"], again["request_counts"]["total"]) == (batch_id, 1)
+    assert [line["custom_id"] for line in lines(merged.stdout_bytes)] == ["r1"]
+    assert backburner("retry", batch_id, "r1", "--watch").exit_code == 1
+
+
 def test_a_running_batch_shows_what_is_in_and_is_cancelled(backburner, tmp_path):
     path = tmp_path / "slow.jsonl"
     first = requests(16)  # the canary
@@ -219,7 +232,7 @@ class TestWhatGoesWrong:
         assert result.exit_code == 5
         assert "The API key is not valid." in result.stderr
 
-    @pytest.mark.parametrize("command", ["status", "results", "cancel", "pause", "resume"])
+    @pytest.mark.parametrize("command", ["status", "results", "cancel", "retry", "pause", "resume"])
     def test_an_unknown_batch_exits_with_5(self, backburner, command):
         result = backburner(command, "batch_unknown")
         assert result.exit_code == 5

@@ -199,6 +199,13 @@ class Player:
             with suppress(StateConflict):
                 act(self.world.env, batch.tenant, batch.id)
 
+    def retry(self, dice: random.Random) -> None:
+        everything = [one for one in self.world.all_batches() if one.kind is BatchKind.FILE]
+        ended = [one for one in everything if one.is_terminal and one.failed]
+        if everything:
+            with suppress(StateConflict):
+                self.world.retry(dice.choice(ended or everything))
+
     def delete_an_input(self, dice: random.Random) -> None:
         if known := sorted(self.world.uploaded):
             with suppress(BackburnerError):

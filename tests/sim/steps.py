@@ -65,6 +65,7 @@ ACTS = {
     "cancel": 2,
     "pause": 2,
     "resume": 2,
+    "retry": 3,
     "delete_an_input": 1,
     # machinery
     "work": 10,
@@ -99,6 +100,7 @@ MEANWHILE = (
     "cancel",
     "pause",
     "resume",
+    "retry",
     "minute",
     "jump",
 )
@@ -110,6 +112,7 @@ _FALLIBLE = (
     "cancel",
     "pause",
     "resume",
+    "retry",
     "work",
     "work_on_one",
     "hand_over_again",

@@ -9,7 +9,7 @@ import pytest
 from backburner import bootstrap
 from backburner.ports import Limits
 from backburner_local.adapters.files import DirectoryBlobs
-from tests.web.conftest import requests
+from tests.web.conftest import Client, WebWorld, requests
 from tests.world import CHAT
 
 
@@ -303,3 +303,50 @@ def test_a_batch_that_has_ended_is_neither_paused_nor_resumed(world, acme, act):
     answer = acme.post(f"/v1/batches/{batch['id']}/{act}")
     assert (answer.status, answer.error["param"]) == (400, "id")
     assert answer.error["message"] == f"The batch can't be {act}d: it is completed."
+
+
+# ---------------------------------------------------------------- retrying
+
+
+def some_failed(world: WebWorld, acme: Client) -> Any:
+    """A batch of three whose requests all failed."""
+    batch = acme.batch(requests(3))
+    world.pump()
+    while world.outstanding:
+        world.reply(status=400, body={"error": {"message": "no"}})
+        world.pump()
+    return batch
+
+
+def test_what_failed_runs_again_as_a_batch_that_is_linked(world, acme):
+    batch = some_failed(world, acme)
+    path = f"/v1/batches/{batch['id']}"
+    named = acme.post(f"{path}/retry-requests", {"request_ids": ["r-2"]})
+    assert (named.status, named.json["x_retry_of"]) == (200, batch["id"])
+    assert acme.post(f"{path}/retry").json["id"] == named.json["id"]
+    world.finish()
+    assert acme.get(path).json["x_retried_by"] == named.json["id"]
+    rest = acme.post(f"{path}/retry", {"completion_window": "PT1H"}).json
+    assert rest["completion_window"] == "PT1H"
+    world.finish()
+    done = acme.get(f"/v1/batches/{rest['id']}").json
+    assert done["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
+    content = acme.get(f"/v1/files/{done['x_merged_file_id']}/content")
+    assert [line["custom_id"] for line in content.lines] == ["r-1", "r-2", "r-3"]
+    answer = acme.post(f"{path}/retry")
+    assert (answer.status, answer.error["param"]) == (400, "id")
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "param"),
+    [
+        ("retry", {"request_ids": "r-1"}, "request_ids"),
+        ("retry", {"completion_window": "1m"}, "completion_window"),
+        ("retry-requests", {}, "request_ids"),
+        ("retry-requests", {"request_ids": []}, "request_ids"),
+    ],
+)
+def test_a_bad_retry_is_refused_by_name(world, acme, route, body, param):
+    batch = some_failed(world, acme)
+    answer = acme.post(f"/v1/batches/{batch['id']}/{route}", body)
+    assert (answer.status, answer.error["param"]) == (400, param)

@@ -232,6 +232,8 @@ IDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
             "/v1/files/{}/content",
             "/v1/batches/{}",
             "/v1/batches/{}/cancel",
+            "/v1/batches/{}/retry",
+            "/v1/batches/{}/retry-requests",
             "/v1/batches/{}/pause",
             "/v1/batches/{}/resume",
             "/v1/responses/{}",

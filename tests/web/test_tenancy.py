@@ -19,6 +19,7 @@ ROUTES = [
     ("GET", "/v1/files/{partial}/content"),
     ("GET", "/v1/batches/{batch}"),
     ("POST", "/v1/batches/{batch}/cancel"),
+    ("POST", "/v1/batches/{batch}/retry"),
     ("GET", "/v1/batches/{running}"),
     ("POST", "/v1/batches/{running}/cancel"),
     ("POST", "/v1/batches/{running}/pause"),

@@ -2,7 +2,7 @@
 
 import click
 
-from backburner_local.cli.batches import cancel, pause, results, resume, status, submit
+from backburner_local.cli.batches import cancel, pause, results, resume, retry, status, submit
 from backburner_local.cli.doctor import doctor
 from backburner_local.cli.emulate import emulate
 from backburner_local.cli.keys import keys
@@ -26,6 +26,7 @@ for _command in (
     status,
     results,
     cancel,
+    retry,
     pause,
     resume,
     keys,

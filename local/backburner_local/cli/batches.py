@@ -1,4 +1,4 @@
-"""`backburner submit`, `status`, `results`, `cancel`, `pause` and `resume`."""
+"""`backburner submit`, `status`, `results`, `cancel`, `retry`, `pause` and `resume`."""
 
 import json
 import sys
@@ -89,14 +89,22 @@ def status(client: Client, batch_id: str | None, watch: bool, as_json: bool) -> 
 @click.command()
 @click.argument("batch_id")
 @click.option("--errors", is_flag=True, help="The requests that failed, instead of the answers.")
+@click.option("--merged", is_flag=True, help="Of a retry: with the answers of the batches before.")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="File to write to."
 )
 @connects
-def results(client: Client, batch_id: str, errors: bool, output: Path | None) -> None:  # noqa: FBT001
+def results(
+    client: Client,
+    batch_id: str,
+    errors: bool,  # noqa: FBT001
+    merged: bool,  # noqa: FBT001
+    output: Path | None,
+) -> None:
     """Write a batch's results, in input order; of a running batch, those that are in."""
     batch = client.batch(batch_id)
-    file_id = batch["error_file_id" if errors else "output_file_id"]
+    wanted = "x_merged_file_id" if merged else "output_file_id"
+    file_id = batch["error_file_id" if errors else wanted]
     if file_id is None:
         fail(f"{batch_id} is {batch['status']} and has no such results.", NOT_COMPLETED)
     if output is None:
@@ -131,6 +139,32 @@ def _write_whole(chunks: Iterable[bytes], target: Path) -> None:
 def cancel(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT001
     """Stop a batch; what has finished is kept."""
     _print_batch(client.cancel(batch_id), as_json=as_json)
+
+
+@click.command()
+@click.argument("batch_id")
+@click.argument("custom_ids", nargs=-1)
+@click.option("--watch", is_flag=True, help="Stay, and show the progress.")
+@click.option("--window", help="Time it may take; that of the batch if none is given.")
+@as_json_option
+@connects
+def retry(
+    client: Client,
+    batch_id: str,
+    custom_ids: tuple[str, ...],
+    watch: bool,  # noqa: FBT001
+    window: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Run again what failed in a batch, or only the requests with these CUSTOM_IDS."""
+    fields: dict[str, Any] = {"request_ids": list(custom_ids)} if custom_ids else {}
+    if window is not None:
+        fields["completion_window"] = window
+    batch = client.retry(batch_id, **fields)
+    if watch:
+        batch = progress.show(client.watch(batch["id"]), Console(stderr=True))
+    _print_batch(batch, as_json=as_json)
+    sys.exit(_exit_code(batch) if watch else OK)
 
 
 @click.command()

@@ -154,6 +154,16 @@ class Batch:
     output_file_id: str | None = None
     error_file_id: str | None = None
 
+    #: Batch whose failed requests these are; that one is no retry itself.
+    retry_of: str | None = None
+    #: Object with the custom_ids that the retry is limited to; None: it is not.
+    request_ids_key: str | None = None
+    #: File with what the first batch and its retries up to this one answered.
+    merged_file_id: str | None = None
+    #: Its own retries, oldest first, and the last of them.
+    retries: tuple[str, ...] = ()
+    retried_by: str | None = None
+
     @property
     def is_single(self) -> bool:
         """Whether it is one request: nothing is planned, and it writes no files."""
@@ -228,7 +238,8 @@ def next_step(  # noqa: PLR0911 - one return a rule
     if batch.is_released or not batch.canary_has_ended:
         return Step.WAIT
     ran, failed = batch.completed + batch.failed - batch.skipped, batch.failed - batch.skipped
-    if ran > 0 and failed / ran >= canary_threshold:
+    # Whoever has requests run again that failed knows that some may fail again.
+    if batch.retry_of is None and ran > 0 and failed / ran >= canary_threshold:
         return Step.STOP_CANARY
     return Step.WAIT if batch.paused else Step.RELEASE
 

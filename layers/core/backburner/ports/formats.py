@@ -22,6 +22,9 @@ class Dialect(Protocol):
     def render(self, outcome: Outcome, *, batch_id: str) -> bytes:
         """Write one line of an output or error file, without the newline."""
 
+    def head(self, line: bytes) -> tuple[int, str]:
+        """Line number and custom_id of a line that `render` wrote."""
+
 
 class ShardFormat(Protocol):
     """The format in which shards travel to a model's container and come back."""

@@ -122,7 +122,10 @@ def clean_up(env: Environment, tenant: str, batch_id: str) -> None:
     if ended is None or not ended.is_terminal or ended.is_single:
         return
     unused = [stat.key for stat in env.blobs.list(ended.blob_prefix)]
-    for name, used in (("output", ended.output_file_id), ("errors", ended.error_file_id)):
+    names = {"output": ended.output_file_id, "errors": ended.error_file_id}
+    if ended.retry_of is not None:
+        names["merged"] = ended.merged_file_id
+    for name, used in names.items():
         if used is None:
             unused.append(files.blob_key(tenant, files.result_id(batch_id, name)))
     env.blobs.delete(*unused)

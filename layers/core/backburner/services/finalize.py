@@ -13,7 +13,7 @@ from backburner.domain.file import FilePurpose, LineStarts, StoredFile
 from backburner.domain.finding import Finding
 from backburner.domain.request import Outcome
 from backburner.ports import Environment, Is
-from backburner.services import batches, files, mirror, results, transitions
+from backburner.services import batches, files, merging, mirror, results, transitions
 
 _logger = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ _logger = logging.getLogger(__name__)
 class _Written:
     errors: LineStarts = field(default_factory=LineStarts)
     output: LineStarts = field(default_factory=LineStarts)
+    #: The file with the answers of earlier batches as well; no lines: there is none.
+    merged: LineStarts = field(default_factory=LineStarts)
 
 
 def finalize(env: Environment, tenant: str, batch_id: str) -> None:
@@ -99,11 +101,14 @@ def _write_files(env: Environment, batch: Batch, outcomes: Iterator[Outcome]) ->
             stack.enter_context(env.blobs.write(key, content_type="application/jsonl"))
             for key in keys
         ]
+        merged = stack.enter_context(merging.Merged(env, batch, written.merged))
         for outcome in outcomes:
             data = dialect.render(outcome, batch_id=batch.id) + b"\n"
             kind = outcome.is_success
             streams[kind].write(data)
             noted[kind].add(len(data))
+            if kind:
+                merged.add(outcome.line, data)
     return written
 
 
@@ -120,6 +125,7 @@ def _ended(env: Environment, batch: Batch, written: _Written) -> Batch:
         failed=batch.failed if batch.is_single else error_lines,
         output_file_id=batch.output_file_id if output_lines else None,
         error_file_id=batch.error_file_id if error_lines else None,
+        merged_file_id=files.result_id(batch.id, "merged") if written.merged.line_count else None,
     )
 
 
@@ -153,6 +159,7 @@ def _files(env: Environment, ended: Batch, written: _Written) -> list[StoredFile
         for file_id, name, lines in (
             (ended.output_file_id, "output", written.output),
             (ended.error_file_id, "errors", written.errors),
+            (ended.merged_file_id, "merged", written.merged),
         )
         if file_id is not None
     ]

@@ -1,6 +1,7 @@
 """Pause a batch and let it go on: what is in flight finishes, nothing new is started."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 
 from backburner.domain.batch import Batch, BatchStatus
@@ -16,6 +17,8 @@ _Transition = Callable[[Sequence[Shard]], list[Write]]
 _MOVED_AT_ONCE = 45
 #: Shards moved in one call: a client that pauses waits for it.
 _MOVED_A_CALL = 6 * _MOVED_AT_ONCE
+
+_TRIES = 5
 
 
 def pause(env: Environment, tenant: str, batch_id: str) -> Batch:
@@ -45,19 +48,18 @@ def resume(env: Environment, tenant: str, batch_id: str) -> Batch:
 
 
 def _set(env: Environment, tenant: str, batch_id: str, *, paused: bool) -> Batch:
-    batch = batches.find(env, tenant, batch_id)
-    if batch.can_pause and batch.paused is paused:
-        return batch
-    if batch.can_pause:
-        try:
+    for _ in range(_TRIES):
+        batch = batches.find(env, tenant, batch_id)
+        if not batch.can_pause:
+            word = "paused" if paused else "resumed"
+            is_running = batch.status is BatchStatus.IN_PROGRESS
+            standing = "stopping" if is_running else batch.status
+            raise StateConflict(f"The batch can't be {word}: it is {standing}.", param="id")
+        if batch.paused is paused:
+            return batch
+        with suppress(Conflict):  # it moved on
             env.store.transact(*transitions.pause(batch, paused=paused))
-        except Conflict:  # it moved on
-            batch = batches.find(env, tenant, batch_id)
-        else:
-            return batches.find(env, tenant, batch_id)
-    word = "paused" if paused else "resumed"
-    standing = "stopping" if batch.status is BatchStatus.IN_PROGRESS else batch.status
-    raise StateConflict(f"The batch can't be {word}: it is {standing}.", param="id")
+    raise Conflict(f"batch {batch_id} keeps changing")
 
 
 def go_on_pausing(env: Environment, batch: Batch) -> None:

@@ -7,13 +7,13 @@ from typing import BinaryIO
 
 from backburner.domain.batch import Batch, Step, next_step
 from backburner.domain.catalog import Model
-from backburner.domain.errors import Conflict, InvalidLine
+from backburner.domain.errors import Conflict, InvalidLine, NotFound
 from backburner.domain.finding import Finding
 from backburner.domain.names import SeenNames
 from backburner.domain.request import Outcome, Request
 from backburner.domain.shard import Shard, ShardDraft, shard_id
 from backburner.ports import MAX_WRITES, Environment
-from backburner.services import batches, capacity, files, manifest, pausing, transitions
+from backburner.services import batches, capacity, files, manifest, pausing, retrying, transitions
 from backburner.services.fitting import model_of
 
 #: Shards released in one transaction; beside them stand the check and one update a pool.
@@ -35,6 +35,8 @@ class _Reading:
     batch: Batch
     #: Of the objects that this run writes.
     prefix: str
+    #: Which lines of the file are meant.
+    chosen: retrying.Chosen
     #: The shard that is being filled, by model.
     drafts: dict[str, ShardDraft] = field(default_factory=dict)
     planned: list[Shard] = field(default_factory=list)
@@ -78,12 +80,19 @@ def plan(env: Environment, tenant: str, batch_id: str) -> None:
 
 
 def _plan(env: Environment, batch: Batch) -> None:
-    reading = _Reading(env, batch, f"{batch.blob_prefix}plans/{env.ids.new('plan')}/")
+    prefix = f"{batch.blob_prefix}plans/{env.ids.new('plan')}/"
+    reading = _Reading(env, batch, prefix, retrying.Chosen(env, batch))
     stat = env.blobs.stat(batch.input_key or "")
     if stat is None:
         _fail(env, reading, Finding(code="invalid_request", message="The input file was deleted."))
         return
-    found = _read(reading, stat.key)
+    try:
+        found = _read(reading, stat.key)
+    except NotFound:
+        if batch.retry_of is None:
+            raise
+        message = "A result file of the batch that is retried was deleted."
+        found = Finding(code="invalid_request", message=message)
     if found is not None:
         _fail(env, reading, found)
     elif reading.fails:
@@ -107,6 +116,9 @@ def _read(reading: _Reading, key: str) -> Finding | None:
     for draft in list(reading.drafts.values()):
         _cut(reading, draft)
     _write(reading)
+    if missing := reading.chosen.missing():
+        reading.findings[:0] = missing[1 : limits.reported_errors]
+        return missing[0]
     if reading.total + reading.invalid == 0:
         return Finding(code="empty_batch", message="The input file has no requests.")
     return None
@@ -140,8 +152,11 @@ def _take(reading: _Reading, number: int, data: bytes | None) -> None:
         request = dialect.parse(number, data, route=reading.batch.route)
         model = _model(reading, request)
     except InvalidLine as finding:
-        _reject(reading, number, finding)
+        if reading.chosen.has(number):
+            _reject(reading, number, finding)
     else:
+        if not reading.chosen.has(number):
+            return
         reading.total += 1
         if not reading.fails:
             _add(reading, request, model)

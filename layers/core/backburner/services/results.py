@@ -14,7 +14,7 @@ from backburner.domain.errors import Lost, NotFound
 from backburner.domain.request import Outcome
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Environment
-from backburner.services import batches, collect, manifest, plan
+from backburner.services import batches, collect, manifest, plan, retrying
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +216,21 @@ def _lost_names(
                 if line not in came_out:
                     names.setdefault(line, name)
     if len(came_out) + len(names) < batch.total:
-        with suppress(*UNREADABLE), env.blobs.read(batch.input_key or "") as stream:
-            for line, _ in plan.numbered_lines(stream, env.limits.line_bytes):
+        with suppress(*UNREADABLE):
+            for line, name in _input_names(env, batch):
                 if line not in came_out:
-                    names.setdefault(line, _unnamed(line))
+                    names.setdefault(line, name)
     return names
+
+
+def _input_names(env: Environment, batch: Batch) -> Iterator[tuple[int, str]]:
+    """The lines that the batch was made of, as its input tells them."""
+    if batch.retry_of is not None:
+        yield from retrying.chosen_lines(env, batch)
+        return
+    with env.blobs.read(batch.input_key or "") as stream:
+        for line, _ in plan.numbered_lines(stream, env.limits.line_bytes):
+            yield line, _unnamed(line)
 
 
 def _lost(line: int, custom_id: str) -> Outcome:

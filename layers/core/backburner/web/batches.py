@@ -5,7 +5,7 @@ from typing import Any
 from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.errors import InvalidRequest, NotFound, StateConflict
 from backburner.domain.finding import Finding
-from backburner.services import batches, pausing, records, submit
+from backburner.services import batches, pausing, records, retrying, submit
 from backburner.web.answer import Answer
 from backburner.web.call import Call, read_object
 from backburner.web.files import checked_expiry
@@ -97,6 +97,27 @@ def pause(call: Call, batch_id: str) -> Object:
 def resume(call: Call, batch_id: str) -> Object:
     """`POST /v1/batches/{id}/resume`; again is no error."""
     return objects.batch_object(pausing.resume(call.env, call.tenant, batch_id))
+
+
+def retry(call: Call, batch_id: str) -> Object:
+    """`POST /v1/batches/{id}/retry`; answers with the batch that runs what failed again."""
+    data = call.raw_body()
+    return _retry(call, batch_id, read_object(data) if data.strip() else {})
+
+
+def retry_requests(call: Call, batch_id: str) -> Object:
+    """`POST /v1/batches/{id}/retry-requests`; the same, of requests that are named."""
+    body = call.body()
+    if body.get("request_ids") is None:
+        raise InvalidRequest("'request_ids' must be a list of custom_ids.", param="request_ids")
+    return _retry(call, batch_id, body)
+
+
+def _retry(call: Call, batch_id: str, body: dict[str, Any]) -> Object:
+    new = retrying.NewRetry(
+        request_ids=body.get("request_ids"), completion_window=body.get("completion_window")
+    )
+    return objects.batch_object(retrying.retry(call.env, call.tenant, batch_id, new))
 
 
 def _findings(call: Call, batch: Batch) -> list[Finding]:

@@ -45,6 +45,8 @@ _ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/v1/batches", batches.page),
     ("GET", "/v1/batches/<batch_id>", batches.retrieve),
     ("POST", "/v1/batches/<batch_id>/cancel", batches.cancel),
+    ("POST", "/v1/batches/<batch_id>/retry", batches.retry),
+    ("POST", "/v1/batches/<batch_id>/retry-requests", batches.retry_requests),
     ("POST", "/v1/batches/<batch_id>/pause", batches.pause),
     ("POST", "/v1/batches/<batch_id>/resume", batches.resume),
     ("POST", "/v1/responses", responses.create),

@@ -132,6 +132,9 @@ def batch_object(batch: Batch, findings: Iterable[Finding] = ()) -> Object:
         "x_priority": batch.priority,
         "x_skipped": batch.skipped,
         "x_paused": batch.paused,
+        "x_retry_of": batch.retry_of,
+        "x_retried_by": batch.retried_by,
+        "x_merged_file_id": batch.merged_file_id,
         "x_state": "paused" if batch.paused else shown_status(batch),
     }
 

@@ -26,6 +26,14 @@ class _Line(msgspec.Struct):
     url: str | None = None
 
 
+class _Rendered(msgspec.Struct):
+    """What tells whose a line of an output or error file is."""
+
+    id: str
+    custom_id: str
+
+
+_read_rendered = msgspec.json.Decoder(_Rendered).decode
 _read_line = msgspec.json.Decoder(_Line).decode
 _read_json = msgspec.json.Decoder().decode
 _write = msgspec.json.Encoder().encode
@@ -125,6 +133,11 @@ class OpenAIDialect:
             )
         reason = _write({"code": outcome.code, "message": outcome.message})
         return _NO_ANSWER % (suffix, outcome.line, custom_id, reason)
+
+    def head(self, line: bytes) -> tuple[int, str]:
+        """Line number and custom_id of a line that `render` wrote."""
+        rendered = _read_rendered(line)
+        return int(rendered.id.rpartition("-")[2]), rendered.custom_id
 
     def _check_nesting(self, custom_id: str, body: object) -> None:
         """Counted only where there are enough brackets: most lines never come here."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backburner.domain.batch import STOPPED, Batch, BatchStatus, StopReason
+from backburner.domain.batch import STOPPED, TERMINAL, Batch, BatchStatus, StopReason
 from backburner.domain.delivery import Delivery
 from backburner.domain.file import StoredFile
 from backburner.domain.request import Instant
@@ -213,6 +213,25 @@ def pause(batch: Batch, *, paused: bool) -> list[Write]:
                 Missing("stopping"),
             ),
         )
+    ]
+
+
+def retry(first: Batch, batch: Batch, *, check_at: Instant) -> list[Write]:
+    """Take in a retry of a batch that has ended, unless another one was first.
+
+    What the first batch came to does not change; it only learns of its retry.
+    """
+    seen = first.retried_by
+    return [
+        *accept(batch, check_at=check_at),
+        Update(
+            records.batch_key(first.tenant, first.id),
+            set={"retried_by": batch.id, "retries": [*first.retries, batch.id]},
+            when=(
+                IsIn("status", tuple(TERMINAL)),
+                Missing("retried_by") if seen is None else Is("retried_by", seen),
+            ),
+        ),
     ]
 
 
