@@ -213,11 +213,15 @@ class Container:
                 self._idle.set()
 
     async def _work(self, waiting: deque[Asked], answers: list[Answer | None]) -> None:
-        while waiting:
-            async with self._limit:
-                if waiting:
-                    asked = waiting.popleft()
-                    answers[asked.place] = await self._ask(asked)
+        """Ask one after another, keeping the place in the engine until the shard has no more.
+
+        So shards end one after another, in the order they came. If they took turns, all would end
+        together, and the engine would run dry until others are here.
+        """
+        async with self._limit:
+            while waiting:
+                asked = waiting.popleft()
+                answers[asked.place] = await self._ask(asked)
 
     async def _ask(self, asked: Asked) -> Answer:
         try:

@@ -39,6 +39,10 @@ class Engine(Protocol):
         """Whether requests can be answered now."""
         return True
 
+    def metrics(self) -> str | None:
+        """What the engine tells of itself in Prometheus's text format; None: nothing."""
+        return None
+
     async def model_names(self) -> list[str]:
         """The names that requests may ask for."""
         return []

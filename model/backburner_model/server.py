@@ -57,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Backburner model", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
     )
     app.add_api_route("/v1/models", list_models, methods=["GET"])
+    app.add_api_route("/metrics", show_metrics, methods=["GET"])
     app.add_api_route("/v1/{rest:path}", answer_directly, methods=["POST"])
     _mount_handlers(app)
     return app
@@ -69,6 +70,12 @@ async def list_models(request: Request) -> Response:
         for name in await container.engine.model_names()
     ]
     return JSONResponse({"object": "list", "data": models})
+
+
+async def show_metrics(request: Request) -> Response:
+    container: Container = request.app.state.backburner
+    text = container.engine.metrics()
+    return Response(text, 404 if text is None else 200, media_type="text/plain")
 
 
 async def answer_directly(request: Request) -> Response:

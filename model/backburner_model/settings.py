@@ -49,16 +49,29 @@ class Settings:
     request_timeout_seconds: float = 3600.0
     #: What the engine `null` waits before it answers.
     null_delay_seconds: float = 0.0
+    #: What a step of the engine `null` takes, beside that; above 0 it runs requests in steps, as a
+    #: GPU would, each writing a token for all that run.
+    null_step_seconds: float = 0.0
+    #: What reading a token of a prompt adds to a step (engine `null`).
+    null_prefill_seconds_per_token: float = 0.0
+    #: Requests that run together (engine `null`, in steps).
+    null_batch: int = 64
 
     def __post_init__(self) -> None:
         if self.precision not in {"default", "f32"}:
             message = f"BACKBURNER_PRECISION must be default or f32, not {self.precision!r}"
             raise InvalidSettingError(message)
-        for name in ("max_concurrency", "max_batch", "max_waiting", "kv_cache_gb"):
+        for name in ("max_concurrency", "max_batch", "max_waiting", "kv_cache_gb", "null_batch"):
             if getattr(self, name) < 1:
                 message = f"BACKBURNER_{name.upper()} must be 1 or more"
                 raise InvalidSettingError(message)
-        for name in ("drain_seconds", "request_timeout_seconds", "null_delay_seconds"):
+        for name in (
+            "drain_seconds",
+            "request_timeout_seconds",
+            "null_delay_seconds",
+            "null_step_seconds",
+            "null_prefill_seconds_per_token",
+        ):
             if not getattr(self, name) >= 0:
                 message = f"BACKBURNER_{name.upper()} must be 0 or more"
                 raise InvalidSettingError(message)

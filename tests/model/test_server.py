@@ -22,6 +22,25 @@ def test_ping_is_200_and_empty(null_server):
     assert (reply.status, reply.body, reply.headers["content-length"]) == (200, b"", "0")
 
 
+def test_an_engine_that_keeps_no_account_has_no_metrics(null_server):
+    assert null_server.send("GET", "/metrics").status == 404
+
+
+def test_an_engine_in_steps_tells_how_busy_it_was(start_server, monkeypatch):
+    monkeypatch.setenv("BACKBURNER_NULL_STEP_SECONDS", "0.001")
+    monkeypatch.setenv("BACKBURNER_NULL_BATCH", "8")
+    server = start_server("--engine", "null")
+    assert server.invoke(CHAT_BODY | {"max_tokens": 3}).status == 200
+    values = dict(
+        line.split() for line in server.send("GET", "/metrics").body.decode().splitlines()
+    )
+    assert (values["backburner_engine_batch"], values["backburner_engine_requests_total"]) == (
+        "8",
+        "1",
+    )
+    assert float(values["backburner_engine_request_seconds_total"]) >= 0.003
+
+
 def test_a_single_body_is_answered_as_it_would_be_by_openai(null_server):
     reply = null_server.invoke(CHAT_BODY)
     assert reply.status == 200

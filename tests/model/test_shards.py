@@ -12,6 +12,8 @@ from backburner_model.engines.null import NullEngine
 from backburner_model.settings import Settings
 from backburner_model.wire import CHAT, Answer
 
+JSONL = "application/jsonl"
+
 
 class ScriptedEngine(Engine):
     """Does for each request what its text says."""
@@ -19,6 +21,7 @@ class ScriptedEngine(Engine):
     routes = frozenset({CHAT})
 
     def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
         self.running = 0
         self.most_running = 0
         self.cancelled = 0
@@ -30,7 +33,8 @@ class ScriptedEngine(Engine):
         pass
 
     async def answer(self, route, body):
-        text = json.loads(body)["messages"][-1]["content"]
+        self.asked.append(json.loads(body))
+        text = self.asked[-1]["messages"][-1]["content"]
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
@@ -83,6 +87,27 @@ def test_lines_that_finish_out_of_order_come_out_in_order(line_of):
 def test_lines_run_together_but_never_more_than_the_limit(line_of):
     engine = ScriptedEngine()
     invoke_shard(engine, [line_of(number, "0.01") for number in range(20)], max_concurrency=4)
+    assert engine.most_running == 4
+
+
+def test_shards_that_come_together_end_one_after_another(line_of):
+    """Else all would end at once, and the engine would run dry while others are handed over."""
+    engine = ScriptedEngine()
+
+    async def run() -> None:
+        container = Container(engine, Settings(engine="null", max_concurrency=4))
+        await container.start()
+        shards = [
+            "\n".join(json.dumps(line_of(n, "0.001", shard=shard)) for n in range(20)).encode()
+            for shard in range(3)
+        ]
+        await asyncio.gather(
+            *(container.invoke(Invocation(body=body, content_type=JSONL)) for body in shards)
+        )
+
+    asyncio.run(run())
+    shards = [body["shard"] for body in engine.asked]
+    assert shards == [0] * 20 + [1] * 20 + [2] * 20
     assert engine.most_running == 4
 
 

@@ -10,6 +10,7 @@ import re
 import msgspec
 
 from backburner_model.engine import Engine
+from backburner_model.engines.token_time import Pace, TokenTime
 from backburner_model.settings import Settings
 from backburner_model.wire import (
     CHAT,
@@ -37,25 +38,35 @@ class _Body(msgspec.Struct):
     messages: list[_Message] | None = None
     prompt: str | None = None
     input: str | list[str] | None = None
+    max_tokens: int | None = None
 
 
 _read = msgspec.json.Decoder(_Body).decode
 
 
 class NullEngine(Engine):
-    """Answers at once, or after a delay, with what it was asked."""
+    """Answers with what it was asked: at once, after a delay, or as fast as a GPU would."""
 
     routes = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
 
     def __init__(self, settings: Settings) -> None:
         self._model_name = settings.model_name
         self._delay_seconds = settings.null_delay_seconds
+        pace = Pace(
+            prefill_seconds_per_token=settings.null_prefill_seconds_per_token,
+            step_seconds=settings.null_step_seconds,
+            batch=settings.null_batch,
+        )
+        self._time = TokenTime(pace) if settings.null_step_seconds else None
 
     async def model_names(self) -> list[str]:
         return [self._model_name]
 
+    def metrics(self) -> str | None:
+        return self._time.metrics() if self._time is not None else None
+
     def answer_now(self, route: str, body: bytes) -> Answer | None:
-        if self._delay_seconds:
+        if self._delay_seconds or self._time is not None:
             return None
         try:
             asked = _read(body)
@@ -85,6 +96,8 @@ class NullEngine(Engine):
             os._exit(1)
         delay = marker["delay"] if marker else None
         await asyncio.sleep(float(delay) if delay else self._delay_seconds)
+        if self._time is not None:
+            await self._time.run(_tokens(text or ""), asked.max_tokens or _tokens(text or ""))
         return self._echo(route, asked, text)
 
     def _echo(self, route: str, asked: _Body, text: str | None) -> Answer:
@@ -94,7 +107,7 @@ class NullEngine(Engine):
         if text is None:
             member = "messages" if route == CHAT else "prompt"
             return bad_request(f"Object missing required field `{member}`", param=member)
-        tokens = len(text) // 4 + 1
+        tokens = _tokens(text)
         choice: dict[str, object] = {"index": 0, "logprobs": None, "finish_reason": "stop"}
         if route == CHAT:
             choice["message"] = {"role": "assistant", "content": text}
@@ -122,6 +135,10 @@ def _text(asked: _Body) -> str | None:
     return asked.prompt
 
 
+def _tokens(text: str) -> int:
+    return len(text) // 4 + 1
+
+
 def _status(status_code: int) -> Answer:
     message = f"The request asked for status {status_code}."
     if status_code >= 500 or status_code == 429:
@@ -133,7 +150,7 @@ def _embed(model: str, texts: str | list[str] | None) -> Answer:
     if texts is None:
         return bad_request("Object missing required field `input`", param="input")
     texts = [texts] if isinstance(texts, str) else texts
-    tokens = sum(len(text) // 4 + 1 for text in texts)
+    tokens = sum(map(_tokens, texts))
     embeddings = [
         {"object": "embedding", "index": index, "embedding": _vector(text)}
         for index, text in enumerate(texts)
