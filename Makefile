@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 PEERS := $(patsubst benchmarks/peers/requirements/%.txt,.venv-peers/%/.done,$(wildcard benchmarks/peers/requirements/*.txt))
 
-.PHONY: install demo test test-long e2e-aws check scan format up build bench bench-peers mutate clean
+.PHONY: install demo test test-long e2e-aws check scan format up build bench bench-million bench-peers mutate clean
 
 install: .venv/.dev ## everything for development
 
@@ -44,6 +44,9 @@ build: .venv-sam/.done ## sam build and validate, without Docker
 
 bench: .venv/.dev ## figures, each beside its floor in the same run
 	$(BIN)/python -m benchmarks.bench
+
+bench-million: .venv/.dev ## memory and time of a file of a million lines, into the same page
+	$(BIN)/python -m benchmarks.bench --million
 
 bench-peers: .venv/.dev $(PEERS) ## beside Celery, RQ and others; --only NAME in ARGS for one
 	$(BIN)/python -m benchmarks.peers $(ARGS)
