@@ -46,6 +46,21 @@ def results_are_read_while_the_batch_runs(world: AwsWorld) -> None:
 
 
 @scenario()
+def requests_in_the_call_are_run_and_read_one_by_one(world: AwsWorld) -> None:
+    given = [{"custom_id": f"r-{n}", "body": chat("x", model=MODEL)["body"]} for n in range(60)]
+    made = world.post("/v1/batches", {"endpoint": CHAT, "requests": given}).json
+    world.pump()
+    world.answer()
+    path = f"/v1/batches/{made['id']}"
+    assert len(world.get(f"{path}/results", "skip=1").lines) == 3
+    world.run()
+    assert len(world.get(path).json["results"]) == 60
+    assert len(world.get(f"{path}/results", "skip=10").lines) == 50
+    content = f"/v1/files/{world.get(path).json['output_file_id']}/content"
+    assert len(world.get(content, "offset=20&limit=30").lines) == 30
+
+
+@scenario()
 def a_large_file_is_read_by_a_link_of_its_own(world: AwsWorld) -> None:
     file_id = world.upload(b"x" * 4_300_000)
     answer = world.get(f"/v1/files/{file_id}/content")

@@ -96,6 +96,8 @@ class Batch:
     input_file_id: str | None = None
     #: Object that the lines are in, or that holds the original body of a single request.
     input_key: str | None = None
+    #: Whether its requests came in the call that made it, and its results are asked for there.
+    is_inline: bool = False
     #: Original body of a single request, where it is small.
     input_inline: bytes | None = None
     completion_window: str

@@ -117,14 +117,14 @@ def _requests_left(env: Environment, ref: AttemptRef, shard: Shard | None) -> li
     if shard is None:
         return None
     try:
-        return _requests(env, shard)
+        return request_lines(env, shard)
     except (NotFound, Lost):
         if _load_open(env, ref) is None:
             return None
         raise
 
 
-def _requests(env: Environment, shard: Shard) -> list[bytes]:
+def request_lines(env: Environment, shard: Shard) -> list[bytes]:
     data = shard.input_inline
     if data is None:
         data = env.blobs.get(shard.input_key) if shard.input_key else b""
@@ -272,4 +272,4 @@ def kept_outcomes(env: Environment, shard: Shard) -> Iterator[Outcome]:
 
 def request_names(env: Environment, shard: Shard) -> Mapping[int, str]:
     """Line number to custom_id of a shard's requests."""
-    return dict(map(env.shards.head, _requests(env, shard)))
+    return dict(map(env.shards.head, request_lines(env, shard)))

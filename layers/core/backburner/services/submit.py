@@ -36,7 +36,7 @@ _logger = logging.getLogger(__name__)
 class NewBatch:
     """What a client asks for; checked by `submit_batch`."""
 
-    input_file_id: Any
+    input_file_id: Any = None
     route: Any
     completion_window: Any = "24h"
     metadata: Any = field(default_factory=dict)
@@ -45,6 +45,18 @@ class NewBatch:
     #: Seconds that the files it writes are kept; None: as long as the operator keeps files.
     output_expires_seconds: float | None = None
     dropped_key: str | None = None
+    #: Whether its requests, and what becomes of them, stand in calls instead of files.
+    is_inline: bool = False
+
+
+def check(new: NewBatch) -> None:
+    """Raise InvalidRequest for whatever is wrong with it, but for its input file."""
+    _route(new.route)
+    window_seconds(new.completion_window)
+    _check_notify(checked_metadata(new.metadata))
+    if new.on_invalid not in ("fail", "skip"):
+        raise InvalidRequest("'x_on_invalid' must be 'fail' or 'skip'.", param="x_on_invalid")
+    _check_priority(new.priority)
 
 
 def submit_batch(
@@ -63,13 +75,8 @@ def submit_batch(
         InvalidRequest: a field is wrong.
         NotFound: the tenant has no such file.
     """
-    route = _route(new.route)
+    check(new)
     seconds = window_seconds(new.completion_window)
-    metadata = checked_metadata(new.metadata)
-    _check_notify(metadata)
-    if new.on_invalid not in ("fail", "skip"):
-        raise InvalidRequest("'x_on_invalid' must be 'fail' or 'skip'.", param="x_on_invalid")
-    _check_priority(new.priority)
     if not isinstance(new.input_file_id, str) or not new.input_file_id:
         raise InvalidRequest(
             "'input_file_id' must be the id of an uploaded file.", param="input_file_id"
@@ -85,11 +92,12 @@ def submit_batch(
         tenant=tenant,
         id=env.ids.new("batch"),
         status=BatchStatus.VALIDATING,
-        route=route,
+        route=new.route,
         input_file_id=file.id,
         input_key=file.key,
+        is_inline=new.is_inline,
         completion_window=new.completion_window,
-        metadata=metadata,
+        metadata=checked_metadata(new.metadata),
         on_invalid=new.on_invalid,
         priority=new.priority,
         output_expires_seconds=new.output_expires_seconds,

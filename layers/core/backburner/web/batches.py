@@ -1,11 +1,13 @@
 """The routes of batches."""
 
+from functools import partial
 from typing import Any
 
 from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.errors import InvalidRequest, NotFound, StateConflict
 from backburner.domain.finding import Finding
-from backburner.services import batches, pausing, records, retrying, submit
+from backburner.services import batches, inline, pausing, records, retrying, submit
+from backburner.web import results
 from backburner.web.answer import Answer
 from backburner.web.call import Call, read_object
 from backburner.web.files import checked_expiry
@@ -14,18 +16,35 @@ from backburner.wire import objects
 from backburner.wire.objects import Object
 
 _PAGE, _MOST = 20, 100
+#: Largest call: one that has its requests in it.
+_BODY_BYTES = 4 * 1024 * 1024
 #: Errors of each failed batch that a list shows; all of them are in the batch itself.
 _LISTED_ERRORS = 3
 
 
 def create(call: Call) -> Answer:
     """`POST /v1/batches`; options that begin with `x_` may also come in the metadata."""
-    data = call.raw_body()
-    new = _asked_for(read_object(data))
+    data = call.raw_body(_BODY_BYTES)
+    body = read_object(data)
+    new = _asked_for(body)
+    make = partial(submit.submit_batch, call.env, call.tenant, new)
+    if body.get("requests") is not None:
+        if new.input_file_id is not None:
+            raise InvalidRequest(
+                "A batch has either 'requests' or an 'input_file_id'.", param="requests"
+            )
+        make = partial(
+            inline.submit_requests,
+            call.env,
+            call.tenant,
+            new,
+            body["requests"],
+            model=body.get("model"),
+        )
     return created(
         call,
         digest(data),
-        make=lambda note: submit.submit_batch(call.env, call.tenant, new, note=note),
+        make=lambda note: make(note=note),
         read=records.to_batch,
         show=objects.batch_object,
     )
@@ -77,7 +96,8 @@ def page(call: Call) -> Object:
 def retrieve(call: Call, batch_id: str) -> Object:
     """`GET /v1/batches/{id}`."""
     batch = batches.find(call.env, call.tenant, batch_id)
-    return objects.batch_object(batch, _findings(call, batch))
+    shown = objects.batch_object(batch, _findings(call, batch))
+    return shown | {"results": results.small(call, batch)} if batch.is_inline else shown
 
 
 def cancel(call: Call, batch_id: str) -> Object:

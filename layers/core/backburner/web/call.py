@@ -70,8 +70,9 @@ class Call:
         """The body as a JSON object."""
         return read_object(self.raw_body())
 
-    def raw_body(self) -> bytes:
-        limit = self.env.limits.line_bytes
+    def raw_body(self, limit: int | None = None) -> bytes:
+        """The body, up to so many bytes; the most of a line if no limit is given."""
+        limit = limit or self.env.limits.line_bytes
         with open_body(self.event, self.env) as stream:
             data = stream.read(limit + 1)
         if len(data) > limit:

@@ -17,6 +17,7 @@ from backburner.web import (
     models,
     requests,
     responses,
+    results,
     sync,
     uploads,
 )
@@ -44,6 +45,7 @@ _ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("POST", "/v1/batches", batches.create),
     ("GET", "/v1/batches", batches.page),
     ("GET", "/v1/batches/<batch_id>", batches.retrieve),
+    ("GET", "/v1/batches/<batch_id>/results", results.page),
     ("POST", "/v1/batches/<batch_id>/cancel", batches.cancel),
     ("POST", "/v1/batches/<batch_id>/retry", batches.retry),
     ("POST", "/v1/batches/<batch_id>/retry-requests", batches.retry_requests),
