@@ -62,6 +62,10 @@ def test_a_batch_has_every_key_and_whole_seconds():
         "x_priority": 0,
         "x_skipped": 0,
         "x_paused": False,
+        "x_state": "in_progress",
+        "x_retry_of": None,
+        "x_retried_by": None,
+        "x_merged_file_id": None,
     }
 
 
