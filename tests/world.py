@@ -289,12 +289,13 @@ class World:
         name: str = "one",
         *,
         tenant: str = "acme",
+        model: str = "mistral",
         window: str = "24h",
         kind: BatchKind = BatchKind.RESPONSE,
         **options: Any,
     ) -> Batch:
         """Submit a single request."""
-        line = chat(name)
+        line = chat(name, model=model)
         body = _bytes(line["body"])
         request = Request(
             line=1, custom_id=name, model=line["body"]["model"], route=CHAT, body=body

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from backburner.domain.batch import BatchKind
 from backburner.domain.errors import (
@@ -17,12 +18,14 @@ from backburner.domain.errors import (
     StateConflict,
 )
 from backburner.ports import Environment, QueueName
-from backburner.services import batches, files, pausing
+from backburner.services import batches, dispatch, files, pausing
 from backburner_local.adapters.queue import Message
 from tests import oracle
 from tests.backend import REPLIES, Reply, Submission, by_name, succeed
+from tests.sim import strands
 from tests.sim.lag import LaggingStore
-from tests.sim.steps import MEANWHILE, RAISED, Fault, Kind, Step
+from tests.sim.steps import MEANWHILE, RAISED, SIDE_BY_SIDE, Fault, Kind, Step
+from tests.sim.strands import Strand
 from tests.tap import Crash, Hook, PortError
 from tests.world import (
     LIMITS,
@@ -54,6 +57,8 @@ _FAULTS = (Crash, PortError, Busy, Conflict, ExceptionGroup)
 #: Faults that a batch must bear without being late.
 _BORNE = 3
 _HEALED_MINUTES = 240
+#: How many of those that go on side by side die in the midst of it.
+_DEATHS = 0.1
 
 
 @dataclass
@@ -99,6 +104,7 @@ class Player:
         self._last: Submission | None = None
         self._is_faulty = False
         self._prompt = world.untapped
+        self._pools = [model.pool for model in world.untapped.catalog.models.values()]
 
     def play(self, step: Step) -> None:
         """One step, with its fault; the oracle looks after it."""
@@ -169,7 +175,8 @@ class Player:
 
     def respond(self, dice: random.Random) -> None:
         window = dice.choice(("15m", "1h"))
-        self.world.respond(self._name(), tenant=dice.choice(TENANTS), window=window)
+        model = dice.choice(("mistral", "ministral"))
+        self.world.respond(self._name(), tenant=dice.choice(TENANTS), model=model, window=window)
 
     def drop(self, dice: random.Random) -> None:
         key = self.world.drop(f"{self._name()}.jsonl", jsonl(self._lines(dice, dice.randint(0, 6))))
@@ -250,6 +257,66 @@ class Player:
         self._handled.append((name, message))
         self.world.handle(name, message, strict=not self._is_faulty)
 
+    def ask_for_anything(self, dice: random.Random) -> None:
+        """A message of any batch comes, whether it is time for it or not."""
+        if everything := self.world.all_batches():
+            self._count("message out of order")
+            batch = dice.choice(everything)
+            queue = dice.choice((QueueName.PLAN, QueueName.FINALIZE, QueueName.FINALIZE))
+            self.world.queue.send(queue, {"tenant": batch.tenant, "batch_id": batch.id})
+
+    def dispatch(self, dice: random.Random) -> None:
+        dispatch.dispatch(self.world.env, dice.choice(self._pools))
+
+    def together(self, dice: random.Random) -> None:
+        """Some act side by side: at each port call of one, another may go on."""
+        some = dice.choice(SIDE_BY_SIDE)
+        names = dice.choices(some, k=dice.choice((2, 2, 3, 4)))
+        self._side_by_side(dice, [partial(getattr(self, name), _other(dice)) for name in names])
+
+    def too_late(self, dice: random.Random) -> None:
+        """An attempt's lease ends, and its word comes while its shard is started again."""
+        if attempt := self._attempt(dice):
+            self._count("late word")
+            self.world.advance(self.world.env.limits.lease_seconds)
+            self.world.reap()
+            self.calm_since = self.world.clock.now()
+            pool = attempt.shard.pool
+            acts: list[Callable[[], object]] = [partial(self._end, attempt, _other(dice))]
+            acts += [partial(dispatch.dispatch, self.world.env, pool)] * dice.choice((1, 1, 2))
+            self._side_by_side(dice, acts)
+
+    def last_slot(self, dice: random.Random) -> None:
+        """A slot becomes free, and who waits for it meets who comes just now."""
+        if attempt := self._attempt(dice):
+            self._count("rush for a slot")
+            pool, model = attempt.shard.pool, attempt.shard.model
+            self.world.answer(attempt)
+            acts: list[Callable[[], object]] = []
+            for tenant in dice.sample(TENANTS, dice.choice((1, 2))):
+                acts.append(partial(dispatch.dispatch, self.world.env, pool))
+                respond = partial(self.world.respond, tenant=tenant, model=model, window="1h")
+                acts.append(partial(respond, self._name()))
+            self._side_by_side(dice, acts)
+
+    def _side_by_side(self, dice: random.Random, acts: Sequence[Callable[[], object]]) -> None:
+        """Some of them may die in the midst of it."""
+        self._count("side by side")
+        chances = [(dice.random() < _DEATHS, int(dice.expovariate(1 / 12))) for _ in acts]
+        self._is_faulty = True
+        errors = strands.run(
+            [
+                Strand(act, dies_at=number if dies else None)
+                for act, (dies, number) in zip(acts, chances, strict=True)
+            ],
+            self.world.tap,
+            dice,
+        )
+        self._is_faulty = False
+        for error in errors:
+            if not isinstance(error, _FAULTS):
+                raise error
+
     def minute(self, dice: random.Random) -> None:
         """A minute passes, as the schedules see it."""
         self.world.advance(60)
@@ -286,11 +353,14 @@ class Player:
     def finish(self, dice: random.Random) -> None:
         """An attempt ends; its lines mostly well."""
         if attempt := self._attempt(dice):
-            name = dice.choice((*["all succeed"] * 8, *sorted(REPLIES)))
-            if name != "all succeed":
-                self._count(f"model: {name}")
-            self.world.answer(attempt, REPLIES[name], told=False)
-            self._tell(dice, attempt)
+            self._end(attempt, dice)
+
+    def _end(self, attempt: Submission, dice: random.Random) -> None:
+        name = dice.choice((*["all succeed"] * 8, *sorted(REPLIES)))
+        if name != "all succeed":
+            self._count(f"model: {name}")
+        self.world.answer(attempt, REPLIES[name], told=False)
+        self._tell(dice, attempt)
 
     def finish_badly(self, dice: random.Random) -> None:
         """An attempt ends with a result that no model should write."""
@@ -348,6 +418,11 @@ class Player:
     def _told(self, times: int) -> None:
         if times != 1:
             self._count("told twice" if times else "notification lost")
+
+
+def _other(dice: random.Random) -> random.Random:
+    """Dice of its own for one of several."""
+    return random.Random(dice.random())
 
 
 def _reply(dice: random.Random) -> Reply:

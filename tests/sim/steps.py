@@ -75,6 +75,10 @@ ACTS = {
     "seconds": 3,
     "reap_twice": 2,
     "redrive": 1,
+    "ask_for_anything": 2,
+    "together": 12,
+    "last_slot": 8,
+    "too_late": 6,
     # the model and its server
     "finish": 12,
     "finish_badly": 4,
@@ -103,6 +107,24 @@ MEANWHILE = (
     "retry",
     "minute",
     "jump",
+)
+#: What may go on side by side, port call by port call; some are drawn of one of these.
+SIDE_BY_SIDE = (
+    ("dispatch", "dispatch", "respond", "finish"),
+    ("tell_of_any", "tell_of_any", "finish", "fail", "dispatch", "hand_over_again"),
+    (
+        *["work_on_one"] * 4,
+        *["hand_over_again"] * 2,
+        *["finish"] * 3,
+        *["tell_of_any"] * 2,
+        *["respond"] * 2,
+        "finish_badly",
+        "dispatch",
+        "fail",
+        "cancel",
+        "minute",
+        "jump",
+    ),
 )
 #: Acts that call ports, so that one can fail.
 _FALLIBLE = (

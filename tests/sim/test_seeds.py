@@ -2,15 +2,21 @@
 
 import logging
 import os
+import random
+from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from tests.sim import player
+from tests.sim import player, strands
 from tests.sim.__main__ import why
 from tests.sim.player import Player, Report, run
 from tests.sim.shrink import shrink
 from tests.sim.steps import ACTS, Fault, Kind, Step, draw
+from tests.sim.strands import Strand
+from tests.tap import Crash
+from tests.world import a_world_in_memory
 
 IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 #: Seeds of each test; they never overlap.
@@ -44,6 +50,23 @@ def test_every_act_is_played_and_finds_its_method():
     drawn = {step.act for seed in range(40) for step in draw(seed)}
     assert drawn == set(ACTS)
     assert all(hasattr(Player, act) for act in ACTS)
+
+
+def test_strands_go_on_in_turn_and_one_that_dies_leaves_the_others_alone():
+    with a_world_in_memory() as world:
+        said: list[str] = []
+
+        def ask(name: str) -> None:
+            for _ in range(8):
+                world.env.store.query(name)
+                said.append(name)
+
+        all_three = [Strand(partial(ask, "a")), Strand(partial(ask, "b"), dies_at=3)]
+        all_three.append(Strand(partial(ask, "c")))
+        errors = strands.run(all_three, world.tap, random.Random(1))
+    assert [type(error) for error in errors] == [Crash]
+    assert Counter(said) == {"a": 8, "b": 3, "c": 8}
+    assert said != sorted(said)
 
 
 def test_a_seed_is_the_same_every_time():
