@@ -32,10 +32,10 @@ def contexts(context: click.Context) -> Iterator[click.Context]:
     """The context of a command, and of all commands below it."""
     yield context
     if isinstance(context.command, click.Group):
-        for name in sorted(context.command.commands):
-            yield from contexts(
-                click.Context(context.command.commands[name], info_name=name, parent=context)
-            )
+        for name in sorted(context.command.list_commands(context)):
+            command = context.command.get_command(context, name)
+            assert command is not None
+            yield from contexts(click.Context(command, info_name=name, parent=context))
 
 
 def render() -> str:

@@ -1,38 +1,45 @@
 """The `backburner` command."""
 
+from importlib import import_module
+
 import click
 
-from backburner_local.cli.batches import cancel, pause, results, resume, retry, status, submit
-from backburner_local.cli.doctor import doctor
-from backburner_local.cli.emulate import emulate
-from backburner_local.cli.keys import keys
-from backburner_local.cli.package import package_model
-from backburner_local.cli.redrive import redrive
-from backburner_local.cli.up import up
+#: Module of each command, and its name there.
+_COMMANDS = {
+    "up": ("up", "up"),
+    "submit": ("batches", "submit"),
+    "status": ("batches", "status"),
+    "results": ("batches", "results"),
+    "cancel": ("batches", "cancel"),
+    "pause": ("batches", "pause"),
+    "resume": ("batches", "resume"),
+    "retry": ("batches", "retry"),
+    "keys": ("keys", "keys"),
+    "redrive": ("redrive", "redrive"),
+    "doctor": ("doctor", "doctor"),
+    "package-model": ("package", "package_model"),
+    "emulate": ("emulate", "emulate"),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Imports a command when it is called: none waits for what others need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"backburner_local.cli.{module}"), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="backburner")
 def main() -> None:
     """Asynchronous LLM inference, on this machine or on AWS.
 
     Hand in a file of requests, go on working, and fetch the results when they are ready.
     """
-
-
-for _command in (
-    up,
-    submit,
-    status,
-    results,
-    cancel,
-    retry,
-    pause,
-    resume,
-    keys,
-    redrive,
-    doctor,
-    package_model,
-    emulate,
-):
-    main.add_command(_command)

@@ -5,13 +5,10 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from backburner_local import progress
 from backburner_local.cli.common import (
     NOT_COMPLETED,
     OK,
@@ -21,7 +18,9 @@ from backburner_local.cli.common import (
     fail,
     reason,
 )
-from backburner_local.client import Client
+
+if TYPE_CHECKING:
+    from backburner_local.client import Client
 
 
 @click.command()
@@ -37,7 +36,7 @@ from backburner_local.client import Client
 @as_json_option
 @connects
 def submit(
-    client: Client,
+    client: "Client",
     file: Path,
     watch: bool,  # noqa: FBT001
     endpoint: str,
@@ -61,10 +60,9 @@ def submit(
         fields["priority"] = priority
     batch = client.create_batch(**fields)
     if watch:
-        console = Console(stderr=True)
         if not as_json:
-            console.print(f"{batch['id']}  {file.name}")
-        batch = progress.show(client.watch(batch["id"]), console)
+            click.echo(f"{batch['id']}  {file.name}", err=True)
+        batch = _watch(client, batch["id"])
     _print_batch(batch, as_json=as_json)
     sys.exit(_exit_code(batch) if watch else OK)
 
@@ -74,14 +72,14 @@ def submit(
 @click.option("--watch", is_flag=True, help="Stay until the batch has ended.")
 @as_json_option
 @connects
-def status(client: Client, batch_id: str | None, watch: bool, as_json: bool) -> None:  # noqa: FBT001
+def status(client: "Client", batch_id: str | None, watch: bool, as_json: bool) -> None:  # noqa: FBT001
     """Show one batch, or the latest batches."""
     if batch_id is None:
         _print_batches(client.batches(), as_json=as_json)
         return
     batch = client.batch(batch_id)
     if watch:
-        batch = progress.show(client.watch(batch_id), Console(stderr=True))
+        batch = _watch(client, batch_id)
     _print_batch(batch, as_json=as_json)
     sys.exit(_exit_code(batch))
 
@@ -95,7 +93,7 @@ def status(client: Client, batch_id: str | None, watch: bool, as_json: bool) -> 
 )
 @connects
 def results(
-    client: Client,
+    client: "Client",
     batch_id: str,
     errors: bool,  # noqa: FBT001
     merged: bool,  # noqa: FBT001
@@ -136,7 +134,7 @@ def _write_whole(chunks: Iterable[bytes], target: Path) -> None:
 @click.argument("batch_id")
 @as_json_option
 @connects
-def cancel(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT001
+def cancel(client: "Client", batch_id: str, as_json: bool) -> None:  # noqa: FBT001
     """Stop a batch; what has finished is kept."""
     _print_batch(client.cancel(batch_id), as_json=as_json)
 
@@ -149,7 +147,7 @@ def cancel(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT00
 @as_json_option
 @connects
 def retry(
-    client: Client,
+    client: "Client",
     batch_id: str,
     custom_ids: tuple[str, ...],
     watch: bool,  # noqa: FBT001
@@ -162,7 +160,7 @@ def retry(
         fields["completion_window"] = window
     batch = client.retry(batch_id, **fields)
     if watch:
-        batch = progress.show(client.watch(batch["id"]), Console(stderr=True))
+        batch = _watch(client, batch["id"])
     _print_batch(batch, as_json=as_json)
     sys.exit(_exit_code(batch) if watch else OK)
 
@@ -171,7 +169,7 @@ def retry(
 @click.argument("batch_id")
 @as_json_option
 @connects
-def pause(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT001
+def pause(client: "Client", batch_id: str, as_json: bool) -> None:  # noqa: FBT001
     """Start nothing more of a batch until it is resumed; its deadline goes on."""
     _print_batch(client.pause(batch_id), as_json=as_json)
 
@@ -180,9 +178,18 @@ def pause(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT001
 @click.argument("batch_id")
 @as_json_option
 @connects
-def resume(client: Client, batch_id: str, as_json: bool) -> None:  # noqa: FBT001
+def resume(client: "Client", batch_id: str, as_json: bool) -> None:  # noqa: FBT001
     """Let a paused batch go on."""
     _print_batch(client.resume(batch_id), as_json=as_json)
+
+
+def _watch(client: "Client", batch_id: str) -> dict[str, Any]:
+    """Show the progress of a batch until it has ended."""
+    from rich.console import Console  # slow to import, as the next
+
+    from backburner_local import progress
+
+    return progress.show(client.watch(batch_id), Console(stderr=True))
 
 
 def _print_batch(batch: dict[str, Any], *, as_json: bool) -> None:
@@ -210,6 +217,9 @@ def _print_batches(batches: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(batches))
         return
+    from rich.console import Console  # slow to import
+    from rich.table import Table
+
     table = Table("batch", "status", "done", "failed", "all", box=None, header_style="bold")
     for batch in batches:
         counts = batch["request_counts"]

@@ -10,7 +10,6 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from backburner_local.client import ApiError, Client, Unreachable
 from backburner_local.options import DATA_DIR, DEFAULT_PORT
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,6 +44,8 @@ def connects(command: F) -> F:
     @data_dir_option
     @wraps(command)
     def with_client(url: str, key: str | None, data_dir: Path, **arguments: Any) -> Any:
+        from backburner_local.client import ApiError, Client, Unreachable  # slow to import
+
         try:
             with Client.connect(url, key or _dev_key(data_dir)) as client:
                 return command(client, **arguments)
