@@ -107,7 +107,8 @@ def stores(tmp_path):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(HISTORIES)
-def test_one_history_is_the_same_on_all_stores(stores, history):
+def test_one_history_is_the_same_on_all_stores(stores, tally, history):
+    tally("histories of transactions on every store", 1)
     partitions = {name: f"{name}{next(ISOLATION)}/" for name in PARTITIONS}
     for event in history:
         if isinstance(event, dict):

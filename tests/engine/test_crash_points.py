@@ -200,7 +200,7 @@ def test_the_census_reaches_every_kind_of_call_and_its_size_is_known():
 
 
 @pytest.mark.parametrize("kind", [Crash, PortError, Conflict])
-def test_a_fault_at_any_call_loses_nothing_and_doubles_nothing(kind):
+def test_a_fault_at_any_call_loses_nothing_and_doubles_nothing(kind, tally):
     """Before: it did not happen. After: it happened, and the answer was lost.
 
     A Conflict before says that others were at the same items, one after that it was our own write.
@@ -212,7 +212,9 @@ def test_a_fault_at_any_call_loses_nothing_and_doubles_nothing(kind):
     }
     assert len(mine) >= 2 * CALLS.count("store.transact")
     # Before a call is after the one before it, but for what the handler does in between.
-    assert all_wrong(some_of(mine, every=4 if kind is PortError else 2)) == []
+    chosen = some_of(mine, every=4 if kind is PortError else 2)
+    assert all_wrong(chosen) == []
+    tally("crash points", len(chosen))
 
 
 def test_a_port_that_stays_out_of_order_loses_nothing_and_doubles_nothing():
@@ -232,7 +234,7 @@ def test_the_same_holds_on_a_disk():
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(4))
-def test_two_faults_lose_nothing_and_double_nothing(part):
+def test_two_faults_lose_nothing_and_double_nothing(part, tally):
     """A sample of all pairs: each has the faults of two points."""
     pairs = list(combinations(POINTS, 2))
     print(f"{PAIRS} of {len(pairs)} pairs")
@@ -242,6 +244,7 @@ def test_two_faults_lose_nothing_and_double_nothing(part):
         for one, other in chosen
     }
     assert all_wrong(acts) == []
+    tally(f"pairs of crash points, of {len(pairs):,}", len(acts))
 
 
 def some_of(acts: Mapping[str, Act], *, every: int) -> Mapping[str, Act]:

@@ -23,7 +23,7 @@ from tests.local.stacks import Up, lines, names, requests, text_of, wait_until
     [(4, 800, 1), pytest.param(100, 40_000, 2, marks=pytest.mark.long)],
 )
 def test_a_stack_and_instances_killed_at_random_moments_finish_with_every_line_once(
-    tmp_path, kills, count, instances
+    tmp_path, tally, kills, count, instances
 ):
     seed = random.randrange(1_000_000)
     moments = random.Random(seed)
@@ -50,6 +50,8 @@ def test_a_stack_and_instances_killed_at_random_moments_finish_with_every_line_o
         wait_until(lambda: _mails(up), "the mail")
         assert up.stop() == 0
         _assert_nothing_is_left(up, batch_id)
+        tally("kills at random moments", kills)
+        tally("lines that came out once through kills", count)
     finally:
         up.end()
 

@@ -32,7 +32,7 @@ def _unlogged():
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_whatever_happens_the_guarantees_hold(part):
+def test_whatever_happens_the_guarantees_hold(part, tally):
     number = LONG_SEEDS if IS_LONG else SEEDS
     total = Report()
     for seed in range(part * LONG_SEEDS, part * LONG_SEEDS + number):
@@ -42,6 +42,10 @@ def test_whatever_happens_the_guarantees_hold(part):
             error.add_note(f"seed {seed}; replay and shrink it: python -m tests.sim {seed}")
             raise
     print(f"{number} seeds: {total}")
+    tally("seeds", number)
+    tally("simulated hours of the seeds", total.seconds / 3600)
+    tally("port calls of the seeds", total.port_calls)
+    tally("faults of the seeds", total.faults.total())
     assert total.batches.total() > number
     assert len(total.faults.keys() & set(Kind)) >= 4
 
