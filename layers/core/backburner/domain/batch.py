@@ -63,11 +63,17 @@ STOPPED: dict[StopReason, tuple[BatchStatus, str, str]] = {
 }
 
 
+#: Codes of outcomes of requests that never ran because their batch stopped.
+DROPPED_CODES = frozenset(code for _, code, _ in STOPPED.values())
+
+
 class BatchKind(StrEnum):
     """How the requests came in, which decides how the result is read."""
 
     #: A file of lines; ends in an output and an error file.
     FILE = "file"
+    #: A Message Batch of Anthropic's API; ends in one file of results.
+    MESSAGES = "messages"
     #: One background response; its result is read by its own id.
     RESPONSE = "response"
     #: One request of a route that others answer at once; its result is what the model answered.
@@ -76,7 +82,12 @@ class BatchKind(StrEnum):
     @property
     def noun(self) -> str:
         """What one is called, in events and in mails."""
-        return "batch" if self is BatchKind.FILE else self.value
+        return self.value if self.is_single else "batch"
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one request: nothing is planned, and it writes no files."""
+        return self in (BatchKind.RESPONSE, BatchKind.REQUEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +150,8 @@ class Batch:
     failed: int = 0
     #: Of the failed, those that never ran because their line was invalid.
     skipped: int = 0
+    #: Of the failed, those that never ran because the batch stopped.
+    dropped: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     #: Shards planned, by the manifest; retries are not among them.
@@ -168,8 +181,8 @@ class Batch:
 
     @property
     def is_single(self) -> bool:
-        """Whether it is one request: nothing is planned, and it writes no files."""
-        return self.kind in (BatchKind.RESPONSE, BatchKind.REQUEST)
+        """Whether it is one request."""
+        return self.kind.is_single
 
     @property
     def is_terminal(self) -> bool:

@@ -13,6 +13,10 @@ class Dialect(Protocol):
     def member(self) -> str:
         """Member of a line that holds what the model is asked, for findings to name."""
 
+    @property
+    def has_error_file(self) -> bool:
+        """Whether what failed comes out in a file of its own."""
+
     def parse(self, line: int, data: bytes, *, route: str) -> Request:
         """Read one line of an input file; raises InvalidLine."""
 
@@ -20,7 +24,7 @@ class Dialect(Protocol):
         """The text that the model will read."""
 
     def render(self, outcome: Outcome, *, batch_id: str) -> bytes:
-        """Write one line of an output or error file, without the newline."""
+        """Write one line of a result file, without the newline."""
 
     def head(self, line: bytes) -> tuple[int, str]:
         """Line number and custom_id of a line that `render` wrote."""

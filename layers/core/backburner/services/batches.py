@@ -50,14 +50,29 @@ def page(
     env: Environment,
     tenant: str,
     *,
-    after: str | None,
-    limit: int,
     kind: BatchKind = BatchKind.FILE,
+    after: str | None = None,
+    before: str | None = None,
+    limit: int,
 ) -> tuple[list[Batch], bool]:
-    """Batches of a tenant, newest first, and whether there are more."""
-    partition = records.partition_of(tenant, kind)
-    items = env.store.query(partition, after=after, limit=limit + 1, newest_first=True)
-    return [records.to_batch(item) for item in items[:limit]], len(items) > limit
+    """Batches of a tenant, newest first, and whether there are more in that direction.
+
+    Args:
+        env: the world.
+        tenant: whose.
+        kind: of batches.
+        after: the page begins after this one, with older ones.
+        before: instead, the page ends before this one: those that are next newer.
+        limit: most batches of the page.
+    """
+    items = env.store.query(
+        records.partition_of(tenant, kind),
+        after=before or after,
+        limit=limit + 1,
+        newest_first=before is None,
+    )
+    found = [records.to_batch(item) for item in items[:limit]]
+    return found[::-1] if before else found, len(items) > limit
 
 
 def shards(env: Environment, batch: Batch) -> list[Shard]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
-from backburner.domain.batch import Batch, BatchKind, BatchStatus
+from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.delivery import Delivery
 from backburner.domain.errors import Conflict, Lost, NotFound
 from backburner.domain.request import Outcome, Usage
@@ -178,7 +178,7 @@ def _load_single(env: Environment, shard: Shard) -> Batch | None:
 
     Their batch is looked at once the counts are updated.
     """
-    if records.kind_of(shard.batch_id) is BatchKind.FILE:
+    if not records.kind_of(shard.batch_id).is_single:
         return None
     return batches.load(env, shard.tenant, shard.batch_id)
 

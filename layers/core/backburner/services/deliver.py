@@ -175,6 +175,7 @@ _OUTCOME = {
 #: Where one is found.
 _ROUTES = {
     BatchKind.FILE: "batches",
+    BatchKind.MESSAGES: "messages/batches",
     BatchKind.RESPONSE: "responses",
     BatchKind.REQUEST: "requests",
 }
@@ -182,7 +183,8 @@ _ROUTES = {
 
 def compose(env: Environment, batch: Batch, delivery: Delivery) -> Mail:
     """The mail: ids, counts, duration and links, never prompts or results."""
-    noun, route = batch.kind.noun.capitalize(), _ROUTES[batch.kind]
+    noun = batch.kind.noun.capitalize()
+    url = f"{env.public_url}/v1/{_ROUTES[batch.kind]}/{batch.id}"
     outcome = _OUTCOME[batch.status]
     seconds = (batch.ended_at or batch.created_at) - batch.created_at
     lines = [
@@ -193,11 +195,12 @@ def compose(env: Environment, batch: Batch, delivery: Delivery) -> Mail:
         f"Failed:     {batch.failed}",
         f"Duration:   {duration(seconds)}",
         "",
-        f"Status:     {env.public_url}/v1/{route}/{batch.id}",
+        f"Status:     {url}",
     ]
-    for label, file_id in (("Results", batch.output_file_id), ("Errors", batch.error_file_id)):
-        if file_id is not None:
-            lines.append(f"{label + ':':<12}{env.public_url}/v1/files/{file_id}/content")
+    if batch.kind is BatchKind.MESSAGES:
+        lines.append(f"Results:    {url}/results")
+    else:
+        lines += _file_links(env, batch)
     lines += ["", "The links need your API key."]
     return Mail(
         to=delivery.target,
@@ -205,6 +208,14 @@ def compose(env: Environment, batch: Batch, delivery: Delivery) -> Mail:
         text="\n".join(lines) + "\n",
         message_id=delivery.event_id,
     )
+
+
+def _file_links(env: Environment, batch: Batch) -> list[str]:
+    return [
+        f"{label + ':':<12}{env.public_url}/v1/files/{file_id}/content"
+        for label, file_id in (("Results", batch.output_file_id), ("Errors", batch.error_file_id))
+        if file_id is not None
+    ]
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.batch import DROPPED_CODES, Batch, BatchStatus
 from backburner.domain.errors import Conflict
 from backburner.domain.file import FilePurpose, LineStarts, StoredFile
 from backburner.domain.finding import Finding
@@ -17,13 +17,30 @@ from backburner.services import batches, files, merging, mirror, results, transi
 
 _logger = logging.getLogger(__name__)
 
+#: The files that a batch may write; `True` is the number of the second.
+_NAMES = ("errors", "output")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class _Written:
-    errors: LineStarts = field(default_factory=LineStarts)
-    output: LineStarts = field(default_factory=LineStarts)
+    """What came out: requests by their end, and where lines of each file begin."""
+
+    completed: int = 0
+    failed: int = 0
+    dropped: int = 0
+    #: The error file and the output file.
+    files: tuple[LineStarts, LineStarts] = field(
+        default_factory=lambda: (LineStarts(), LineStarts())
+    )
     #: The file with the answers of earlier batches as well; no lines: there is none.
     merged: LineStarts = field(default_factory=LineStarts)
+
+    def count(self, outcome: Outcome) -> None:
+        if outcome.is_success:
+            self.completed += 1
+        else:
+            self.failed += 1
+            self.dropped += outcome.code in DROPPED_CODES
 
 
 def finalize(env: Environment, tenant: str, batch_id: str) -> None:
@@ -71,8 +88,10 @@ def _has_ended(env: Environment, batch: Batch) -> bool:
 
 
 def _write(env: Environment, batch: Batch) -> _Written:
-    """Write both files. What was lost may come back until the deadline; then they do without."""
-    if batch.is_single or not batch.output_file_id or not batch.error_file_id:
+    """Write all files. What was lost may come back until the deadline; then they do without."""
+    if batch.is_single:
+        return _Written(completed=batch.completed, failed=batch.failed, dropped=batch.dropped)
+    if not batch.total:
         return _Written()
     try:
         return _write_files(env, batch, results.whole(env, batch))
@@ -90,41 +109,50 @@ def _recovered(env: Environment, batch: Batch) -> Iterator[Outcome]:
 
 
 def _write_files(env: Environment, batch: Batch, outcomes: Iterator[Outcome]) -> _Written:
-    """Stream both files out in one pass; they appear once the last outcome was read."""
+    """Stream the files out in one pass; they appear once the last outcome was read."""
     dialect = env.dialects[batch.dialect]
     written = _Written()
-    noted = (written.errors, written.output)
-    names = (batch.error_file_id or "", batch.output_file_id or "")
-    keys = [files.blob_key(batch.tenant, name) for name in names]
     with ExitStack() as stack:
-        streams = [
-            stack.enter_context(env.blobs.write(key, content_type="application/jsonl"))
-            for key in keys
-        ]
+        streams = {
+            number: stack.enter_context(
+                env.blobs.write(_key(batch, name), content_type="application/jsonl")
+            )
+            for number, name in enumerate(_NAMES)
+            if dialect.has_error_file or name == "output"
+        }
         merged = stack.enter_context(merging.Merged(env, batch, written.merged))
         for outcome in outcomes:
             data = dialect.render(outcome, batch_id=batch.id) + b"\n"
-            kind = outcome.is_success
+            kind = outcome.is_success or not dialect.has_error_file
             streams[kind].write(data)
-            noted[kind].add(len(data))
+            written.files[kind].add(len(data))
+            written.count(outcome)
             if kind:
                 merged.add(outcome.line, data)
     return written
 
 
+def _key(batch: Batch, name: str) -> str:
+    return files.blob_key(batch.tenant, files.result_id(batch.id, name))
+
+
 def _ended(env: Environment, batch: Batch, written: _Written) -> Batch:
-    output_lines, error_lines = written.output.line_count, written.errors.line_count
-    missing = 0 if batch.is_single else batch.total - output_lines - error_lines
+    missing = 0 if batch.is_single else batch.total - written.completed - written.failed
     if missing:
         batch = _incomplete(env, batch, missing)
+    errors, output = (
+        files.result_id(batch.id, name) if lines.line_count else None
+        for name, lines in zip(_NAMES, written.files, strict=True)
+    )
     return transitions.ended_as(
         batch,
         BatchStatus.FAILED if missing else transitions.terminal_status(batch),
         now=env.clock.now(),
-        completed=batch.completed if batch.is_single else output_lines,
-        failed=batch.failed if batch.is_single else error_lines,
-        output_file_id=batch.output_file_id if output_lines else None,
-        error_file_id=batch.error_file_id if error_lines else None,
+        completed=written.completed,
+        failed=written.failed,
+        dropped=written.dropped,
+        output_file_id=output,
+        error_file_id=errors,
         merged_file_id=files.result_id(batch.id, "merged") if written.merged.line_count else None,
     )
 
@@ -157,8 +185,8 @@ def _files(env: Environment, ended: Batch, written: _Written) -> list[StoredFile
             batch_id=ended.id,
         )
         for file_id, name, lines in (
-            (ended.output_file_id, "output", written.output),
-            (ended.error_file_id, "errors", written.errors),
+            (ended.output_file_id, "output", written.files[1]),
+            (ended.error_file_id, "errors", written.files[0]),
             (ended.merged_file_id, "merged", written.merged),
         )
         if file_id is not None

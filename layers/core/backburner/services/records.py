@@ -3,6 +3,7 @@
 | item | partition | sort | queue index | due index |
 |---|---|---|---|---|
 | batch | `<tenant>/batches` | batch id | | `due/batch` until terminal |
+| Message Batch | `<tenant>/messages/batches` | batch id | | `due/batch` until terminal |
 | response | `<tenant>/responses` | response id | | `due/batch` until terminal |
 | other single request | `<tenant>/requests` | request id | | `due/batch` until terminal |
 | shard | `<tenant>/<batch id>` | `shard/<id>` | `<pool>`: waiting | `due/shard`: in flight |
@@ -47,11 +48,16 @@ _DAY = 86400.0
 _INDEX_ATTRIBUTES = ("queue_key", "queue_sort", "due_key", "due_sort")
 
 
-#: What ids of single requests begin with; all others are those of batches.
-PREFIXES = {BatchKind.RESPONSE: "resp", BatchKind.REQUEST: "request"}
+#: What ids of single requests and Message Batches begin with; all others are those of batches.
+PREFIXES = {
+    BatchKind.MESSAGES: "msgbatch",
+    BatchKind.RESPONSE: "resp",
+    BatchKind.REQUEST: "request",
+}
 _KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}
 _PARTITIONS = {
     BatchKind.FILE: "batches",
+    BatchKind.MESSAGES: "messages/batches",
     BatchKind.RESPONSE: "responses",
     BatchKind.REQUEST: "requests",
 }

@@ -57,6 +57,9 @@ def outcomes(
         successes: only successes, or only failures; None: both.
         skip: how many of them were read before.
     """
+    if batch.plan_prefix is None and not batch.planned_shards:
+        yield from _unplanned(env, batch)
+        return
     queued = batches.shards(env, batch)
     unreleased = manifest.unreleased(env, batch, queued)
     stopped = batch.stopping is not None and batch.open_shards == 0
@@ -187,6 +190,21 @@ def _never_run(env: Environment, batch: Batch, shard: Shard) -> Iterator[Outcome
     _, code, message = STOPPED[batch.stopping]
     for line, custom_id in collect.request_names(env, shard).items():
         yield Outcome(line=line, custom_id=custom_id, code=code, message=message)
+
+
+def _unplanned(env: Environment, batch: Batch) -> Iterator[Outcome]:
+    """The requests of a batch that stopped before its file was read: what it had been taken for.
+
+    Only requests that came with the batch itself were counted, and checked, when it was taken in.
+    """
+    if batch.stopping is None or not batch.total:
+        return
+    _, code, message = STOPPED[batch.stopping]
+    dialect = env.dialects[batch.dialect]
+    with env.blobs.read(batch.input_key or "") as stream:
+        for number, data in plan.numbered_lines(stream, env.limits.line_bytes):
+            request = dialect.parse(number, data or b"", route=batch.route)
+            yield Outcome(line=number, custom_id=request.custom_id, code=code, message=message)
 
 
 def _skipped(env: Environment, batch: Batch) -> Iterator[Outcome]:

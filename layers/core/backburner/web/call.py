@@ -16,7 +16,7 @@ from backburner.domain.request import Instant
 from backburner.ports import Environment
 from backburner.services import keys
 from backburner.wire import bodies
-from backburner.wire.openai import NESTING
+from backburner.wire.jsonlines import NESTING
 
 Event = Mapping[str, Any]
 
@@ -61,9 +61,13 @@ class Call:
 
     def after(self) -> str | None:
         """The id that a page of a list begins after."""
-        given = self.query("after")
+        return self.id("after")
+
+    def id(self, name: str) -> str | None:
+        """An id of the query; None if it is not given."""
+        given = self.query(name)
         if given is not None and not _ID.fullmatch(given):
-            raise InvalidRequest("'after' must be an id.", param="after")
+            raise InvalidRequest(f"'{name}' must be an id.", param=name)
         return given
 
     def body(self) -> dict[str, Any]:

@@ -7,12 +7,10 @@ import msgspec
 
 from backburner.domain.errors import InvalidLine, InvalidRequest
 from backburner.domain.request import Outcome, Request
-from backburner.wire import bodies
+from backburner.wire import bodies, jsonlines
+from backburner.wire.jsonlines import NESTING, NOT_JSON
 
 CUSTOM_ID_LENGTH = 512
-
-#: Deepest nesting of lists and objects in a line, which counts as the first level.
-NESTING = 128
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -38,9 +36,6 @@ _read_line = msgspec.json.Decoder(_Line).decode
 _read_json = msgspec.json.Decoder().decode
 _write = msgspec.json.Encoder().encode
 
-#: What decoding raises for bytes that are no JSON.
-_NOT_JSON = (msgspec.DecodeError, ValueError, RecursionError)
-
 _ANSWER = (
     b'{"id":"batch_req_%b-%d","custom_id":%b,"response":{"status_code":%d,'
     b'"request_id":"req_%b-%d","body":%b},"error":null}'
@@ -59,7 +54,7 @@ def custom_id_of(line: bytes) -> str:
     """The custom_id of a line of any file; empty if it has none."""
     try:
         return _read_name(line).custom_id
-    except _NOT_JSON:
+    except NOT_JSON:
         return ""
 
 
@@ -67,6 +62,7 @@ class OpenAIDialect:
     """OpenAI's format of batch files (API reference, "Batch": request input and output)."""
 
     member = "body"
+    has_error_file = True
 
     def __init__(self, *, nesting: int = NESTING) -> None:
         self._nesting = nesting
@@ -87,7 +83,7 @@ class OpenAIDialect:
             body = _read_json(head.body)
             if not data.isascii():
                 data.decode()  # the members that are ignored must be text as well
-        except _NOT_JSON:
+        except NOT_JSON:
             _explain(data, route)
         custom_id = head.custom_id
         if not (0 < len(custom_id) <= CUSTOM_ID_LENGTH and custom_id.isprintable()):
@@ -177,19 +173,7 @@ def read_request(
 
 def _explain(data: bytes, route: str) -> NoReturn:
     """Say what is wrong with a line that could not be read as a request."""
-    try:
-        line = _read_json(data)
-        data.decode()
-    except UnicodeDecodeError:
-        raise InvalidLine("invalid_json_line", "This line is not valid UTF-8.") from None
-    except RecursionError:
-        raise InvalidLine("invalid_json_line", "This line is nested too deeply.") from None
-    except (msgspec.DecodeError, ValueError) as error:
-        raise InvalidLine(
-            "invalid_json_line", f"This line is not parseable as valid JSON: {error}."
-        ) from None
-    if not isinstance(line, dict):
-        raise InvalidLine("invalid_json_line", "This line is not a JSON object.")
+    line = jsonlines.read_object(data)
     custom_id = _check_custom_id(line.get("custom_id"))
     _check_head(custom_id, line.get("method"), line.get("url"), route)
     raise _invalid("'body' must be an object.", "body", custom_id)
@@ -231,5 +215,5 @@ def _one_line(body: bytes) -> bytes:
         return b"null"
     try:
         return msgspec.json.format(body, indent=-1)
-    except _NOT_JSON:
+    except NOT_JSON:
         return _write(body.decode(errors="replace"))

@@ -159,7 +159,7 @@ def drop_unreleased(batch: Batch, *, shards: int, lines: int) -> list[Write]:
         Update(
             records.batch_key(batch.tenant, batch.id),
             set={"is_released": True},
-            add={"open_shards": -shards, "failed": lines},
+            add={"open_shards": -shards, "failed": lines, "dropped": lines},
             when=(
                 Is("is_released", value=False),
                 IsIn("stopping", tuple(StopReason)),

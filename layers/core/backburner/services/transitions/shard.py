@@ -220,6 +220,7 @@ def drop(shards: Sequence[Shard]) -> list[Write]:
                 {
                     "open_shards": -1,
                     "failed": shard.line_count,
+                    "dropped": shard.line_count,
                     "paused_shards": -(shard.status is ShardStatus.PAUSED),
                 },
             ),
