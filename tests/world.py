@@ -39,6 +39,7 @@ from backburner.ports import (
     QueueName,
 )
 from backburner.services import batches, files, records, retrying, submit
+from backburner.wire.anthropic.dialect import AnthropicDialect
 from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
 from backburner_local import events as aws_events
@@ -206,7 +207,7 @@ class World:
                 clock=self.clock,
                 ids=SequentialIds(),
                 catalog=catalog or a_catalog(),
-                dialects={"openai": OpenAIDialect()},
+                dialects={"anthropic": AnthropicDialect(), "openai": OpenAIDialect()},
                 shards=JsonlShards(),
                 limits=limits,
                 public_url="http://here",

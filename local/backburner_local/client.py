@@ -112,14 +112,20 @@ class Client:
         return self._call("POST", "/v1/batches", json=fields)
 
     def batch(self, batch_id: str) -> dict[str, Any]:
-        return self._call("GET", f"/v1/batches/{quote(batch_id, safe='')}")
+        """A batch of either API, in the words of OpenAI's."""
+        return _in_one_shape(self._call("GET", _path(batch_id)))
 
     def batches(self, limit: int = 20) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._call("GET", f"/v1/batches?limit={limit}")["data"]
         return found
 
     def cancel(self, batch_id: str) -> dict[str, Any]:
-        return self._call("POST", f"/v1/batches/{quote(batch_id, safe='')}/cancel")
+        return _in_one_shape(self._call("POST", f"{_path(batch_id)}/cancel"))
+
+    def results(self, batch_id: str) -> Iterator[bytes]:
+        """Stream the results of a Message Batch that has ended."""
+        with self._reaching(), self.http.stream("GET", f"{_path(batch_id)}/results") as answer:
+            yield from _chunks(answer)
 
     def retry(self, batch_id: str, **fields: Any) -> dict[str, Any]:
         return self._call("POST", f"/v1/batches/{quote(batch_id, safe='')}/retry", json=fields)
@@ -136,10 +142,7 @@ class Client:
         while True:
             route = f"/v1/files/{file_id}/content" + (f"?offset={offset}" if offset else "")
             with self._reaching(), self.http.stream("GET", route) as answer:
-                if answer.is_error:
-                    answer.read()
-                    raise _error(answer)
-                yield from answer.iter_bytes()
+                yield from _chunks(answer)
             last = int(answer.headers.get("x-last-line", 0))
             if answer.headers.get("x-incomplete") != "true" or last <= offset:
                 return
@@ -167,6 +170,41 @@ class Client:
 
     def _reaching(self) -> "_Reaching":
         return _Reaching(str(self.http.base_url))
+
+
+def _path(batch_id: str) -> str:
+    kind = "messages/batches" if batch_id.startswith("msgbatch_") else "batches"
+    return f"/v1/{kind}/{quote(batch_id, safe='')}"
+
+
+def _in_one_shape(batch: dict[str, Any]) -> dict[str, Any]:
+    """A Message Batch with the status and counts of other batches beside its own members."""
+    if "processing_status" not in batch:
+        return batch
+    counts = batch["request_counts"]
+    if batch["processing_status"] != "ended":
+        status = "cancelling" if batch["cancel_initiated_at"] else "in_progress"
+    elif batch["cancel_initiated_at"]:
+        status = "cancelled"
+    elif batch["x_failure"]:
+        status = "failed"
+    else:
+        status = "expired" if counts["expired"] else "completed"
+    failed = counts["errored"] + counts["canceled"] + counts["expired"]
+    same = {"completed": counts["succeeded"], "failed": failed, "total": sum(counts.values())}
+    error = {"code": "batch_failed", "message": batch["x_failure"], "line": None}
+    return batch | {
+        "status": status,
+        "request_counts": counts | same,
+        "errors": {"data": [error]} if batch["x_failure"] else None,
+    }
+
+
+def _chunks(answer: httpx.Response) -> Iterator[bytes]:
+    if answer.is_error:
+        answer.read()
+        raise _error(answer)
+    yield from answer.iter_bytes()
 
 
 class _Reaching:

@@ -15,6 +15,7 @@ from backburner.domain.errors import Conflict
 from backburner.ports import Environment, TokenCounter
 from backburner.services import keys
 from backburner.wire import catalog as catalog_file
+from backburner.wire.anthropic.dialect import AnthropicDialect
 from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
 from backburner_local.adapters.clock import StoppableClock
@@ -101,7 +102,7 @@ class LocalWorld:
                 clock=clock,
                 ids=SystemIds(clock),
                 catalog=catalog,
-                dialects={"openai": OpenAIDialect()},
+                dialects={"anthropic": AnthropicDialect(), "openai": OpenAIDialect()},
                 shards=JsonlShards(),
                 limits=options.limits,
                 tokenizers=_tokenizers(options, catalog),

@@ -16,6 +16,7 @@ from backburner.adapters.system import SystemClock, SystemIds
 from backburner.ports import Environment, Limits, QueueName
 from backburner.settings import Settings
 from backburner.wire import catalog
+from backburner.wire.anthropic.dialect import AnthropicDialect
 from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
 
@@ -25,9 +26,14 @@ CATALOG = Path(__file__).parent / "catalog.toml"
 #: A revoked key is dead within a minute on all containers, and few requests look theirs up. The
 #: global indexes of DynamoDB follow the table within a fraction of a second as a rule (developer
 #: guide, "Using Global Secondary Indexes"). A function takes 6 MB, in which a body stands as base64
-#: (Lambda quotas, "Invocation payload"): what is over never comes here.
+#: or as JSON text (Lambda quotas, "Invocation payload"): what is over never comes here. A body of
+#: requests that is near it is refused with a word of advice, before others refuse it bare.
 AWS_LIMITS = Limits(
-    key_cache_seconds=30.0, index_lag_seconds=1.0, part_bytes=4_500_000, sends_at_once=8
+    key_cache_seconds=30.0,
+    index_lag_seconds=1.0,
+    part_bytes=4_500_000,
+    body_bytes=4_500_000,
+    sends_at_once=8,
 )
 
 _installed: list[Environment] = []
@@ -74,7 +80,7 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
         clock=SystemClock(),
         ids=SystemIds(),
         catalog=catalog.parse(CATALOG.read_text(encoding="utf-8"), own),
-        dialects={"openai": OpenAIDialect()},
+        dialects={"anthropic": AnthropicDialect(), "openai": OpenAIDialect()},
         shards=JsonlShards(),
         limits=limits,
         public_url=settings.public_url,

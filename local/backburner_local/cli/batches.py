@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,21 +99,36 @@ def results(
     merged: bool,  # noqa: FBT001
     output: Path | None,
 ) -> None:
-    """Write a batch's results, in input order; of a running batch, those that are in."""
-    batch = client.batch(batch_id)
+    """Write a batch's results, in input order; of a running batch, those that are in.
+
+    A Message Batch has one file of results, once it has ended.
+    """
     wanted = "x_merged_file_id" if merged else "output_file_id"
-    file_id = batch["error_file_id" if errors else wanted]
-    if file_id is None:
-        fail(f"{batch_id} is {batch['status']} and has no such results.", NOT_COMPLETED)
+    chunks = _results(client, batch_id, "error_file_id" if errors else wanted)
     if output is None:
-        for chunk in client.content(file_id):
+        for chunk in chunks:
             sys.stdout.buffer.write(chunk)
         sys.stdout.flush()
         return
     try:
-        _write_whole(client.content(file_id), output)
+        _write_whole(chunks, output)
     except OSError as error:
         fail(f"The results can't be written: {reason(error)}", NOT_COMPLETED)
+
+
+def _results(client: "Client", batch_id: str, wanted: str) -> Iterator[bytes]:
+    """The content of the file that this member of the batch names."""
+    batch = client.batch(batch_id)
+    if batch.get("type") == "message_batch":  # it came through Anthropic's API
+        if wanted != "output_file_id":
+            fail("A Message Batch has one file of results: leave out the option.", NOT_COMPLETED)
+        if batch["results_url"] is None:
+            fail(f"{batch_id} is {batch['status']} and has no results.", NOT_COMPLETED)
+        return client.results(batch_id)
+    file_id = batch[wanted]
+    if file_id is None:
+        fail(f"{batch_id} is {batch['status']} and has no such results.", NOT_COMPLETED)
+    return client.content(file_id)
 
 
 def _write_whole(chunks: Iterable[bytes], target: Path) -> None:

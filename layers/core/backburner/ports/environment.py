@@ -37,6 +37,10 @@ class Limits:
     #: was joined (5 MiB), and few enough for a function to read and send within some seconds.
     joined_bytes: int = 64 * 1024 * 1024
     nesting: int = 128
+    #: Largest body that holds the requests of its batch, and most requests in it (Anthropic's API
+    #: reference, "Create a Message Batch").
+    body_bytes: int = 256 * 1024 * 1024
+    body_requests: int = 100_000
     #: Largest result of one attempt that is read; it has to fit into a function's memory.
     result_bytes: int = 64 * 1024 * 1024
     reported_errors: int = 1000

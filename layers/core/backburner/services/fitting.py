@@ -37,7 +37,7 @@ def model_of(env: Environment, request: Request, *, dialect: str) -> Model:
         raise InvalidLine(
             "url_mismatch",
             f"The model '{model.name}' does not serve {request.route}.",
-            param="url",
+            param="url" if member == "body" else f"{member}.model",
             **named,
         )
     if request.has_images and not model.takes_images:

@@ -16,7 +16,7 @@ from backburner.domain.batch import (
 from backburner.domain.catalog import Model
 from backburner.domain.delivery import is_address
 from backburner.domain.errors import Conflict, InvalidRequest, NotFound
-from backburner.domain.file import FilePurpose
+from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.request import Request
 from backburner.domain.shard import Shard, shard_id
 from backburner.domain.slots import Pool, tenant_cap
@@ -76,25 +76,39 @@ def submit_batch(
         NotFound: the tenant has no such file.
     """
     check(new)
-    seconds = window_seconds(new.completion_window)
-    if not isinstance(new.input_file_id, str) or not new.input_file_id:
-        raise InvalidRequest(
-            "'input_file_id' must be the id of an uploaded file.", param="input_file_id"
-        )
-    file = files.find(env, tenant, new.input_file_id, param="input_file_id")
-    if file.purpose is not FilePurpose.BATCH or file.key is None:
-        raise InvalidRequest(
-            f"File '{file.id}' has purpose '{file.purpose}'; a batch needs 'batch'.",
-            param="input_file_id",
-        )
-    now = env.clock.now()
-    batch = Batch(
-        tenant=tenant,
+    file = input_file(env, tenant, new.input_file_id, param="input_file_id")
+    batch = validating(
+        env,
+        tenant,
+        new,
         id=env.ids.new("batch"),
-        status=BatchStatus.VALIDATING,
-        route=new.route,
         input_file_id=file.id,
         input_key=file.key,
+    )
+    accept(env, batch, note)
+    return batch
+
+
+def input_file(env: Environment, tenant: str, file_id: Any, *, param: str) -> StoredFile:
+    """The file that the requests are in; raises InvalidRequest or NotFound."""
+    if not isinstance(file_id, str) or not file_id:
+        raise InvalidRequest(f"'{param}' must be the id of an uploaded file.", param=param)
+    file = files.find(env, tenant, file_id, param=param)
+    if file.purpose is not FilePurpose.BATCH or file.key is None:
+        raise InvalidRequest(
+            f"File '{file.id}' has purpose '{file.purpose}'; a batch needs 'batch'.", param=param
+        )
+    return file
+
+
+def validating(env: Environment, tenant: str, new: NewBatch, **fields: Any) -> Batch:
+    """A batch that begins now, with options that were checked."""
+    now = env.clock.now()
+    seconds = window_seconds(new.completion_window)
+    return Batch(
+        tenant=tenant,
+        status=BatchStatus.VALIDATING,
+        route=new.route,
         is_inline=new.is_inline,
         completion_window=new.completion_window,
         metadata=checked_metadata(new.metadata),
@@ -105,14 +119,19 @@ def submit_batch(
         created_at=now,
         expires_at=now + seconds,
         ttl=records.ttl(env.limits, now + seconds, new.output_expires_seconds),
+        **fields,
     )
-    writes = transitions.accept(batch, check_at=now + env.limits.batch_check_seconds)
+
+
+def accept(env: Environment, batch: Batch, note: Note | None) -> None:
+    """Write the batch down, and have it planned; raises Conflict if the note was there before."""
+    check_at = batch.created_at + env.limits.batch_check_seconds
+    writes = transitions.accept(batch, check_at=check_at)
     if note is not None:
         writes.append(note(batch))
     env.store.transact(*writes)
     with _going_on(batch):
-        env.queue.send(QueueName.PLAN, {"tenant": tenant, "batch_id": batch.id})
-    return batch
+        env.queue.send(QueueName.PLAN, {"tenant": batch.tenant, "batch_id": batch.id})
 
 
 @contextmanager

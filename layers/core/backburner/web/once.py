@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from backburner.domain.errors import InvalidRequest
 from backburner.ports import Item
@@ -96,3 +96,8 @@ def digest(*parts: bytes | str) -> str:
         whole.update(b"%d:" % len(data))
         whole.update(data)
     return whole.hexdigest()
+
+
+def digest_of(stream: BinaryIO) -> str:
+    """Of a body that is too large to be held."""
+    return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]

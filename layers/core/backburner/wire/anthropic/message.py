@@ -69,6 +69,13 @@ def message_object(
     return message | ({"x_reasoning": thought} if isinstance(thought, str) else {})
 
 
+def silent_object(answer: bytes, *, message_id: str, service_tier: str) -> Body:
+    """A Message that says nothing, for a success that holds none: what came is in `x_answer`."""
+    nothing = b'{"choices":[{"message":{}}]}'
+    shown = message_object(nothing, message_id=message_id, service_tier=service_tier) or {}
+    return shown | {"x_answer": decoded(answer)}
+
+
 def error_object(
     kind: str, message: str, *, code: str | None = None, request_id: str | None = None
 ) -> Body:
