@@ -6,7 +6,7 @@ import pytest
 
 from backburner.domain.file import FilePurpose, LineStarts, StoredFile
 from backburner.ports import Limits
-from backburner.services import results
+from backburner.services import batches, results
 from tests.backend import by_name
 from tests.world import LIMITS, World, a_world_in_memory, chat
 
@@ -43,6 +43,22 @@ def test_reading_on_from_any_line_gives_what_reading_all_gives(lines, successes)
             answer_some(world, bad={3, 11, 12, 13, 14, 33})
             world.advance(10.0)
         assert seen
+
+
+def test_who_loaded_the_batch_before_it_was_stopped_reads_what_was_in_then():
+    with a_world_in_memory(limits=LIMITS) as world:
+        batch = world.submit(12)
+        world.pump()
+        world.answer()
+        world.pump()
+        early, late = world.outstanding
+        world.answer(late)
+        world.fail(early)  # its lines wait to be tried again
+        running = world.batch(batch)
+        whole = list(results.outcomes(world.env, running))
+        assert len(whole) == 4
+        batches.cancel(world.env, "acme", batch.id, kind=batch.kind)
+        assert list(results.outcomes(world.env, running)) == whole
 
 
 def test_reading_on_costs_the_same_wherever_it_begins():

@@ -46,6 +46,17 @@ def test_results_of_both_files_are_in_the_order_of_the_requests(world, acme):
     assert failed == ["b", "e"]
 
 
+def test_a_retry_shows_its_results_as_well(world, acme):
+    made = create(acme, [one("a"), one("b")]).json
+    world.pump()
+    world.answer(reply=by_name({"b": 400}))
+    world.pump()
+    again = acme.post(f"/v1/batches/{made['id']}/retry").json
+    world.finish()
+    (result,) = acme.get(f"/v1/batches/{again['id']}").json["results"]
+    assert (result["custom_id"], result["response"]["status_code"]) == ("b", 200)
+
+
 def test_large_results_are_read_by_their_files(world, acme):
     made = create(acme, [one("a")]).json
     world.finish(body=completion("x" * 1_100_000))

@@ -63,8 +63,8 @@ def outcomes(
     queued = batches.shards(env, batch)
     unreleased = manifest.unreleased(env, batch, queued)
     stopped = batch.stopping is not None and batch.open_shards == 0
-    ended = [shard for shard in queued if not shard.is_open]
-    missing = [shard for shard in queued if shard.is_open]
+    missing = [shard for shard in queued if _is_missing(batch, shard)]
+    ended = [shard for shard in queued if not _is_missing(batch, shard)]
     if stopped:
         ended += unreleased
     else:
@@ -129,6 +129,11 @@ def single(env: Environment, batch: Batch) -> Outcome | None:
             except UNREADABLE:
                 return _lost(shard.first_line, _unnamed(shard.first_line))
     return None
+
+
+def _is_missing(batch: Batch, shard: Shard) -> bool:
+    """Whether its outcomes are not known: it is open, or was dropped since the batch was loaded."""
+    return shard.is_open or (shard.status is ShardStatus.DROPPED and batch.stopping is None)
 
 
 def _runs(env: Environment, batch: Batch, ended: list[Shard]) -> list[_Run]:

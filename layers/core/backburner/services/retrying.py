@@ -128,6 +128,7 @@ def _retry_of(env: Environment, first: Batch, new: NewRetry, wanted: bytes) -> B
         route=first.route,
         input_file_id=first.input_file_id,
         input_key=first.input_key,
+        is_inline=first.is_inline,
         completion_window=window,
         metadata=first.metadata,
         on_invalid=first.on_invalid,
