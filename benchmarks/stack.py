@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ HERE = Path(__file__).parent
 Rows = list[tuple[str, str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Running:
     """A stack that answers."""
 
@@ -29,10 +28,7 @@ class Running:
     key: str
     pid: int
     data_dir: Path
-
-    @cached_property
-    def client(self) -> Client:
-        return Client.connect(self.url, self.key)
+    client: Client
 
     @property
     def instances(self) -> list[int]:
@@ -127,7 +123,8 @@ def running(*options: str, environment: Mapping[str, str] | None = None) -> Iter
         url = json.loads(stack.stdout.readline())["url"]
         key = (folder / "dev.key").read_text(encoding="utf-8").strip()
         try:
-            yield Running(url, key, stack.pid, folder)
+            with Client.connect(url, key) as client:
+                yield Running(url, key, stack.pid, folder, client)
         finally:
             stack.send_signal(signal.SIGTERM)
             stack.wait(60)
