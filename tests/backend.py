@@ -85,6 +85,8 @@ class Submission:
 
     shard: Shard
     requests: list[dict[str, Any]]
+    #: Body of a raw request.
+    body: bytes = b""
     is_told: bool = False
 
     @property
@@ -120,9 +122,9 @@ class ManualBackend:
         data = self.blobs.get(payload) if isinstance(payload, str) else payload
         error, is_taken = self.errors.pop(0) if self.errors else (None, True)
         if is_taken:
-            requests = [json.loads(line) for line in data.splitlines()]
-            self._insist_on_new_lines(shard, requests)
-            self.submissions.append(Submission(shard, requests))
+            requests = [] if shard.is_raw else [json.loads(line) for line in data.splitlines()]
+            self._insist_on_new_lines(shard, [{"line": 1}] if shard.is_raw else requests)
+            self.submissions.append(Submission(shard, requests, data))
         if error is not None:
             raise error
         return Submitted(failure_location=self.blobs.uri(self._last(shard).failure_key))

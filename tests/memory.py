@@ -77,11 +77,26 @@ class MemoryBlobs:
     def key_of(self, uri: str) -> str | None:
         return uri.removeprefix(self._prefix) or None if uri.startswith(self._prefix) else None
 
-    def presign(self, key: str, *, seconds: int, filename: str | None = None) -> str:
-        return self._signer.presign(key, seconds=seconds, filename=filename)
+    def presign(
+        self,
+        key: str,
+        *,
+        seconds: int,
+        filename: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        return self._signer.presign(
+            key, seconds=seconds, filename=filename, content_type=content_type
+        )
+
+    def presign_upload(self, key: str, *, seconds: int) -> str:
+        return self._signer.presign_upload(key, seconds=seconds)
 
     def verify(self, path_and_query: str) -> str | None:
         return self._signer.verify(path_and_query)
+
+    def verify_upload(self, path_and_query: str) -> str | None:
+        return self._signer.verify_upload(path_and_query)
 
     def _find(self, key: str) -> bytes:
         if key not in self._objects:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from backburner.domain.batch import Batch, BatchKind, BatchStatus
+from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind, BatchStatus
 from backburner.domain.errors import NotFound
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Index, QueueName
@@ -220,9 +220,9 @@ def _what_was_retried_is_merged(scene: _Scene) -> Iterator[str]:
                 yield f"the merged file of {batch.id} has {len(merged)} of {len(answers)} answers"
 
 
-def _every_response_came_out(scene: _Scene) -> Iterator[str]:
+def _every_single_request_came_out(scene: _Scene) -> Iterator[str]:
     for batch in scene.batches:
-        if batch.kind is not BatchKind.RESPONSE or not batch.is_terminal:
+        if not batch.is_single or not batch.is_terminal:
             continue
         outcome = results.single(scene.world.untapped, batch)
         succeeded = outcome is not None and outcome.is_success
@@ -231,6 +231,10 @@ def _every_response_came_out(scene: _Scene) -> Iterator[str]:
             yield f"{batch.id} is {batch.status} and its outcome is {outcome}"
         if outcome is None and batch.stopping is None:
             yield f"{batch.id} has no outcome"
+        if batch.route == RAW_ROUTE and succeeded:
+            kept = results.raw_answer(scene.world.untapped, batch)
+            if kept is None or scene.world.blobs.stat(kept.key) is None:
+                yield f"{batch.id} was answered, and the answer is gone"
 
 
 def _files_are_recorded(scene: _Scene) -> Iterator[str]:
@@ -338,7 +342,7 @@ def _ended_lines_are_counted(world: World, batch: Batch, shards: list[Shard]) ->
 def _counts_are_those_of_the_files(scene: _Scene) -> Iterator[str]:
     for batch in scene.batches:
         counts = (batch.total, batch.completed, batch.failed)
-        if batch.kind is BatchKind.RESPONSE:
+        if batch.is_single:
             if batch.is_terminal and (batch.total, batch.completed + batch.failed) != (1, 1):
                 yield f"{batch.id} counts {counts}"
         elif batch in scene.files:
@@ -371,14 +375,13 @@ def _no_line_was_paid_for_twice(scene: _Scene) -> Iterator[str]:
 def _all_were_told(scene: _Scene) -> Iterator[str]:
     """At least once, always as the same event, and never anything but the end."""
     for batch in scene.batches:
-        noun = "batch" if batch.kind is BatchKind.FILE else "response"
         told = [one for one in scene.world.told if one.event["data"]["id"] == batch.id]
         if not told:
             yield f"nobody was told of {batch.id}"
         counts = {"total": batch.total, "completed": batch.completed, "failed": batch.failed}
         for one in told:
             said = (one.event["id"], one.event["type"], one.event["data"]["request_counts"])
-            if said != (f"evt_{batch.id}", f"{noun}.{batch.status}", counts):
+            if said != (f"evt_{batch.id}", f"{batch.kind.noun}.{batch.status}", counts):
                 yield f"{batch.id} is {batch.status} with {counts}, and was told as {said}"
         address = batch.metadata.get("notify_email")
         if address is not None and set(scene.world.mailed(f"evt_{batch.id}")) != {address}:
@@ -474,7 +477,7 @@ AT_THE_END: list[tuple[int, Check]] = [
     (1, _accepted_is_there),
     (2, _every_line_came_out_once),
     (2, _what_was_retried_is_merged),
-    (2, _every_response_came_out),
+    (2, _every_single_request_came_out),
     (2, _files_are_recorded),
     (3, _all_is_over_in_time),
     (3, _nothing_is_left_to_do),

@@ -11,7 +11,7 @@ from backburner.ports import Environment
 Hook = Callable[[int, str, str], None]
 
 #: Calls that only compute are no points to crash at.
-_PURE = frozenset({"uri", "key_of", "presign"})
+_PURE = frozenset({"uri", "key_of", "presign", "presign_upload"})
 
 
 class Crash(BaseException):

@@ -23,7 +23,7 @@ import functions.plan.app
 import functions.reap.app
 import functions.report_backlog.app
 from backburner import bootstrap
-from backburner.domain.batch import Batch, BatchKind
+from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind
 from backburner.domain.catalog import Catalog, Model
 from backburner.domain.errors import NotFound
 from backburner.domain.file import FilePurpose
@@ -38,7 +38,7 @@ from backburner.ports import (
     Mailer,
     QueueName,
 )
-from backburner.services import batches, files, records, retrying, submit
+from backburner.services import batches, files, raw, records, retrying, singles, submit
 from backburner.wire.anthropic.dialect import AnthropicDialect
 from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
@@ -122,6 +122,11 @@ def chat(custom_id: str, *, model: str = "mistral", **body: Any) -> dict[str, An
         "url": CHAT,
         "body": {"model": model, "messages": messages} | body,
     }
+
+
+def a_raw_model(name: str = "vision") -> Model:
+    """A model that takes raw requests and nothing else."""
+    return a_model(name, endpoint="backburner-vision", routes=(RAW_ROUTE,), context_window=0)
 
 
 def jsonl(lines: Iterable[Line]) -> bytes:
@@ -302,11 +307,31 @@ class World:
             line=1, custom_id=name, model=line["body"]["model"], route=CHAT, body=body
         )
         self.tenants.add(tenant)
-        new = submit.NewSingle(
+        new = singles.NewSingle(
             kind=kind, request=request, original=body, completion_window=window, **options
         )
-        batch = submit.submit_single(self.env, tenant, new)
+        batch = singles.submit_single(self.env, tenant, new)
         self.accepted.add((tenant, batch.id))
+        return batch
+
+    def ask_raw(
+        self, body: bytes = b"\x00raw\xff", *, content_type: str = "image/png", **options: Any
+    ) -> Batch:
+        """Submit a raw request of the tenant acme to the model that takes such."""
+        request_id = self.env.ids.new("request")
+        is_small = len(body) <= self.env.limits.inline_bytes
+        if not is_small:
+            self.blobs.put(raw.body_key("acme", request_id), body)
+        new = singles.NewRaw(
+            request_id=request_id,
+            model="vision",
+            content_type=content_type,
+            inline=body if is_small else None,
+            **options,
+        )
+        self.tenants.add("acme")
+        batch = singles.submit_raw(self.env, "acme", new)
+        self.accepted.add(("acme", batch.id))
         return batch
 
     def drop(self, name: str, lines: Iterable[Line] | bytes) -> str:
@@ -395,6 +420,8 @@ class World:
         """
         attempt = attempt or self.outstanding[0]
         if data is None:
+            data = self._echo(attempt)
+        if data is None:
             made = [(reply or succeed)(request) for request in attempt.requests]
             data = jsonl(one for one in made if one is not None)
         self.backend.write_result(attempt, data)
@@ -402,13 +429,25 @@ class World:
         if told:
             self.notify_success(attempt)
 
-    def fail(self, attempt: Submission | None = None, *, told: bool = True) -> None:
-        """The attempt fails as a whole."""
+    @staticmethod
+    def _echo(attempt: Submission) -> bytes | None:
+        """A raw request is answered with its own body; None: it is none."""
+        return attempt.body if attempt.shard.is_raw else None
+
+    def fail(
+        self,
+        attempt: Submission | None = None,
+        *,
+        told: bool = True,
+        status: int = 500,
+        said: bytes = b"{}",
+    ) -> None:
+        """The attempt fails as a whole: the server answered with a status and these words."""
         attempt = attempt or self.outstanding[0]
-        self.blobs.put(attempt.failure_key, b"{}")
+        self.blobs.put(attempt.failure_key, said)
         attempt.is_told = True
         if told:
-            self.notify_error(attempt)
+            self.notify_error(attempt, status=status)
 
     def lose(self, attempt: Submission | None = None) -> None:
         """The attempt disappears: no result, no word."""
@@ -416,11 +455,16 @@ class World:
 
     def notify_success(self, attempt: Submission) -> None:
         location = self.blobs.uri(attempt.output_key)
-        event = sns_event("sns_success", attempt, outputLocation=location)
+        kind = attempt.shard.content_type or "application/jsonl"
+        event = sns_event("sns_success", attempt, outputLocation=location, contentType=kind)
         functions.on_success.app.handler(event, Context())
 
-    def notify_error(self, attempt: Submission) -> None:
-        functions.on_error.app.handler(sns_event("sns_error", attempt), Context())
+    def notify_error(self, attempt: Submission, *, status: int = 500) -> None:
+        event = sns_event("sns_error", attempt)
+        sns = event["Records"][0]["Sns"]
+        kind = "client" if status < 500 else "server"
+        sns["Message"] = sns["Message"].replace("server error (500)", f"{kind} error ({status})")
+        functions.on_error.app.handler(event, Context())
 
     def run(self, reply: Reply | None = None) -> None:
         """Pump and answer until nothing moves, without letting time pass."""
@@ -460,7 +504,7 @@ class World:
         return [
             records.to_batch(item)
             for tenant in sorted(self.tenants)
-            for kind in ("batches", "responses")
+            for kind in ("batches", "responses", "requests")
             for item in self.store.query(f"{tenant}/{kind}", limit=9999)
         ]
 

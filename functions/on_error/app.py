@@ -12,4 +12,10 @@ def handler(event: dict[str, Any], context: Any) -> None:
     for result in async_results(event):
         # SageMaker's own words may hold account ids: clients get ours.
         reason = "The model's server failed to answer."
-        collect_failure(env, result.ref, code="backend_failed", reason=reason)
+        collect_failure(
+            env,
+            result.ref,
+            code="backend_failed",
+            reason=reason,
+            status_code=result.status_code,
+        )

@@ -11,4 +11,4 @@ def handler(event: dict[str, Any], context: Any) -> None:
     env = environment()
     for result in async_results(event):
         key = env.blobs.key_of(result.output_location or "")
-        collect_result(env, result.ref, result_key=key or "")
+        collect_result(env, result.ref, result_key=key or "", content_type=result.content_type)

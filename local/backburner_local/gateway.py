@@ -28,6 +28,9 @@ SPOOL_BYTES = 1 << 20
 #: Where they are put; what is left there after a crash belongs to no request any more.
 SPOOL = "spool/"
 
+#: Largest object that a link takes: SageMaker's asynchronous inference takes no more.
+UPLOAD_BYTES = 1 << 30
+
 _CHUNK = 1 << 18
 
 #: Connections that may wait to be accepted.
@@ -44,6 +47,7 @@ class Gateway:
         function: LoadedFunction,
         blobs: Blobs,
         find_signed: Callable[[str], Path | None],
+        find_upload: Callable[[str], str | None],
         metrics: Callable[[], str],
         max_body_bytes: int,
         threads: int = 128,
@@ -55,6 +59,7 @@ class Gateway:
             function: the API function.
             blobs: where large bodies are spooled.
             find_signed: the file that a signed path and query name, if the signature is good.
+            find_upload: the key that a signed path and query may write, if the signature is good.
             metrics: text of `/metrics`.
             max_body_bytes: largest body that is taken at all.
             threads: requests that the function works on at once.
@@ -63,6 +68,7 @@ class Gateway:
         self._function = function
         self._blobs = blobs
         self._find_signed = find_signed
+        self._find_upload = find_upload
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="api")
@@ -93,6 +99,7 @@ class Gateway:
     async def _serve(self) -> None:
         app = web.Application()
         app.router.add_get("/blobs/{key:.+}", self._blob)
+        app.router.add_put("/blobs/{key:.+}", self._put_blob)
         app.router.add_get("/metrics", self._show_metrics)
         app.router.add_route("*", "/{path:.*}", self._invoke)
         runner = web.AppRunner(
@@ -113,12 +120,30 @@ class Gateway:
         path = self._find_signed(request.raw_path)
         if path is None:
             return web.Response(status=403, text="The link is not valid, or not any more.\n")
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": request.query.get("type") or "application/octet-stream"}
         if filename := request.query.get("filename"):
             headers["Content-Disposition"] = content_disposition_header(
                 "attachment", filename=filename
             )
         return web.FileResponse(path, headers=headers)
+
+    async def _put_blob(self, request: web.Request) -> web.Response:
+        """Take one object in, as S3 does at such a link."""
+        key = self._find_upload(request.raw_path)
+        if key is None:
+            return web.Response(status=403, text="The link is not valid, or not any more.\n")
+        is_whole = (request.content_length or 0) <= UPLOAD_BYTES
+        if is_whole:
+            try:
+                is_whole = await self._spool(key, b"", request, most_bytes=UPLOAD_BYTES)
+            except StorageUnavailable as error:
+                return _refused(request, error)
+            if not is_whole:
+                await asyncio.to_thread(self._blobs.delete, key)
+        if not is_whole:
+            limit = TooLarge(f"An object that is put here has at most {UPLOAD_BYTES} bytes.")
+            return _refused(request, limit)
+        return web.Response()
 
     async def _show_metrics(self, _: web.Request) -> web.Response:
         return web.Response(text=self._metrics(), content_type="text/plain")
@@ -167,12 +192,13 @@ class Gateway:
             return
         key = f"{SPOOL}{uuid.uuid4().hex}"
         try:
-            is_whole = await self._spool(key, bytes(head), request)
+            is_whole = await self._spool(key, bytes(head), request, most_bytes=self._max_body_bytes)
             yield (b"", key) if is_whole else (None, None)
         finally:
             await asyncio.to_thread(self._blobs.delete, key)
 
-    async def _spool(self, key: str, head: bytes, request: web.Request) -> bool:
+    async def _spool(self, key: str, head: bytes, request: web.Request, *, most_bytes: int) -> bool:
+        """Stream the body into an object; False: it is too large."""
         size = len(head)
         writing = self._blobs.write(key)
         stream = writing.__enter__()
@@ -180,14 +206,14 @@ class Gateway:
             await asyncio.to_thread(stream.write, head)
             async for chunk in request.content.iter_chunked(_CHUNK):
                 size += len(chunk)
-                if size > self._max_body_bytes:
+                if size > most_bytes:
                     break
                 await asyncio.to_thread(stream.write, chunk)
         except BaseException as error:
             writing.__exit__(type(error), error, error.__traceback__)
             raise
         await asyncio.to_thread(writing.__exit__, None, None, None)
-        return size <= self._max_body_bytes
+        return size <= most_bytes
 
 
 def listen(host: str, port: int) -> socket.socket:

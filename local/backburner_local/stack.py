@@ -171,6 +171,7 @@ class Stack:
             function=api,
             blobs=self.env.blobs,
             find_signed=self.world.find_signed,
+            find_upload=self.world.blobs.verify_upload,
             metrics=self.world.metrics.render,
             max_body_bytes=self.options.limits.file_bytes + (1 << 20),
         )

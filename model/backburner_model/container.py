@@ -14,6 +14,7 @@ from backburner_model.wire import (
     SHARD_TYPES,
     UNREADABLE,
     Answer,
+    RawBody,
     bad_request,
     invalid_body,
     is_text,
@@ -58,6 +59,8 @@ class Asked:
     place: int
     route: str
     body: bytes
+    #: What a body is that only the engine knows; None: it is one of the route's.
+    raw: RawBody | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +70,21 @@ class Invocation:
     body: bytes
     content_type: str = "application/json"
     custom_attributes: str = ""
+    accept: str = ""
 
     @property
     def is_shard(self) -> bool:
-        return self.content_type.partition(";")[0].strip().lower() in SHARD_TYPES
+        return self._media_type in SHARD_TYPES
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether only the engine can tell what the body is."""
+        media_type = self._media_type
+        return not self.is_shard and media_type != "application/json" and media_type != ""
+
+    @property
+    def _media_type(self) -> str:
+        return self.content_type.partition(";")[0].strip().lower()
 
 
 class Container:
@@ -112,6 +126,8 @@ class Container:
     async def invoke(self, invocation: Invocation) -> Answer:
         if invocation.is_shard:
             return await self._invoke_shard(invocation.body)
+        if invocation.is_raw:
+            return await self._invoke_raw(invocation)
         picked = route_from_attributes(invocation.custom_attributes)
         return await self.answer(picked, invocation.body)
 
@@ -128,6 +144,19 @@ class Container:
             return answer
         answers: list[Answer | None] = [None]
         await self._run(deque([asked]), answers)
+        return answers[0] or UNFINISHED
+
+    async def _invoke_raw(self, invocation: Invocation) -> Answer:
+        if refusal := self._refusal(1):
+            return refusal
+        raw = RawBody(
+            invocation.body,
+            invocation.content_type,
+            invocation.accept,
+            invocation.custom_attributes,
+        )
+        answers: list[Answer | None] = [None]
+        await self._run(deque([Asked(0, "", b"", raw)]), answers)
         return answers[0] or UNFINISHED
 
     async def _invoke_shard(self, body: bytes) -> Answer:
@@ -226,6 +255,8 @@ class Container:
     async def _ask(self, asked: Asked) -> Answer:
         try:
             async with asyncio.timeout(self.settings.request_timeout_seconds):
+                if asked.raw is not None:
+                    return await self.engine.answer_raw(asked.raw)
                 return await self.engine.answer(asked.route, asked.body)
         except TimeoutError:
             return TIMED_OUT

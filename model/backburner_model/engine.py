@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from backburner_model.wire import Answer
+from backburner_model.wire import Answer, RawBody, unsupported_type
 
 
 class EngineStartError(RuntimeError):
@@ -34,6 +34,10 @@ class Engine(Protocol):
     def answer_now(self, route: str, body: bytes) -> Answer | None:  # noqa: ARG002
         """The answer, if it costs no more than microseconds; else None."""
         return None
+
+    async def answer_raw(self, asked: RawBody) -> Answer:
+        """Answer a body that is neither JSON nor a shard; most engines take none."""
+        return unsupported_type(asked.content_type)
 
     async def is_healthy(self) -> bool:
         """Whether requests can be answered now."""

@@ -30,16 +30,17 @@ async def ping(request: Request) -> Response:
 
 
 async def invoke(request: Request) -> Response:
-    """Answer one OpenAI body, or a shard of them."""
+    """Answer one OpenAI body, a shard of them, or a body that only the engine knows."""
     container = await container_of(request.app)
     invocation = Invocation(
         body=await request.body(),
         content_type=request.headers.get("content-type", "application/json"),
         custom_attributes=request.headers.get("x-amzn-sagemaker-custom-attributes", ""),
+        accept=request.headers.get("accept", ""),
     )
     answer = await unless_gone(request, asyncio.ensure_future(container.invoke(invocation)))
     is_outcomes = invocation.is_shard and answer is not None and answer.status_code == 200
-    return respond(answer, SHARD_TYPE if is_outcomes else "application/json")
+    return respond(answer, SHARD_TYPE if is_outcomes else None)
 
 
 _HANDLERS: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
@@ -65,11 +66,17 @@ class ContractMiddleware:
         await response(scope, receive, send)
 
 
-def respond(answer: Answer | None, media_type: str = "application/json") -> Response:
-    """Build the response; its length is always known, so it is never chunked."""
+def respond(answer: Answer | None, media_type: str | None = None) -> Response:
+    """Build the response; its length is always known, so it is never chunked.
+
+    Args:
+        answer: None if nobody waits for it any more.
+        media_type: of the body; None: as the answer says.
+    """
     if answer is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    return Response(answer.body, answer.status_code, media_type=media_type)
+    told = {"content-type": media_type or answer.content_type}
+    return Response(answer.body, answer.status_code, headers=told)
 
 
 async def unless_gone(request: Request, work: asyncio.Future[Answer]) -> Answer | None:

@@ -18,10 +18,24 @@ SHARD_TYPES: Final = frozenset({SHARD_TYPE, "application/jsonlines", "applicatio
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What an engine says to one request: an HTTP status and a JSON object in one line."""
+    """What an engine says to one request: an HTTP status and a JSON object in one line.
+
+    Only the answer to a raw request may be something else: `content_type` says what.
+    """
 
     status_code: int
     body: bytes
+    content_type: str = "application/json"
+
+
+class RawBody(msgspec.Struct, frozen=True):
+    """A body of any kind, and what its client says of it."""
+
+    body: bytes
+    content_type: str
+    #: What the client would like to have back; empty if it did not say.
+    accept: str = ""
+    custom_attributes: str = ""
 
 
 class ShardLine(msgspec.Struct):
@@ -110,6 +124,14 @@ def invalid_body(error: Exception) -> Answer:
     found = _FIELD.search(str(error))
     param = (found[1] or found[2] or None) if found else None
     return bad_request(str(error), param=param)
+
+
+def unsupported_type(content_type: str) -> Answer:
+    return bad_request(
+        f"This model takes no {content_type[:200]!r}: send application/json.",
+        code="unsupported_content_type",
+        status_code=415,
+    )
 
 
 def unknown_route(route: str, offered: frozenset[str], status_code: int) -> Answer:

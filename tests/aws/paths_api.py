@@ -1,6 +1,7 @@
 """Every path of the API."""
 
 import json
+from urllib.parse import urlencode, urlsplit
 
 from backburner.domain.batch import BatchStatus
 from tests.aws import account
@@ -183,6 +184,56 @@ def a_request_is_asked_for_read_and_deleted(world: AwsWorld) -> None:
     assert world.get(path).json["object"] == "chat.completion"
     assert world.get("/v1/requests").json["data"]
     assert world.ask("DELETE", path).json["deleted"]
+
+
+def _ask_raw(world: AwsWorld, body: bytes, **query: str) -> str:
+    """A raw request; returns where its answer will be."""
+    asked = urlencode({"model": MODEL} | query)
+    answer = world.ask("POST", "/v1/requests", body, query=asked, content_type="image/png")
+    assert answer.status in (201, 202), answer.body
+    return f"/v1/requests/{answer.json['id']}"
+
+
+@scenario()
+def a_raw_request_is_answered(world: AwsWorld) -> None:
+    small, large = _ask_raw(world, b"\x00"), _ask_raw(world, b"\x00" * 10_000)
+    for one in world.outstanding:
+        world.answer(one, data=b"\xff")
+    assert [world.get(path).body for path in (small, large)] == [b"\xff"] * 2
+    assert world.ask("DELETE", large).status == 200
+    world.run()
+
+
+@scenario()
+def a_raw_request_has_a_large_answer(world: AwsWorld) -> None:
+    path = _ask_raw(world, b"\x00")
+    world.answer(data=b"x" * 4_300_000)
+    answer = world.get(path)
+    assert answer.status == 303
+    assert "response-content-type=image%2Fpng" in answer.headers["location"]
+
+
+@scenario()
+def a_raw_request_fails(world: AwsWorld) -> None:
+    path = _ask_raw(world, b"\x00")
+    world.fail(status=415)
+    assert world.get(path).status == 415
+
+
+@scenario()
+def a_raw_request_is_uploaded(world: AwsWorld) -> None:
+    asked = urlencode({"model": MODEL, "upload": "true"})
+    made = world.ask("POST", "/v1/requests", query=asked, content_type="image/png").json
+    split = urlsplit(made["start"]["url"])
+    assert world.ask("POST", split.path, query=split.query).status == 400
+    key = f"batches/acme/{made['id']}/body"
+    assert key in made["upload"]["url"]
+    world.own.s3.put_object(Bucket=world.bucket, Key=key, Body=b"\x00")
+    assert world.ask("POST", split.path, query=split.query).status == 202
+    world.answer(told=False, data=b"\xff")
+    world.clock.advance(600)
+    world.reap()
+    assert world.get(f"/v1/requests/{made['id']}").status == 303
 
 
 @scenario()

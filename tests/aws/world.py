@@ -25,7 +25,8 @@ from backburner import bootstrap
 from backburner.adapters.clients import Clients
 from backburner.adapters.s3 import S3Blobs
 from backburner.adapters.s3.writing import Sizes
-from backburner.domain.batch import Batch
+from backburner.domain.batch import RAW_ROUTE, Batch
+from backburner.domain.catalog import Catalog
 from backburner.domain.shard import Shard
 from backburner.ports import Environment, Limits, QueueName
 from backburner.services import batches, keys
@@ -69,6 +70,12 @@ def _clients() -> tuple[Clients, Clients]:
         for _ in range(2)
     )
     return own, theirs
+
+
+def _taking_raw(env: Environment) -> Catalog:
+    """The stack's own catalog, whose models take raw requests as well."""
+    models = env.catalog.models.values()
+    return Catalog({one.name: replace(one, routes=(*one.routes, RAW_ROUTE)) for one in models})
 
 
 class AwsWorld:
@@ -124,6 +131,9 @@ class AwsWorld:
                 clock=self.clock,
             )
             for function in self.functions.values()
+        }
+        self.environments = {
+            name: replace(env, catalog=_taking_raw(env)) for name, env in self.environments.items()
         }
         if sizes is not None:
             blobs = S3Blobs(clients, self.bucket, sizes=sizes)
@@ -268,23 +278,34 @@ class AwsWorld:
         one.is_told = True
         if told:
             location = f"s3://{self.bucket}/{one.output_key}"
-            self.tell("on_success", one, "Completed", {"outputLocation": location})
+            told_of = {"outputLocation": location, "contentType": "image/png"}
+            self.tell("on_success", one, "Completed", told_of)
 
-    def fail(self, invocation: Invocation | None = None, *, told: bool = True) -> None:
+    def fail(
+        self, invocation: Invocation | None = None, *, told: bool = True, status: int = 500
+    ) -> None:
         """The invocation fails as a whole."""
         one = invocation or self.outstanding[0]
         self.own.s3.put_object(Bucket=self.bucket, Key=one.failure_key, Body=b"{}")
         one.is_told = True
         if told:
-            self.tell("on_error", one, "Failed")
+            reason = f"ClientError: Received client error ({status}) from model."
+            self.tell("on_error", one, "Failed", reason=reason)
 
     def tell(
-        self, function: str, one: Invocation, status: str, response: dict[str, str] | None = None
+        self,
+        function: str,
+        one: Invocation,
+        status: str,
+        response: dict[str, str] | None = None,
+        *,
+        reason: str = "",
     ) -> None:
         """The endpoint's notification, as SNS hands it on."""
         topic = "SuccessTopic" if function == "on_success" else "ErrorTopic"
         message = {
             "invocationStatus": status,
+            "failureReason": reason,
             "responseParameters": response or {},
             "inferenceId": str(one.ref),
             "eventName": "InferenceResult",

@@ -63,6 +63,8 @@ class BlobsWorld:
     blobs: Blobs
     #: Bytes that a URL opens, or None: it opens nothing.
     open: Callable[[str], bytes | None]
+    #: Puts an object to a URL; False: it takes nothing.
+    put: Callable[[str, bytes], bool]
 
 
 @contextmanager
@@ -74,14 +76,14 @@ def directory_blobs(folder: Path) -> Iterator[BlobsWorld]:
         key = blobs.verify(address.removeprefix(url))
         return None if key is None else blobs.get(key)
 
-    yield BlobsWorld(blobs, open_url)
+    yield BlobsWorld(blobs, open_url, _putting(blobs, url))
     assert not list((folder / ".staging").iterdir()), "something was left behind"
 
 
 @contextmanager
 def s3_blobs(folder: Path) -> Iterator[BlobsWorld]:
     with on_s3.s3_blobs() as blobs:
-        yield BlobsWorld(blobs, on_s3.open_url)
+        yield BlobsWorld(blobs, on_s3.open_url, on_s3.put_url)
 
 
 @contextmanager
@@ -93,7 +95,17 @@ def memory_blobs(folder: Path) -> Iterator[BlobsWorld]:
         key = blobs.verify(address.removeprefix(url))
         return None if key is None else blobs.get(key)
 
-    yield BlobsWorld(blobs, open_url)
+    yield BlobsWorld(blobs, open_url, _putting(blobs, url))
+
+
+def _putting(blobs: DirectoryBlobs | MemoryBlobs, url: str) -> Callable[[str, bytes], bool]:
+    def put_url(address: str, data: bytes) -> bool:
+        key = blobs.verify_upload(address.removeprefix(url))
+        if key is not None:
+            blobs.put(key, data)
+        return key is not None
+
+    return put_url
 
 
 BLOBS: dict[str, Callable[[Path], AbstractContextManager[BlobsWorld]]] = {

@@ -52,7 +52,14 @@ def open_url(url: str) -> bytes | None:
     return answer.content if answer.status_code == requests.codes.ok else None
 
 
-def is_signed(url: str, *, now: datetime | None = None) -> bool:
+def put_url(url: str, data: bytes) -> bool:
+    """Whether a stranger's object is taken."""
+    if not is_signed(url, method="PUT"):
+        return False
+    return requests.put(url, data=data, timeout=5).status_code == requests.codes.ok
+
+
+def is_signed(url: str, *, now: datetime | None = None, method: str = "GET") -> bool:
     """Whether S3 would open the URL now (API reference, "Authenticating requests: query")."""
     split = urlsplit(url)
     query = dict(parse_qsl(split.query, keep_blank_values=True))
@@ -63,7 +70,7 @@ def is_signed(url: str, *, now: datetime | None = None) -> bool:
     scope = query["X-Amz-Credential"].partition("/")[2]
     pairs = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in query.items())
     text = "&".join(f"{name}={value}" for name, value in pairs)
-    asked = f"GET\n{split.path}\n{text}\nhost:{split.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
+    asked = f"{method}\n{split.path}\n{text}\nhost:{split.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
     digest = hashlib.sha256(asked.encode()).hexdigest()
     key = f"AWS4{SECRET}".encode()
     for piece in (*scope.split("/"), f"AWS4-HMAC-SHA256\n{signed_at}\n{scope}\n{digest}"):

@@ -356,6 +356,29 @@ def test_a_signed_url_opens_its_object(blobs_world, key):
         assert blobs_world.open(url) == b"content"
 
 
+@pytest.mark.parametrize("key", KEYS)
+def test_a_signed_url_takes_its_object(blobs_world, key):
+    url = blobs_world.blobs.presign_upload(key, seconds=60)
+    assert blobs_world.put(url, b"\x00content")
+    assert blobs_world.blobs.get(key) == b"\x00content"
+
+
+def test_a_signed_url_that_reads_writes_nothing_and_the_other_way_round(blobs_world):
+    blobs_world.blobs.put("a", b"content")
+    assert not blobs_world.put(blobs_world.blobs.presign("a", seconds=60), b"other")
+    assert blobs_world.open(blobs_world.blobs.presign_upload("a", seconds=60)) is None
+    url = blobs_world.blobs.presign_upload("a", seconds=60)
+    assert not blobs_world.put(url.replace("/a?", "/b?"), b"other")
+    assert blobs_world.blobs.get("a") == b"content"
+
+
+def test_a_signed_url_says_what_its_object_is(blobs_world):
+    blobs_world.blobs.put("a", b"content")
+    url = blobs_world.blobs.presign("a", seconds=60, filename="b", content_type="image/png; q=1")
+    assert blobs_world.open(url) == b"content"
+    assert blobs_world.open(url.replace("png", "gif")) is None
+
+
 def test_a_signed_url_opens_no_other_object(blobs_world):
     blobs_world.blobs.put("mine", b"mine")
     blobs_world.blobs.put("theirs", b"theirs")

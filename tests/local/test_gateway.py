@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ import pytest
 from backburner_local.adapters.clock import FixedClock
 from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.functions import LoadedFunction
-from backburner_local.gateway import SPOOL_BYTES, Gateway, listen
+from backburner_local.gateway import SPOOL_BYTES, UPLOAD_BYTES, Gateway, listen
 from backburner_local.template import Function
 from tests.local.stacks import wait_until
 
@@ -70,6 +71,7 @@ def door(tmp_path) -> Iterator[Door]:
             function=LoadedFunction(declared, made.handle),
             blobs=blobs,
             find_signed=find_signed,
+            find_upload=blobs.verify_upload,
             metrics=lambda: "backburner_batches 1\n",
             max_body_bytes=MOST_BYTES,
         ).start()
@@ -207,6 +209,31 @@ class TestLinks:
         assert answer.headers["content-disposition"].startswith("attachment; filename")
         assert "s%C3%BClts.jsonl" in answer.headers["content-disposition"]
 
+    def test_a_link_says_what_it_opens(self, door):
+        door.blobs.put("a", b"<b>")
+        link = door.blobs.presign("a", seconds=60, content_type="text/plain; charset=utf-8")
+        assert door.http.get(link).headers["content-type"] == "text/plain; charset=utf-8"
+
+    def test_a_link_takes_its_object(self, door):
+        link = door.blobs.presign_upload("raw/a", seconds=60)
+        content = bytes(range(256)) * (SPOOL_BYTES // 128)
+        assert door.http.put(link, content=content).status_code == 200
+        assert door.blobs.get("raw/a") == content
+        assert door.http.put(link, content=iter([b"by ", b"pieces"])).status_code == 200
+        assert door.blobs.get("raw/a") == b"by pieces"
+
+    def test_a_link_takes_nothing_that_it_may_not(self, door, link):
+        assert door.http.put(link, content=b"x").status_code == 403
+        upload = door.blobs.presign_upload("raw/a", seconds=60)
+        assert door.http.put(upload.replace("raw/a", "raw/b"), content=b"x").status_code == 403
+        assert door.http.get(upload).status_code == 403
+        too_large = {"content-length": str(UPLOAD_BYTES + 1)}
+        host, port = urlsplit(door.url).netloc.split(":")
+        with closing(HTTPConnection(host, int(port), timeout=30)) as connection:
+            connection.request("PUT", upload.removeprefix(door.url), headers=too_large)
+            assert connection.getresponse().status == 413
+        assert door.blobs.stat("raw/a") is None
+
     def test_a_download_can_be_resumed(self, door, link):
         answer = door.http.get(link, headers={"Range": "bytes=4-"})
         assert (answer.status_code, answer.content) == (206, b"456789")
@@ -269,6 +296,7 @@ def test_what_is_asked_is_still_answered_when_it_stops(tmp_path):
         function=LoadedFunction(declared, handle),
         blobs=DirectoryBlobs(tmp_path, "bucket", FixedClock(), b"key", url, durable=False),
         find_signed=lambda _: None,
+        find_upload=lambda _: None,
         metrics=str,
         max_body_bytes=MOST_BYTES,
     ).start()

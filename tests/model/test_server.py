@@ -70,6 +70,14 @@ def test_the_custom_attributes_pick_a_route(null_server):
     assert (refused.status, refused.json["error"]["code"]) == (404, "unknown_url")
 
 
+def test_a_body_of_another_kind_is_the_engines_alone(null_server):
+    reply = null_server.invoke(b"\x89PNG\x00", "image/png; a=1")
+    assert (reply.status, reply.body) == (200, b"\x89PNG\x00")
+    assert reply.headers["content-type"] == "image/png; a=1"
+    refused = null_server.invoke(b"null:status=422 \xff", "image/png")
+    assert (refused.status, refused.headers["content-type"]) == (422, "application/json")
+
+
 @pytest.mark.parametrize(
     "body", [b"{oops", b"[]", b'{"model": "x"}', b'{"messages":[],"stream":true}']
 )

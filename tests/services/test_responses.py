@@ -9,7 +9,7 @@ from backburner.domain.errors import BackendRefused, BackendThrottled, NotFound
 from backburner.domain.request import Request
 from backburner.domain.shard import ShardStatus
 from backburner.ports import QueueName
-from backburner.services import batches, results, submit
+from backburner.services import batches, results, singles
 from backburner.services.files import batch_id_of, result_id
 from tests import oracle
 from tests.backend import answer_with
@@ -138,9 +138,9 @@ def test_a_large_request_is_kept_as_an_object():
 
 def test_a_model_that_nobody_has_is_refused(world):
     request = Request(line=1, custom_id="x", model="nobody", route="/v1/responses", body=b"{}")
-    new = submit.NewSingle(kind=BatchKind.RESPONSE, request=request, original=b"{}")
+    new = singles.NewSingle(kind=BatchKind.RESPONSE, request=request, original=b"{}")
     with pytest.raises(NotFound, match="nobody") as caught:
-        submit.submit_single(world.env, "acme", new)
+        singles.submit_single(world.env, "acme", new)
     assert (caught.value.param, caught.value.code) == ("model", "model_not_found")
 
 

@@ -14,7 +14,7 @@ from backburner.domain.shard import Cut
 from backburner.ports import Limits
 from backburner.services import keys
 from functions.api import app
-from tests.world import CHAT, EMBEDDINGS, World, a_catalog, a_model
+from tests.world import CHAT, EMBEDDINGS, World, a_catalog, a_model, a_raw_model
 
 
 def completion(text: str | None = "hi", **message: Any) -> dict[str, Any]:
@@ -186,6 +186,7 @@ CATALOG = a_catalog(
         for name in ("tiny", "acme/large", "mistral-tiny")
     ),
     a_model("embedder", routes=(EMBEDDINGS,)),
+    a_raw_model(),
 )
 
 

@@ -5,7 +5,13 @@ import pytest
 
 def test_all_models_are_listed(acme):
     page = acme.get("/v1/models").json
-    assert [one["id"] for one in page["data"]] == ["tiny", "acme/large", "mistral-tiny", "embedder"]
+    assert [one["id"] for one in page["data"]] == [
+        "tiny",
+        "acme/large",
+        "mistral-tiny",
+        "embedder",
+        "vision",
+    ]
     assert page["has_more"] is False
 
 

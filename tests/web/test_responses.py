@@ -147,11 +147,11 @@ class TestDeletion:
         assert world.pool("tiny").backlog == 0
 
     def test_tells_nobody_any_more(self, world, acme):
-        response_id = ask(acme).json["id"]
+        response_id = ask(acme, metadata={"notify_email": "me@example.com"}).json["id"]
         world.reply()
         acme.delete(f"/v1/responses/{response_id}")
         world.settle()
-        assert world.told == []
+        assert world.mailed(f"evt_{response_id}") == []
 
 
 class TestInputItems:

@@ -210,12 +210,28 @@ class DirectoryBlobs:
         prefix = self.uri("")
         return uri.removeprefix(prefix) or None if uri.startswith(prefix) else None
 
-    def presign(self, key: str, *, seconds: int, filename: str | None = None) -> str:
-        return self._signer.presign(key, seconds=seconds, filename=filename)
+    def presign(
+        self,
+        key: str,
+        *,
+        seconds: int,
+        filename: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        return self._signer.presign(
+            key, seconds=seconds, filename=filename, content_type=content_type
+        )
+
+    def presign_upload(self, key: str, *, seconds: int) -> str:
+        return self._signer.presign_upload(key, seconds=seconds)
 
     def verify(self, path_and_query: str) -> str | None:
         """The key that a signed URL's path and query open now, or None: they open nothing."""
         return self._signer.verify(path_and_query)
+
+    def verify_upload(self, path_and_query: str) -> str | None:
+        """The key that a signed URL's path and query may write now, or None: it may not."""
+        return self._signer.verify_upload(path_and_query)
 
     def list(self, prefix: str) -> Iterator[BlobStat]:
         base, slash, _ = prefix.rpartition("/")

@@ -18,6 +18,7 @@ from backburner_model.wire import (
     EMBEDDINGS,
     UNREADABLE,
     Answer,
+    RawBody,
     bad_request,
     invalid_body,
     server_error,
@@ -99,6 +100,17 @@ class NullEngine(Engine):
         if self._time is not None:
             await self._time.run(_tokens(text or ""), asked.max_tokens or _tokens(text or ""))
         return self._echo(route, asked, text)
+
+    async def answer_raw(self, asked: RawBody) -> Answer:
+        """The same bytes, as what they came; a marker may stand at their beginning."""
+        marker = _MARKER.match(asked.body[:100].decode(errors="replace"))
+        if marker and marker["status"]:
+            return _status(int(marker["status"]))
+        if marker and marker["exit"]:
+            os._exit(1)
+        delay = marker["delay"] if marker else None
+        await asyncio.sleep(float(delay) if delay else self._delay_seconds)
+        return Answer(200, asked.body, asked.content_type)
 
     def _echo(self, route: str, asked: _Body, text: str | None) -> Answer:
         model = asked.model or self._model_name

@@ -60,8 +60,7 @@ class SageMakerAsync:
             with self.clients.invoking() as client:
                 answer = client.invoke_endpoint_async(
                     EndpointName=model.endpoint,
-                    ContentType="application/jsonl",
-                    Accept="application/jsonl",
+                    **_told(shard),
                     InferenceId=str(shard.ref),
                     S3OutputPathExtension=_extension(shard),
                     Filename=_filename(shard),
@@ -130,6 +129,18 @@ class SageMakerAsync:
 
     def _output_key(self, shard: Shard) -> str:
         return f"{self.output_prefix}{_extension(shard)}/{_filename(shard)}"
+
+
+def _told(shard: Shard) -> dict[str, Any]:
+    """What the container is told of the body."""
+    if not shard.is_raw:
+        return {"ContentType": "application/jsonl", "Accept": "application/jsonl"}
+    told = {
+        "ContentType": shard.content_type,
+        "Accept": shard.accept,
+        "CustomAttributes": shard.custom_attributes,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _extension(shard: Shard) -> str:

@@ -66,6 +66,9 @@ STOPPED: dict[StopReason, tuple[BatchStatus, str, str]] = {
 #: Codes of outcomes of requests that never ran because their batch stopped.
 DROPPED_CODES = frozenset(code for _, code, _ in STOPPED.values())
 
+#: Route of requests whose bodies only their model understands.
+RAW_ROUTE = "/v1/requests"
+
 
 class BatchKind(StrEnum):
     """How the requests came in, which decides how the result is read."""
@@ -76,7 +79,8 @@ class BatchKind(StrEnum):
     MESSAGES = "messages"
     #: One background response; its result is read by its own id.
     RESPONSE = "response"
-    #: One request of a route that others answer at once; its result is what the model answered.
+    #: One request of a route that others answer at once, or a raw one; its result is what the model
+    #: answered.
     REQUEST = "request"
 
     @property

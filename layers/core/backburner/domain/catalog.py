@@ -15,7 +15,7 @@ class Model:
     backend: str
     #: SageMaker endpoint that it is behind.
     endpoint: str
-    #: Tokens of prompt and answer together.
+    #: Tokens of prompt and answer together; 0 where it takes only raw requests.
     context_window: int
     #: Routes that it serves.
     routes: tuple[str, ...]

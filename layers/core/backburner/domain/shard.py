@@ -77,6 +77,14 @@ class Shard:
     #: How many of these are successes, and how many failures; None: it has none yet.
     succeeded: int | None = None
     failed: int | None = None
+    #: Of a raw request, which is sent as it is: what its content is; None: these are no raw ones.
+    content_type: str | None = None
+    #: What its client would like to have back, and what else its model's server is told.
+    accept: str | None = None
+    custom_attributes: str | None = None
+    #: Object with the answer to a raw request, and what that is, as far as anyone told.
+    answer_key: str | None = None
+    answer_type: str | None = None
     #: As its batch's.
     ttl: int | None = None
 
@@ -85,6 +93,11 @@ class Shard:
         return AttemptRef(
             tenant=self.tenant, batch_id=self.batch_id, shard_id=self.id, attempt=self.attempt
         )
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether it is one request whose bytes are passed on as they are."""
+        return self.content_type is not None
 
     @property
     def is_open(self) -> bool:

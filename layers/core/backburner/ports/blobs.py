@@ -60,5 +60,22 @@ class Blobs(Protocol):
     def key_of(self, uri: str) -> str | None:
         """The key of an `s3://` location, or None: it is not in this bucket."""
 
-    def presign(self, key: str, *, seconds: int, filename: str | None = None) -> str:
-        """A URL that reads this one object without a key, for a while."""
+    def presign(
+        self,
+        key: str,
+        *,
+        seconds: int,
+        filename: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """A URL that reads this one object without a key, for a while.
+
+        Args:
+            key: of the object.
+            seconds: how long.
+            filename: that a browser saves it under.
+            content_type: that the answer has; None: the object's, if it has one.
+        """
+
+    def presign_upload(self, key: str, *, seconds: int) -> str:
+        """A URL that writes this one object, by one PUT of its content, for a while."""

@@ -10,7 +10,7 @@ from backburner.domain.errors import Conflict, Lost, NotFound
 from backburner.domain.request import Outcome, Usage
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.ports import Environment, Is, Write
-from backburner.services import batches, capacity, deliver, records, retries, transitions
+from backburner.services import batches, capacity, deliver, raw, records, retries, transitions
 
 _TRIES = 10
 
@@ -18,29 +18,55 @@ _TRIES = 10
 OUTPUT_PREFIX = "async/output/"
 
 
-def collect_result(env: Environment, ref: AttemptRef, *, result_key: str) -> None:
+def collect_result(
+    env: Environment, ref: AttemptRef, *, result_key: str, content_type: str | None = None
+) -> None:
     """The backend says that it wrote the attempt's result to this object.
 
     If the object is not there, or is none of the attempt's, the lines are tried again:
     `missing_result`. Where the shard has ended already, nothing changes; either way nobody needs
-    the object any more.
+    the object any more. The answer to a raw request is kept as it is: nobody here reads it.
     """
     shard = _load_open(env, ref)
     is_its = _is_result(env, ref, shard, result_key)
-    requests = _requests_left(env, ref, shard)
-    if shard is not None and requests is not None:
-        named = dict(map(env.shards.head, requests))
-        outcomes = _outcomes(env, named, result_key) if is_its else None
-        if outcomes is None and ref.attempt < shard.attempt:
-            return  # a later attempt is on its way
-        if outcomes is None:
-            outcomes = list(env.shards.outcomes(named, iter(())))
-        _save(env, ref, shard, requests, outcomes)
-    if is_its:
+    key = result_key if is_its else None
+    if shard is not None and shard.is_raw:
+        is_over = _take_answer(env, ref, shard, key, content_type)
+    else:
+        is_over = _take_lines(env, ref, shard, key)
+    if is_its and is_over:
         env.blobs.delete(result_key)
 
 
-def collect_failure(env: Environment, ref: AttemptRef, *, code: str, reason: str) -> None:
+def _take_lines(env: Environment, ref: AttemptRef, shard: Shard | None, key: str | None) -> bool:
+    """Save the lines of a result; False: a later attempt is on its way."""
+    requests = _requests_left(env, ref, shard)
+    if shard is None or requests is None:
+        return True
+    named = dict(map(env.shards.head, requests))
+    outcomes = _outcomes(env, named, key) if key is not None else None
+    if outcomes is None and ref.attempt < shard.attempt:
+        return False
+    if outcomes is None:
+        outcomes = list(env.shards.outcomes(named, iter(())))
+    _save(env, ref, shard, requests, outcomes)
+    return True
+
+
+def _take_answer(
+    env: Environment, ref: AttemptRef, shard: Shard, key: str | None, content_type: str | None
+) -> bool:
+    """Save the answer to a raw request; False: a later attempt is on its way."""
+    answer = raw.keep(env, shard, ref, key, content_type=content_type) if key is not None else None
+    if answer is None and ref.attempt < shard.attempt:
+        return False
+    _save(env, ref, shard, [], [raw.outcome(env, answer)], answer=answer)
+    return True
+
+
+def collect_failure(
+    env: Environment, ref: AttemptRef, *, code: str, reason: str, status_code: int | None = None
+) -> None:
     """The attempt failed as a whole: each of its lines did.
 
     Does nothing if the shard has ended already, or if a later attempt is on its way.
@@ -50,9 +76,14 @@ def collect_failure(env: Environment, ref: AttemptRef, *, code: str, reason: str
         ref: the attempt.
         code: `backend_failed` and `attempt_lost` are tried again, anything else is final.
         reason: in words that a client may see: nothing of ours, no account ids.
+        status_code: that the model's server answered; it is that of a raw request.
     """
     shard = _load_open(env, ref)
     if shard is None or ref.attempt < shard.attempt:
+        return
+    if shard.is_raw:
+        failed = raw.failure(env, shard, code=code, reason=reason, status_code=status_code)
+        _save(env, ref, shard, [], [failed])
         return
     requests = _requests_left(env, ref, shard)
     if requests is None:
@@ -140,6 +171,8 @@ def _save(
     shard: Shard,
     requests: list[bytes],
     outcomes: list[Outcome],
+    *,
+    answer: raw.Answer | None = None,
 ) -> None:
     """Commit the outcomes, unless another result of the shard was first.
 
@@ -150,6 +183,8 @@ def _save(
         attempt = max(ref.attempt, shard.attempt)
         verdict = retries.judge(env, replace(shard, attempt=attempt), outcomes)
         done = _store_outcomes(env, replace(shard, attempt=attempt), verdict.parted.final)
+        if answer is not None:
+            done = replace(done, answer_key=answer.key, answer_type=answer.content_type)
         again = retries.shards(env, done, requests, verdict)
         single = _load_single(env, shard)
         ended = _ended(env, single, done, verdict) if not again else None

@@ -14,7 +14,7 @@ from backburner.domain.errors import Lost, NotFound
 from backburner.domain.request import Outcome
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Environment
-from backburner.services import batches, collect, manifest, plan, retrying
+from backburner.services import batches, collect, manifest, plan, raw, retrying
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,14 @@ def single(env: Environment, batch: Batch) -> Outcome | None:
 def _is_missing(batch: Batch, shard: Shard) -> bool:
     """Whether its outcomes are not known: it is open, or was dropped since the batch was loaded."""
     return shard.is_open or (shard.status is ShardStatus.DROPPED and batch.stopping is None)
+
+
+def raw_answer(env: Environment, batch: Batch) -> raw.Answer | None:
+    """The answer to a raw request, where it is kept; None: there is none."""
+    for shard in batches.shards(env, batch):
+        if shard.answer_key is not None:
+            return raw.Answer(key=shard.answer_key, content_type=shard.answer_type)
+    return None
 
 
 def _runs(env: Environment, batch: Batch, ended: list[Shard]) -> list[_Run]:

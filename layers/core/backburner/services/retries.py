@@ -49,6 +49,10 @@ def shards(
     env: Environment, shard: Shard, requests: list[bytes], verdict: Verdict
 ) -> tuple[Shard, ...]:
     """New shards of the lines that are tried again; finished lines are in none."""
+    if shard.is_raw:
+        if not verdict.parted.retry:
+            return ()
+        return (_waiting(env, replace(shard, id=retry_id(shard))),)
     again = {outcome.line for outcome in verdict.parted.retry}
     if not again:
         return ()
@@ -86,21 +90,11 @@ def _fate(env: Environment, shard: Shard) -> tuple[Fate, bool]:
 def _shard(env: Environment, named: Shard, lines: list[bytes]) -> Shard:
     numbers = [env.shards.head(line)[0] for line in lines]
     data = b"".join(line + b"\n" for line in lines)
-    now = env.clock.now()
-    pause = env.limits.retry.pause_seconds(max(1, named.attempt), env.ids.random())
     waiting = replace(
-        named,
-        status=ShardStatus.WAITING,
+        _waiting(env, named),
         first_line=min(numbers),
         last_line=max(numbers),
         line_count=len(lines),
-        not_before=now + pause,
-        failed_at=now,
-        claimed_at=None,
-        result_key=None,
-        result_inline=None,
-        succeeded=None,
-        failed=None,
         input_inline=data,
         input_key=None,
     )
@@ -108,3 +102,20 @@ def _shard(env: Environment, named: Shard, lines: list[bytes]) -> Shard:
         return waiting
     key = put(env, named, f"inputs/{named.id}", data)
     return replace(waiting, input_inline=None, input_key=key)
+
+
+def _waiting(env: Environment, named: Shard) -> Shard:
+    """The shard as it waits for its next attempt."""
+    now = env.clock.now()
+    pause = env.limits.retry.pause_seconds(max(1, named.attempt), env.ids.random())
+    return replace(
+        named,
+        status=ShardStatus.WAITING,
+        not_before=now + pause,
+        failed_at=now,
+        claimed_at=None,
+        result_key=None,
+        result_inline=None,
+        succeeded=None,
+        failed=None,
+    )

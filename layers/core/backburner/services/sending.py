@@ -89,8 +89,9 @@ def send(env: Environment, model: Model, shard: Shard) -> bool:
     except BackendError:
         return True
     # A single request is as cheap to wait for as this write: should the word of its failure get
-    # lost, the end of its lease shows it.
-    if submitted.output_location or (submitted.failure_location and shard.line_count > 1):
+    # lost, the end of its lease shows it. A raw one's failure is read.
+    is_read = shard.line_count > 1 or shard.is_raw
+    if submitted.output_location or (submitted.failure_location and is_read):
         watched = replace(
             shard,
             output_location=submitted.output_location,

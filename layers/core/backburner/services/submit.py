@@ -1,33 +1,29 @@
 """Take work in: after these functions return, no crash loses it."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from backburner.domain.batch import (
     Batch,
-    BatchKind,
     BatchStatus,
     checked_metadata,
     window_seconds,
 )
-from backburner.domain.catalog import Model
 from backburner.domain.delivery import is_address
-from backburner.domain.errors import Conflict, InvalidRequest, NotFound
+from backburner.domain.errors import InvalidRequest, NotFound
 from backburner.domain.file import FilePurpose, StoredFile
-from backburner.domain.request import Request
-from backburner.domain.shard import Shard, shard_id
-from backburner.domain.slots import Pool, tenant_cap
-from backburner.ports import Environment, Put, QueueName
-from backburner.services import capacity, dispatch, files, records, sending, transitions
+from backburner.ports import Environment, QueueName
+from backburner.services import files, records, transitions
 from backburner.services.once import Note
 
 #: Routes that a batch may be for.
 ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 
 PRIORITIES = range(10)
+
 
 _logger = logging.getLogger(__name__)
 
@@ -53,10 +49,10 @@ def check(new: NewBatch) -> None:
     """Raise InvalidRequest for whatever is wrong with it, but for its input file."""
     _route(new.route)
     window_seconds(new.completion_window)
-    _check_notify(checked_metadata(new.metadata))
+    check_notify(checked_metadata(new.metadata))
     if new.on_invalid not in ("fail", "skip"):
         raise InvalidRequest("'x_on_invalid' must be 'fail' or 'skip'.", param="x_on_invalid")
-    _check_priority(new.priority)
+    check_priority(new.priority)
 
 
 def submit_batch(
@@ -130,12 +126,12 @@ def accept(env: Environment, batch: Batch, note: Note | None) -> None:
     if note is not None:
         writes.append(note(batch))
     env.store.transact(*writes)
-    with _going_on(batch):
+    with going_on(batch):
         env.queue.send(QueueName.PLAN, {"tenant": batch.tenant, "batch_id": batch.id})
 
 
 @contextmanager
-def _going_on(accepted: Batch) -> Iterator[None]:
+def going_on(accepted: Batch) -> Iterator[None]:
     """Begin with what is accepted. What breaks here is only logged, and made up for by reap.
 
     Clients send again whatever got an error, and would have it run, and pay for it, twice.
@@ -146,144 +142,11 @@ def _going_on(accepted: Batch) -> Iterator[None]:
         _logger.exception("submission.left batch=%s/%s", accepted.tenant, accepted.id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewSingle:
-    """One request that a client asks for; `submit_single` checks all but what the model reads."""
-
-    kind: BatchKind
-    request: Request
-    #: That the client used; None: the request's.
-    route: str | None = None
-    #: The body as the client sent it, to be shown again; None: nobody will ask for it.
-    original: bytes | None = None
-    completion_window: Any = "24h"
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    #: 0 to 9; higher runs first among requests of one deadline.
-    priority: Any = 0
-
-
-def submit_single(
-    env: Environment, tenant: str, new: NewSingle, *, note: Note | None = None
-) -> Batch:
-    """Accept one request, and start it at once if a slot is free.
-
-    Args:
-        env: the world.
-        tenant: whose it is.
-        new: what is asked for.
-        note: written with the request, so that what it names is accepted only once.
-
-    Raises:
-        Conflict: the note was there before.
-        InvalidRequest: a field is wrong.
-        NotFound: no such model.
-    """
-    request = new.request
-    model = env.catalog.get(request.model)
-    if model is None:
-        raise no_model(request.model)
-    _check_notify(new.metadata)
-    _check_priority(new.priority)
-    now = env.clock.now()
-    expires_at = now + window_seconds(new.completion_window)
-    batch = Batch(
-        tenant=tenant,
-        id=env.ids.new(records.PREFIXES[new.kind]),
-        kind=new.kind,
-        status=BatchStatus.IN_PROGRESS,
-        route=new.route or request.route,
-        model=request.model,
-        completion_window=new.completion_window,
-        metadata=dict(new.metadata),
-        priority=new.priority,
-        created_at=now,
-        in_progress_at=now,
-        expires_at=expires_at,
-        ttl=records.ttl(env.limits, expires_at),
-        total=1,
-        planned_shards=1,
-        is_released=True,
-        open_shards=1,
-    )
-    if new.original is not None:
-        key, inline = _kept(env, batch, "original.json", new.original)
-        batch = replace(batch, input_key=key, input_inline=inline)
-    shard = _only_shard(env, model, batch, request)
-    pool = capacity.load(env, model.pool)
-    noted = [note(batch)] if note is not None else []
-    claimed = _accept_single(env, model, batch, shard, pool, noted)
-    with _going_on(batch):
-        if claimed is not None:
-            sending.send(env, model, claimed)
-            pool = replace(pool, running_lines=pool.running_lines + 1)
-        else:
-            # Whoever frees a slot from now on sees this shard waiting, and has it looked at.
-            pool = capacity.load(env, model.pool)
-            if capacity.free_slots(env, model, pool) > 0:
-                capacity.kick_for_new(env, model.pool)
-        capacity.wake_if_asleep(env, model, pool)
-    return batch
-
-
 def no_model(name: str) -> NotFound:
     """The error for a model that the catalog does not have."""
     return NotFound(
         f"The model '{name[:64]}' does not exist.", param="model", code="model_not_found"
     )
-
-
-def _only_shard(env: Environment, model: Model, batch: Batch, request: Request) -> Shard:
-    key, inline = _kept(env, batch, "inputs/00001.jsonl", env.shards.encode(request) + b"\n")
-    return Shard(
-        tenant=batch.tenant,
-        batch_id=batch.id,
-        id=shard_id(1),
-        model=model.name,
-        pool=model.pool,
-        first_line=1,
-        last_line=1,
-        line_count=1,
-        created_at=batch.created_at,
-        deadline=batch.expires_at,
-        priority=batch.priority,
-        input_key=key,
-        input_inline=inline,
-        ttl=batch.ttl,
-    )
-
-
-def _kept(
-    env: Environment, batch: Batch, name: str, data: bytes
-) -> tuple[str | None, bytes | None]:
-    """Where the data is kept: in an object, or inline where it is small."""
-    if len(data) <= env.limits.inline_bytes:
-        return None, data
-    key = batch.blob_prefix + name
-    env.blobs.put(key, data)
-    return key, None
-
-
-def _accept_single(
-    env: Environment,
-    model: Model,
-    batch: Batch,
-    shard: Shard,
-    pool: Pool,
-    noted: Sequence[Put],
-) -> Shard | None:
-    """Accept and claim in one transaction if a slot is free; None: the shard waits for one."""
-    check_at = batch.created_at + env.limits.batch_check_seconds
-    if pool.in_flight < model.slots:
-        claimed = dispatch.claimed(env, shard)
-        cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
-        writes = transitions.accept_claimed(
-            batch, claimed, capacity=model.slots, cap=cap, check_at=check_at
-        )
-        with suppress(Conflict):  # no slot is free any more, or none for the tenant
-            env.store.transact(*writes, *noted)
-            return claimed
-    env.store.transact(*transitions.accept(batch, check_at=check_at, shard=shard), *noted)
-    return None
 
 
 def _route(given: Any) -> str:
@@ -296,12 +159,12 @@ def _route(given: Any) -> str:
     return str(given)
 
 
-def _check_priority(given: Any) -> None:
+def check_priority(given: Any) -> None:
     if type(given) is not int or given not in PRIORITIES:
         raise InvalidRequest("'priority' must be an integer from 0 to 9.", param="priority")
 
 
-def _check_notify(metadata: Mapping[str, str]) -> None:
+def check_notify(metadata: Mapping[str, str]) -> None:
     address = metadata.get("notify_email")
     if address is not None and not is_address(address):
         raise InvalidRequest(

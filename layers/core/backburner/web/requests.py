@@ -1,12 +1,13 @@
 """The routes of single requests: what became of what was asked for elsewhere."""
 
-from backburner.domain.batch import Batch, BatchKind, BatchStatus
-from backburner.domain.errors import StateConflict
+from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind, BatchStatus
+from backburner.domain.errors import NotFound, StateConflict
 from backburner.domain.shard import ShardStatus
 from backburner.services import batches, deletion, results
 from backburner.web import errors
 from backburner.web.answer import Answer
 from backburner.web.call import Call
+from backburner.web.content import INLINE_BYTES, LINK_SECONDS
 from backburner.wire import objects, request_object
 from backburner.wire.anthropic import message as anthropic
 from backburner.wire.objects import Object
@@ -86,6 +87,8 @@ def result(call: Call, batch: Batch) -> Answer:
             number, message, code=code, path=batch.route, request_id=call.request_id
         )
         return Answer(status=number, body=failed.body, headers=headers | _no_more(number))
+    if batch.route == RAW_ROUTE and outcome.is_success:
+        return _raw_result(call, batch, headers)
     body: Object | bytes = outcome.body
     if batch.route == MESSAGES:
         message_id = f"msg_{batch.id.partition('_')[2]}"
@@ -96,6 +99,29 @@ def result(call: Call, batch: Batch) -> Answer:
         )
     headers = {"content-type": "application/json"} | headers | _no_more(outcome.status_code)
     return Answer(status=outcome.status_code, body=body, headers=headers)
+
+
+def _raw_result(call: Call, batch: Batch, headers: dict[str, str]) -> Answer:
+    """The answer to a raw request: as it came, or by a link where it is large.
+
+    By a link as well where nobody told what it is: the store may know.
+    """
+    blobs = call.env.blobs
+    kept = results.raw_answer(call.env, batch)
+    stat = blobs.stat(kept.key) if kept is not None else None
+    if kept is None or stat is None:
+        raise NotFound("The result of this request is not kept any more.", param="id")
+    if kept.content_type is not None and stat.size <= INLINE_BYTES:
+        told = {
+            "content-type": kept.content_type,
+            "content-disposition": "attachment",
+            "x-content-type-options": "nosniff",
+        }
+        return Answer(body=blobs.get(kept.key), headers=headers | told)
+    link = blobs.presign(
+        kept.key, seconds=LINK_SECONDS, filename=batch.id, content_type=kept.content_type
+    )
+    return Answer(status=303, headers=headers | {"location": link})
 
 
 def _no_more(status: int) -> dict[str, str]:

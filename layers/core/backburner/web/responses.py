@@ -6,7 +6,7 @@ from backburner.domain.batch import Batch, BatchKind, checked_metadata
 from backburner.domain.errors import InvalidRequest, StateConflict, TooLarge
 from backburner.domain.request import Request
 from backburner.domain.shard import ShardStatus
-from backburner.services import batches, deletion, records, results, submit
+from backburner.services import batches, deletion, records, results, singles
 from backburner.services.fitting import is_too_long, prompt_tokens
 from backburner.services.submit import no_model
 from backburner.web.answer import Answer
@@ -26,7 +26,7 @@ def create(call: Call) -> Answer:
     new = responses.parse(body)
     _check_model(call, new.request)
     metadata = checked_metadata(new.metadata)
-    single = submit.NewSingle(
+    single = singles.NewSingle(
         kind=BatchKind.RESPONSE,
         request=new.request,
         original=original,
@@ -37,7 +37,7 @@ def create(call: Call) -> Answer:
     return created(
         call,
         digest(original),
-        make=lambda note: submit.submit_single(call.env, call.tenant, single, note=note),
+        make=lambda note: singles.submit_single(call.env, call.tenant, single, note=note),
         read=records.to_batch,
         show=lambda batch: response_object.response_object(batch, original),
     )

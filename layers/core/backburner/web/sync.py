@@ -17,7 +17,7 @@ from typing import Any
 from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.request import Request
-from backburner.services import records, submit, waiting
+from backburner.services import records, singles, submit, waiting
 from backburner.services.fitting import is_too_long
 from backburner.web import errors, preference, requests
 from backburner.web.answer import Answer
@@ -50,7 +50,7 @@ def ask(call: Call) -> Answer:
     request = _request(data, route)
     _check_model(call, request, member=_PROMPTS[route])
     options = options_of(call, window=WINDOW)
-    single = submit.NewSingle(
+    single = singles.NewSingle(
         kind=BatchKind.REQUEST,
         request=request,
         route=route,
@@ -61,7 +61,7 @@ def ask(call: Call) -> Answer:
     batch, is_replay = made_once(
         call,
         digest(data),
-        make=lambda note: submit.submit_single(call.env, call.tenant, single, note=note),
+        make=lambda note: singles.submit_single(call.env, call.tenant, single, note=note),
         read=records.to_batch,
     )
     return answer(call, batch, preferred, is_replay=is_replay)

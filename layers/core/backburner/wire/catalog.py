@@ -4,11 +4,12 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
+from backburner.domain.batch import RAW_ROUTE
 from backburner.domain.catalog import Catalog, Model
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.shard import Cut
 
-_REQUIRED = ("backend", "context_window", "routes")
+_REQUIRED = ("backend", "routes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ def _model(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
     for setting in _REQUIRED:
         if setting not in entry:
             raise InvalidRequest(f"Model '{name}' of the catalog lacks '{setting}'.")
+    if "context_window" not in entry and list(entry["routes"]) != [RAW_ROUTE]:
+        raise InvalidRequest(f"Model '{name}' of the catalog lacks 'context_window'.")
     shard = entry.get("shard", {})
     instances = int(entry.get("max_instances", own.max_instances))
     per_instance = int(entry.get("slots_per_instance", own.concurrent_invocations))
@@ -44,7 +47,7 @@ def _model(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
         name=name,
         backend=entry["backend"],
         endpoint=entry.get("endpoint", own.name),
-        context_window=int(entry["context_window"]),
+        context_window=int(entry.get("context_window", 0)),
         routes=tuple(entry["routes"]),
         slots=int(entry.get("slots", instances * per_instance)),
         slots_per_instance=per_instance,

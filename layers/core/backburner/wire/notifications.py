@@ -3,6 +3,7 @@
 Shapes: reference page `sagemaker.md` §2; Amazon S3 user guide, "Event message structure".
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ import msgspec
 
 from backburner.domain.shard import AttemptRef
 
+#: The container's status in SageMaker's sentence about a failure.
+_STATUS = re.compile(r"Received (?:client|server) error \((\d{3})\) from")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AsyncResult:
@@ -20,6 +24,10 @@ class AsyncResult:
     ref: AttemptRef
     #: `s3://` location of the result; None if it failed.
     output_location: str | None
+    #: Of the result; None where nobody told.
+    content_type: str | None = None
+    #: That the container failed with; None where it gave none.
+    status_code: int | None = None
 
 
 def async_results(event: Mapping[str, Any]) -> Iterator[AsyncResult]:
@@ -36,8 +44,15 @@ def async_results(event: Mapping[str, Any]) -> Iterator[AsyncResult]:
             continue
         is_complete = message.get("invocationStatus") == "Completed"
         answer = message.get("responseParameters")
-        location = answer.get("outputLocation") if isinstance(answer, dict) else None
-        yield AsyncResult(ref=ref, output_location=location if is_complete else None)
+        told = answer if isinstance(answer, dict) else {}
+        content_type = told.get("contentType")
+        failed = None if is_complete else _STATUS.search(str(message.get("failureReason")))
+        yield AsyncResult(
+            ref=ref,
+            output_location=told.get("outputLocation") if is_complete else None,
+            content_type=content_type if isinstance(content_type, str) else None,
+            status_code=int(failed[1]) if failed else None,
+        )
 
 
 def uploaded_keys(event: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,7 +31,8 @@ EXPIRED = "The request expired: it stayed longer in the queue than RequestTTLSec
 UNREADABLE = "The response from container primary could not be read."
 LOST = "The instances that worked on the request were lost."
 
-#: Objects up to this size are read and written on the event loop when they are local.
+#: Objects up to this size are read and written on the event loop when they are local, and sent in
+#: one piece.
 _SMALL_BYTES = 256 * 1024
 #: Seconds a process may take to be seen dead after its connection broke.
 _DEATH_IS_SEEN_WITHIN = 0.5
@@ -109,7 +111,7 @@ async def invoke(
             asyncio.timeout(invocation.timeout_seconds * knobs.time_scale),
             session.post(
                 f"{instance.url}/invocations",
-                data=body,
+                data=body if len(body) <= _SMALL_BYTES else io.BytesIO(body),
                 headers=_headers(invocation),
                 skip_auto_headers=_NOT_ADDED,
             ) as response,

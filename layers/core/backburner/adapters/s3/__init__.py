@@ -184,7 +184,14 @@ class S3Blobs:
         prefix = self.uri("")
         return uri.removeprefix(prefix) or None if uri.startswith(prefix) else None
 
-    def presign(self, key: str, *, seconds: int, filename: str | None = None) -> str:
+    def presign(
+        self,
+        key: str,
+        *,
+        seconds: int,
+        filename: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
         """A URL that reads this one object without a key, for a while: 7 days at most.
 
         It ends with the credentials that signed it, however long it was made for: those of a
@@ -193,7 +200,14 @@ class S3Blobs:
         asked = {"Bucket": self._bucket, "Key": checked(key)}
         if filename is not None:
             asked["ResponseContentDisposition"] = disposition(filename)
+        if content_type is not None:
+            asked["ResponseContentType"] = content_type
         return self._s3.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
+
+    def presign_upload(self, key: str, *, seconds: int) -> str:
+        """A URL that writes this one object; it ends as those that read do."""
+        asked = {"Bucket": self._bucket, "Key": checked(key)}
+        return self._s3.generate_presigned_url("put_object", Params=asked, ExpiresIn=seconds)
 
     # ------------------------------------------------------------ S3
 

@@ -258,6 +258,8 @@ _CHANGING = (
     "result_inline",
     "succeeded",
     "failed",
+    "answer_key",
+    "answer_type",
 )
 
 

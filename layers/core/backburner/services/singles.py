@@ -1,0 +1,259 @@
+"""Take single requests in: after these functions return, no crash loses them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind, BatchStatus, window_seconds
+from backburner.domain.catalog import Model
+from backburner.domain.errors import Conflict, InvalidRequest
+from backburner.domain.request import Request
+from backburner.domain.shard import Shard, shard_id
+from backburner.domain.slots import Pool, tenant_cap
+from backburner.ports import Environment, Put
+from backburner.services import capacity, dispatch, raw, records, sending, submit, transitions
+from backburner.services.once import Note
+
+#: Most characters of what the model's server is told of a raw request.
+_HEADER_LENGTH = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSingle:
+    """One request that a client asks for; `submit_single` checks all but what the model reads."""
+
+    kind: BatchKind
+    request: Request
+    #: That the client used; None: the request's.
+    route: str | None = None
+    #: The body as the client sent it, to be shown again; None: nobody will ask for it.
+    original: bytes | None = None
+    completion_window: Any = "24h"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    #: 0 to 9; higher runs first among requests of one deadline.
+    priority: Any = 0
+
+
+def submit_single(
+    env: Environment, tenant: str, new: NewSingle, *, note: Note | None = None
+) -> Batch:
+    """Accept one request, and start it at once if a slot is free.
+
+    Args:
+        env: the world.
+        tenant: whose it is.
+        new: what is asked for.
+        note: written with the request, so that what it names is accepted only once.
+
+    Raises:
+        Conflict: the note was there before.
+        InvalidRequest: a field is wrong.
+        NotFound: no such model.
+    """
+    request = new.request
+    model = env.catalog.get(request.model)
+    if model is None:
+        raise submit.no_model(request.model)
+    batch = _single(
+        env,
+        tenant,
+        batch_id=env.ids.new(records.PREFIXES[new.kind]),
+        kind=new.kind,
+        route=new.route or request.route,
+        model=model,
+        completion_window=new.completion_window,
+        metadata=new.metadata,
+        priority=new.priority,
+    )
+    if new.original is not None:
+        key, inline = _kept(env, batch, "original.json", new.original)
+        batch = replace(batch, input_key=key, input_inline=inline)
+    key, inline = _kept(env, batch, "inputs/00001.jsonl", env.shards.encode(request) + b"\n")
+    shard = replace(_only_shard(model, batch), input_key=key, input_inline=inline)
+    _take_in(env, model, batch, shard, note)
+    return batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRaw:
+    """One raw request that a client asks for; checked by `submit_raw`."""
+
+    #: Known before it is accepted, as its body is put under it; see `raw.body_key`.
+    request_id: str
+    model: str
+    content_type: str
+    accept: str | None = None
+    custom_attributes: str | None = None
+    #: The body, where it is small; None: it is in its object.
+    inline: bytes | None = None
+    completion_window: Any = "24h"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    priority: Any = 0
+
+
+def submit_raw(env: Environment, tenant: str, new: NewRaw, *, note: Note | None = None) -> Batch:
+    """Accept one raw request, whose body is there, and start it at once if a slot is free.
+
+    Args:
+        env: the world.
+        tenant: whose it is.
+        new: what is asked for.
+        note: written with the request, so that what it names is accepted only once.
+
+    Raises:
+        Conflict: there is such a request, or the note was there before.
+        InvalidRequest: a field is wrong, or the model takes no raw requests.
+        NotFound: no such model.
+    """
+    model = raw_model(env, new.model)
+    for name in ("content_type", "accept", "custom_attributes"):
+        _check_text(getattr(new, name), name)
+    batch = _single(
+        env,
+        tenant,
+        batch_id=new.request_id,
+        kind=BatchKind.REQUEST,
+        route=RAW_ROUTE,
+        model=model,
+        completion_window=new.completion_window,
+        metadata=new.metadata,
+        priority=new.priority,
+    )
+    shard = replace(
+        _only_shard(model, batch),
+        input_key=raw.body_key(tenant, batch.id) if new.inline is None else None,
+        input_inline=new.inline,
+        content_type=new.content_type,
+        accept=new.accept,
+        custom_attributes=new.custom_attributes,
+    )
+    _take_in(env, model, batch, shard, note)
+    return batch
+
+
+def raw_model(env: Environment, name: str) -> Model:
+    """The model; raises NotFound, or InvalidRequest if it takes no raw requests."""
+    model = env.catalog.get(name)
+    if model is None:
+        raise submit.no_model(name)
+    if RAW_ROUTE not in model.routes:
+        raise InvalidRequest(f"The model '{model.name}' takes no raw requests.", param="model")
+    return model
+
+
+def _check_text(given: str | None, name: str) -> None:
+    """SageMaker's limit of these headers (API reference, InvokeEndpointAsync)."""
+    if given is None:
+        return
+    if not given or len(given) > _HEADER_LENGTH or not (given.isascii() and given.isprintable()):
+        raise InvalidRequest(
+            f"'{name}' must be 1 to {_HEADER_LENGTH} printable ASCII characters.", param=name
+        )
+
+
+def _single(
+    env: Environment,
+    tenant: str,
+    *,
+    batch_id: str,
+    kind: BatchKind,
+    route: str,
+    model: Model,
+    completion_window: Any,
+    metadata: Mapping[str, str],
+    priority: Any,
+) -> Batch:
+    """The batch of one request; raises InvalidRequest."""
+    submit.check_notify(metadata)
+    submit.check_priority(priority)
+    now = env.clock.now()
+    expires_at = now + window_seconds(completion_window)
+    return Batch(
+        tenant=tenant,
+        id=batch_id,
+        kind=kind,
+        status=BatchStatus.IN_PROGRESS,
+        route=route,
+        model=model.name,
+        completion_window=completion_window,
+        metadata=dict(metadata),
+        priority=priority,
+        created_at=now,
+        in_progress_at=now,
+        expires_at=expires_at,
+        ttl=records.ttl(env.limits, expires_at),
+        total=1,
+        planned_shards=1,
+        is_released=True,
+        open_shards=1,
+    )
+
+
+def _take_in(env: Environment, model: Model, batch: Batch, shard: Shard, note: Note | None) -> None:
+    """Accept the request, and begin with it."""
+    pool = capacity.load(env, model.pool)
+    noted = [note(batch)] if note is not None else []
+    claimed = _accept_single(env, model, batch, shard, pool, noted)
+    with submit.going_on(batch):
+        if claimed is not None:
+            sending.send(env, model, claimed)
+            pool = replace(pool, running_lines=pool.running_lines + 1)
+        else:
+            # Whoever frees a slot from now on sees this shard waiting, and has it looked at.
+            pool = capacity.load(env, model.pool)
+            if capacity.free_slots(env, model, pool) > 0:
+                capacity.kick_for_new(env, model.pool)
+        capacity.wake_if_asleep(env, model, pool)
+
+
+def _only_shard(model: Model, batch: Batch) -> Shard:
+    """The batch's only shard, without its request."""
+    return Shard(
+        tenant=batch.tenant,
+        batch_id=batch.id,
+        id=shard_id(1),
+        model=model.name,
+        pool=model.pool,
+        first_line=1,
+        last_line=1,
+        line_count=1,
+        created_at=batch.created_at,
+        deadline=batch.expires_at,
+        priority=batch.priority,
+        ttl=batch.ttl,
+    )
+
+
+def _kept(
+    env: Environment, batch: Batch, name: str, data: bytes
+) -> tuple[str | None, bytes | None]:
+    """Where the data is kept: in an object, or inline where it is small."""
+    if len(data) <= env.limits.inline_bytes:
+        return None, data
+    key = batch.blob_prefix + name
+    env.blobs.put(key, data)
+    return key, None
+
+
+def _accept_single(
+    env: Environment,
+    model: Model,
+    batch: Batch,
+    shard: Shard,
+    pool: Pool,
+    noted: Sequence[Put],
+) -> Shard | None:
+    """Accept and claim in one transaction if a slot is free; None: the shard waits for one."""
+    check_at = batch.created_at + env.limits.batch_check_seconds
+    if pool.in_flight < model.slots:
+        claimed = dispatch.claimed(env, shard)
+        cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
+        writes = transitions.accept_claimed(
+            batch, claimed, capacity=model.slots, cap=cap, check_at=check_at
+        )
+        with suppress(Conflict):  # no slot is free any more, or none for the tenant
+            env.store.transact(*writes, *noted)
+            return claimed
+    env.store.transact(*transitions.accept(batch, check_at=check_at, shard=shard), *noted)
+    return None
