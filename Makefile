@@ -3,9 +3,12 @@ PYTHON ?= python3
 WORKERS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+CLIENTS := $(patsubst tests/conformance/requirements/%.txt,.venv-clients/%/.done,$(wildcard tests/conformance/requirements/*.txt))
+# Where there is no Node, its clients are skipped.
+NODE := $(if $(shell command -v npm),tests/conformance/node/node_modules)
 PEERS := $(patsubst benchmarks/peers/requirements/%.txt,.venv-peers/%/.done,$(wildcard benchmarks/peers/requirements/*.txt))
 
-.PHONY: install demo test test-long e2e-aws check scan format up build bench bench-million bench-peers mutate clean
+.PHONY: install demo test test-long e2e-aws conformance check scan format up build bench bench-million bench-peers mutate clean
 
 install: .venv/.dev ## everything for development
 
@@ -16,13 +19,16 @@ up: .venv/.run ## the whole stack, until Ctrl-C
 	$(BIN)/backburner up
 
 test: .venv/.dev ## every test but the long ones
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not long and not aws and not gpu and not e2e_aws"
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not long and not aws and not gpu and not e2e_aws and not conformance"
 
 test-long: .venv/.dev ## the long ones too
-	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not aws and not gpu and not e2e_aws"
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not aws and not gpu and not e2e_aws and not conformance"
 
 e2e-aws: .venv/.dev .venv-aws/.done ## the deployed template on another AWS emulator, its roles enforced
 	$(BIN)/pytest -q tests/e2e_aws
+
+conformance: .venv/.dev $(CLIENTS) $(NODE) ## clients of OpenAI and Anthropic, old and new, against the stack
+	$(BIN)/pytest -q tests/conformance
 
 check: .venv/.dev scan ## format, lint, types, direction of imports, template
 	$(BIN)/ruff format --check .
@@ -72,6 +78,15 @@ clean:
 .venv-aws/.done: constraints-aws.txt
 	$(PYTHON) -m venv .venv-aws
 	.venv-aws/bin/pip install --quiet --disable-pip-version-check -r constraints-aws.txt
+	@touch $@
+
+.venv-clients/%/.done: tests/conformance/requirements/%.txt
+	$(PYTHON) -m venv .venv-clients/$*
+	.venv-clients/$*/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+tests/conformance/node/node_modules: tests/conformance/node/package-lock.json
+	cd tests/conformance/node && npm ci --no-audit --no-fund
 	@touch $@
 
 .venv-sam/.done: constraints-sam.txt
