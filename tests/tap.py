@@ -100,6 +100,18 @@ def meanwhile(number: int, tap: Tap, act: Callable[[], object]) -> Hook:
     return hook
 
 
+def meanwhile_at(name: str, tap: Tap, act: Callable[[], object]) -> Hook:
+    """Let someone else act, start to end, before the first call of that name."""
+
+    def hook(call: int, at: str, called: str) -> None:
+        if (at, called) == ("before", name):
+            tap.hook = None
+            with tap.hooked(None):
+                act()
+
+    return hook
+
+
 class _Port:
     """One port, tapped."""
 

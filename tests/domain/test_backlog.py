@@ -41,7 +41,7 @@ def test_an_instance_that_may_be_working_is_not_unwanted_before_all_work_is_done
 
 @pytest.mark.parametrize(
     ("lines", "seconds", "slots", "rate"),
-    [(0, 0, 4, 0), (100, 50, 1, 2), (100, 50, 4, 8), (100, 50, 0, 2)],
+    [(0, 0, 4, 0), (100, 50, 1, 2), (100, 50, 4, 8), (100, 50, 0, 2), (1, 0.5, 1, 2)],
 )
 def test_the_rate_of_an_instance_is_that_of_its_slots(lines, seconds, slots, rate):
     measured = measured_rate(

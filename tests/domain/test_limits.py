@@ -66,6 +66,7 @@ def test_a_window_is_a_span(window, seconds):
         "PT²H",
         "PT" + "9" * 99 + "H",
         "²4h",
+        "2²h",
         "٢h",
         "1" * 99 + "m",
         "24h\n",

@@ -87,9 +87,8 @@ def test_pauses_double_up_to_the_limit_and_are_spread(attempt, jitter, seconds):
 
 
 def test_usages_add_up():
-    assert Usage(input_tokens=1, output_tokens=2) + Usage(input_tokens=3) == Usage(
-        input_tokens=4, output_tokens=2
-    )
+    one, other = Usage(input_tokens=1, output_tokens=2), Usage(input_tokens=3, output_tokens=4)
+    assert one + other == Usage(input_tokens=4, output_tokens=6)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_shards_wait_in_the_order_of_about_the_deadline_priority_age_and_id():
     positions = [queue_position(one) for one in in_order]
     assert positions == sorted(positions)
     assert len(set(positions)) == len(positions)
+    assert queue_position(shard()) == "000000000999000/9/000000000100000/batch_1/00001"
 
 
 @pytest.mark.parametrize(

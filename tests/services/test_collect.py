@@ -11,11 +11,13 @@ from backburner.domain.batch import BatchStatus
 from backburner.domain.errors import BackendThrottled
 from backburner.domain.shard import ShardStatus
 from backburner.ports import Delete, QueueName
-from backburner.services import collect, records, transitions
+from backburner.services import collect, records, sending, transitions
+from backburner.wire.openai import OpenAIDialect
+from backburner.wire.shard import JsonlShards
 from tests import oracle
 from tests.backend import answer_with, by_name, succeed
-from tests.tap import meanwhile
-from tests.world import LIMITS, World, a_world_in_memory, chat, jsonl
+from tests.tap import meanwhile, meanwhile_at
+from tests.world import CHAT, LIMITS, World, a_world_in_memory, chat, jsonl
 
 
 def in_flight(world: World, lines: Any = 4, **options: Any) -> Any:
@@ -323,7 +325,8 @@ def test_an_attempt_that_always_fails_ends_with_an_error_a_line(world):
         world.fail()
         world.advance(60)
         world.pump()
-    assert [line["error"]["code"] for line in world.errors(batch)] == ["backend_failed"] * 2
+    errors = [(line["error"]["code"], line["error"]["message"]) for line in world.errors(batch)]
+    assert errors == [("backend_failed", "The model's server failed to answer.")] * 2
     assert "123456789012" not in str(world.errors(batch))
     oracle.check_end(world)
 
@@ -364,6 +367,22 @@ def test_the_first_result_of_any_attempt_wins(world):
     world.answer(first)
     world.settle(answer_with(500))
     assert world.batch(batch).completed == 2
+    oracle.check_end(world)
+
+
+def test_a_result_that_is_taken_in_while_its_lease_ends_is_not_paid_for_again(world):
+    batch = in_flight(world, 2)
+    (attempt,) = world.outstanding
+
+    def end_the_lease() -> None:
+        waiting = replace(sending.wait(attempt.shard), failed_at=world.clock.now())
+        world.untapped.store.transact(*transitions.wait_again(attempt.shard, waiting))
+
+    with world.tap.hooked(meanwhile_at("store.transact", world.tap, end_the_lease)):
+        world.answer()
+    assert world.batch(batch).completed == 2
+    world.settle()
+    assert len(world.backend.submissions) == 1
     oracle.check_end(world)
 
 
@@ -411,6 +430,19 @@ def test_outcomes_and_retries_too_large_for_an_item_are_kept_as_objects(world):
     world.settle(large)
     assert world.batch(batch).completed == 4
     oracle.check_end(world)
+
+
+@pytest.mark.parametrize(("room", "is_inline"), [(0, True), (-1, False)])
+def test_a_retry_is_kept_in_its_item_up_to_the_limit(room, is_inline):
+    size = len(JsonlShards().encode(OpenAIDialect().parse(1, jsonl([chat("r1")]), route=CHAT)))
+    limits = replace(LIMITS, inline_bytes=size + len(b"\n") + room)
+    with a_world_in_memory(limits=limits) as world:
+        batch = in_flight(world, [chat("r1")])
+        world.answer(reply=answer_with(500))
+        retry = world.shards(batch)[-1]
+        assert (retry.input_inline is not None, retry.input_key is None) == (is_inline, is_inline)
+        world.settle()
+        oracle.check_end(world)
 
 
 def test_a_stranger_is_ignored(world):

@@ -113,6 +113,8 @@ def test_the_event_has_attributes_to_filter_by(world):
 def test_a_delivery_that_fails_is_tried_again_until_it_succeeds(world):
     mailer = broken(world, times=3)
     batch = world.submit(1, metadata=ADDRESS)
+    world.run()
+    assert delivery_of(world, batch).last_error == "OSError: The mail server is away."
     world.settle()
     assert len(mailer.asked_at) == 4
     assert delivery_of(world, batch).status is DeliveryStatus.DELIVERED

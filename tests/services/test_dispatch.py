@@ -11,7 +11,7 @@ from backburner.domain.catalog import Model
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import QueueName, Submitted
-from backburner.services import dispatch
+from backburner.services import dispatch, sending
 from tests import oracle
 from tests.backend import ManualBackend, answer_with
 from tests.world import LIMITS, World, a_catalog, a_model, a_world, a_world_in_memory, chat
@@ -302,3 +302,15 @@ def test_what_is_claimed_is_sent_although_the_next_claim_breaks():
         with pytest.raises(OSError, match="away"):
             dispatch.dispatch(world.untapped, "manual:mistral")
         assert len(world.backend.submissions) == world.pool().in_flight == 1
+
+
+def test_a_shard_that_waits_again_is_as_it_was_but_for_its_attempt(world):
+    batch = world.submit(1)
+    world.pump(QueueName.PLAN)
+    (shard,) = world.shards(batch)
+    taken = dispatch.claimed(world.untapped, shard)
+    now = world.clock.now()
+    assert (taken.status, taken.attempt, taken.claimed_at) == (ShardStatus.IN_FLIGHT, 1, now)
+    assert taken.look_at == now + LIMITS.look_seconds
+    assert taken.lease_ends_at == now + LIMITS.lease_seconds
+    assert sending.wait(taken) == replace(shard, attempt=1)

@@ -8,7 +8,7 @@ import pytest
 
 from backburner.domain.batch import BatchStatus
 from backburner.ports import QueueName
-from backburner.services import mirror
+from backburner.services import files, mirror
 from tests import oracle
 from tests.backend import by_name
 from tests.tap import crash_after, meanwhile
@@ -95,6 +95,21 @@ def test_a_file_that_can_not_run_is_put_aside_with_the_reasons(world):
     assert (error["line"], error["code"]) == (2, "invalid_json_line")
     assert objects(world, "results/") == []
     oracle.check_end(world)
+
+
+def test_a_file_whose_copy_is_deleted_before_it_is_a_batch_is_put_aside(world):
+    key = world.drop("work.jsonl", [chat("a")])
+
+    def delete(call: int, at: str, name: str) -> None:
+        if (at, name) == ("after", "store.transact"):
+            world.tap.hook = None
+            (item,) = world.store.query("dropper/files")
+            files.delete(world.untapped, "dropper", item["id"])
+
+    with world.tap.hooked(delete):
+        world.notify_upload(key)
+    reasons = json.loads(world.blobs.get("rejected/work.jsonl.error.json"))
+    assert [error["message"][:12] for error in reasons["errors"]] == ["No such File"]
 
 
 def test_a_file_over_the_limit_is_put_aside_with_the_limit():

@@ -75,6 +75,7 @@ def test_a_shard_is_looked_at_until_its_lease_ends_and_then_waits_again(world):
         looks += 1
         assert looks < 99
     assert 30 * looks >= LIMITS.lease_seconds
+    assert world.shards(batch)[0].failed_at == world.clock.now()
     assert world.pool().in_flight == 0
     world.pump()
     assert [one.shard.attempt for one in world.outstanding] == [2]
@@ -91,7 +92,8 @@ def test_a_shard_that_is_always_lost_fails_line_by_line_after_the_last_attempt(w
     assert len(world.backend.submissions) == 2 + 1 + 3 * LIMITS.retry.max_attempts
     after = world.batch(batch)
     assert (after.status, after.failed) == (BatchStatus.COMPLETED, 3)
-    assert {line["error"]["code"] for line in world.errors(batch)} == {"attempt_lost"}
+    errors = {(line["error"]["code"], line["error"]["message"]) for line in world.errors(batch)}
+    assert errors == {("attempt_lost", "No result came back from the model.")}
     oracle.check_end(world)
 
 
@@ -124,7 +126,10 @@ def test_batches_that_should_have_ended_long_ago_are_counted(world):
         """What one run publishes, of every endpoint the same."""
         del world.published[:]
         world.reap()
-        return {v["StuckBatches"] for v, _ in world.published if "StuckBatches" in v}
+        found = [one for one in world.published if "StuckBatches" in one[0]]
+        endpoints = [model.endpoint for model in world.env.catalog.models.values()]
+        assert [about for _, about in found] == [{"EndpointName": one} for one in endpoints]
+        return {values["StuckBatches"] for values, _ in found}
 
     for _ in range(2):
         world.submit(2, window="15m")

@@ -141,3 +141,11 @@ def test_files_are_listed_page_by_page_and_by_purpose(world):
             after = found[-1]
         assert found == (made[::-1] if newest_first else made)
     assert files.page(world.env, "acme", after=None, limit=2, purpose="batch_output") == ([], False)
+
+
+def test_a_last_page_that_is_full_says_that_there_are_no_more(world):
+    made = [world.upload([]) for _ in range(4)]
+    first = files.page(world.env, "acme", after=None, limit=2, newest_first=False)
+    last = files.page(world.env, "acme", after=made[1], limit=2, newest_first=False)
+    assert ([one.id for one in first[0]], first[1]) == (made[:2], True)
+    assert ([one.id for one in last[0]], last[1]) == (made[2:], False)

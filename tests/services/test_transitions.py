@@ -19,6 +19,7 @@ WAITING = a_shard(line_count=2)
 TAKEN = replace(
     WAITING, status=ShardStatus.IN_FLIGHT, attempt=1, claimed_at=1.0, look_at=5.0, lease_ends_at=9.0
 )
+ASIDE = replace(WAITING, status=ShardStatus.PAUSED)
 DONE = replace(TAKEN, status=ShardStatus.DONE, look_at=None, lease_ends_at=None)
 RETRY = replace(WAITING, id="00001-1", line_count=1)
 
@@ -99,6 +100,14 @@ def watch() -> list[Write]:
     return transitions.watch(TAKEN, replace(TAKEN, output_location="s3://b/k"))
 
 
+def set_aside() -> list[Write]:
+    return transitions.set_aside([WAITING])
+
+
+def requeue() -> list[Write]:
+    return transitions.requeue([ASIDE])
+
+
 def finish() -> list[Write]:
     return transitions.finish(
         TAKEN,
@@ -134,6 +143,8 @@ BEFORE: dict[Any, Any] = {
     claim: (RUNS, WAITING),
     wait_again: (RUNS, TAKEN),
     watch: (RUNS, TAKEN),
+    set_aside: (batch(paused=True), WAITING),
+    requeue: (RUNS, ASIDE),
     finish: (RUNS, TAKEN),
     drop_waiting: (STOPS, WAITING),
     drop_taken: (STOPS, TAKEN),
@@ -203,6 +214,13 @@ def test_a_change_goes_through_where_all_is_as_it_was_seen_and_once(change):
         (wait_again, SHARD, {"attempt": 2}),
         (watch, SHARD, {"status": "waiting"}),
         (watch, SHARD, {"attempt": 2}),
+        (set_aside, SHARD, {"status": "in_flight"}),
+        (set_aside, SHARD, {"attempt": 1}),
+        (set_aside, BATCH, {"paused": False}),
+        (set_aside, BATCH, {"stopping": "expired"}),
+        (requeue, SHARD, {"status": "dropped"}),
+        (requeue, BATCH, {"paused": True}),
+        (requeue, BATCH, {"stopping": "canary"}),
         (finish, SHARD, {"status": "done"}),
         (finish, SHARD, {"attempt": 2}),
         (finish, POOL, {"probes": 8}),
@@ -231,6 +249,8 @@ def test_nothing_changes_where_someone_else_was_first(change, key, meanwhile):
         (claim, 2, -2, 2),
         (wait_again, 0, 2, -2),
         (watch, 1, 0, 0),
+        (set_aside, 1, -2, 0),
+        (requeue, 1, 2, 0),
         (finish, 0, 1, -2),
         (drop_waiting, 1, -2, 0),
         (drop_taken, 0, 0, -2),
@@ -256,6 +276,8 @@ def test_slots_and_lines_are_counted_where_they_go(change, held, waiting, runnin
         (claim, Index.DUE, records.DUE_SHARD, [SHARD]),
         (wait_again, Index.QUEUE, "p", [SHARD]),
         (wait_again, Index.DUE, records.DUE_SHARD, []),
+        (set_aside, Index.QUEUE, "p", []),
+        (requeue, Index.QUEUE, "p", [SHARD]),
         (finish, Index.QUEUE, "p", [AGAIN]),
         (finish, Index.DUE, records.DUE_SHARD, []),
         (drop_waiting, Index.QUEUE, "p", []),
@@ -290,3 +312,11 @@ def test_a_probe_is_counted_until_something_succeeds():
     (pool,) = store.get(POOL)
     assert "probes" not in pool
     assert pool["succeeded_at"] == 2.0
+
+
+def test_a_batch_that_stops_is_not_paused_any_more():
+    store = a_store(stop)
+    store.transact(Update(BATCH, set={"paused": True}))
+    store.transact(*stop())
+    (found,) = store.get(BATCH)
+    assert (found["stopping"], found["paused"], found["grace_ends_at"]) == ("expired", False, 2.0)

@@ -1,0 +1,86 @@
+"""Two calls at once about one upload, of which the slower finds it changed."""
+
+import hashlib
+
+import pytest
+
+from backburner.domain.errors import StateConflict
+from backburner.domain.file import FilePurpose
+from backburner.domain.upload import UploadStatus
+from backburner.services import uploads
+from tests.tap import meanwhile_at
+from tests.world import a_world_in_memory
+
+
+@pytest.fixture
+def world():
+    with a_world_in_memory() as world:
+        yield world
+
+
+@pytest.fixture
+def upload(world):
+    """An upload of one part that has come."""
+    new = uploads.NewUpload(
+        size=4, filename="in.jsonl", purpose=FilePurpose.BATCH, mimetype="application/jsonl"
+    )
+    made = uploads.create(world.env, "acme", new)
+    world.blobs.put(uploads.part_key(made, PART), b"part")
+    uploads.receive(world.env, made, PART, 4)
+    return made
+
+
+PART = uploads.part_id(hashlib.sha256(b"part").hexdigest())
+
+
+def test_a_file_of_parts_is_what_was_announced(world, upload):
+    after, file = uploads.complete(world.env, "acme", upload.id, [PART])
+    assert after.status is UploadStatus.COMPLETED
+    assert file is not None
+    assert (file.id, file.filename, file.purpose, file.size, file.mimetype) == (
+        upload.file_id,
+        "in.jsonl",
+        FilePurpose.BATCH,
+        4,
+        "application/jsonl",
+    )
+    assert world.blobs.get(file.key) == b"part"
+
+
+def test_who_completes_second_gets_the_same_file(world, upload):
+    def first() -> None:
+        uploads.complete(world.env, "acme", upload.id, [PART])
+
+    with world.tap.hooked(meanwhile_at("store.transact", world.tap, first)):
+        _, file = uploads.complete(world.env, "acme", upload.id, [PART])
+    assert file is not None
+    assert world.blobs.get(file.key) == b"part"
+
+
+def test_who_completes_what_was_just_cancelled_is_told_so(world, upload):
+    def cancel() -> None:
+        uploads.cancel(world.env, "acme", upload.id)
+
+    with (
+        world.tap.hooked(meanwhile_at("store.transact", world.tap, cancel)),
+        pytest.raises(StateConflict, match="cancelled"),
+    ):
+        uploads.complete(world.env, "acme", upload.id, [PART])
+    assert list(world.blobs.list("")) == []
+
+
+def test_who_cancels_second_finds_it_cancelled(world, upload):
+    def first() -> None:
+        uploads.cancel(world.env, "acme", upload.id)
+
+    with world.tap.hooked(meanwhile_at("store.transact", world.tap, first)):
+        after = uploads.cancel(world.env, "acme", upload.id)
+    assert after.status is UploadStatus.CANCELLED
+
+
+def test_an_upload_takes_no_more_than_each_part_twice(world, upload):
+    world.blobs.put(uploads.part_key(upload, PART), b"part")
+    uploads.receive(world.env, upload, PART, 4)
+    with pytest.raises(StateConflict, match="created for 4 bytes, and has got 8") as caught:
+        uploads.find_open(world.env, "acme", upload.id)
+    assert caught.value.param == "id"
