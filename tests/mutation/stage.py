@@ -142,11 +142,16 @@ def keep_the_most_telling_tests(limit: float) -> None:
     seconds: dict[str, float] = stats["duration_by_test"]
     breadth = Counter(test for tests in every.values() for test in tests)
     for function, tests in every.items():
-        own = function.split(".")[-2]
-        tests.sort(key=lambda test: (own not in test.partition("::")[0], breadth[test], test))
+        tests.sort(key=lambda test: (not _is_own(test, function), breadth[test], test))
         known = (test for test in tests if test in seconds)
         stats["tests_by_mangled_function_name"][function] = list(_within(limit, known, seconds))
     STATS.write_text(json.dumps(stats), encoding="utf-8")
+
+
+def _is_own(test: str, function: str) -> bool:
+    """Whether the test's file is named after the function's module, or its package."""
+    modules = function.split(".")[2:-1]
+    return any(one in test.partition("::")[0].partition("test_")[2] for one in modules)
 
 
 def _within(limit: float, tests: Iterable[str], seconds: Mapping[str, float]) -> Iterator[str]:
