@@ -14,7 +14,14 @@ import pytest
 from botocore import xform_name
 
 from backburner import adapters
-from tests.aws import paths_api, paths_drop, paths_end, paths_uploads, paths_work
+from tests.aws import (
+    paths_api,
+    paths_drop,
+    paths_end,
+    paths_messages,
+    paths_uploads,
+    paths_work,
+)
 from tests.aws.account import SENDER
 from tests.aws.policies import judge
 from tests.aws.recorder import OUTSIDE, Call
@@ -23,7 +30,7 @@ from tests.aws.stack import Stack
 from tests.aws.world import an_aws_world
 
 #: Importing them makes the scenarios known.
-PATHS = (paths_api, paths_drop, paths_uploads, paths_work, paths_end)
+PATHS = (paths_api, paths_drop, paths_messages, paths_uploads, paths_work, paths_end)
 
 ADAPTERS = Path(adapters.__file__).parent
 SERVICES = ("dynamodb", "s3", "sqs", "sns", "sesv2", "sagemaker", "sagemaker-runtime")
