@@ -1,5 +1,6 @@
 """Results while the batch runs: what was read before is not read again."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,16 @@ def test_who_loaded_the_batch_before_it_was_stopped_reads_what_was_in_then():
         assert len(whole) == 4
         batches.cancel(world.env, "acme", batch.id, kind=batch.kind)
         assert list(results.outcomes(world.env, running)) == whole
+
+
+def test_what_never_was_planned_has_failures_alone():
+    with a_world_in_memory(limits=LIMITS) as world:
+        batch = world.submit(3)
+        batches.cancel(world.env, "acme", batch.id, kind=batch.kind)
+        counted = replace(world.batch(batch), total=3)  # as one whose requests came with it
+        for successes, lines in ((None, [2, 3]), (False, [2, 3]), (True, [])):
+            found = results.outcomes(world.env, counted, successes=successes, skip=1)
+            assert [outcome.line for outcome in found] == lines
 
 
 def test_reading_on_costs_the_same_wherever_it_begins():

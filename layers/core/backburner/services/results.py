@@ -58,7 +58,8 @@ def outcomes(
         skip: how many of them were read before.
     """
     if batch.plan_prefix is None and not batch.planned_shards:
-        yield from _unplanned(env, batch)
+        if not successes:  # there are failures alone
+            yield from islice(_unplanned(env, batch), skip, None)
         return
     queued = batches.shards(env, batch)
     unreleased = manifest.unreleased(env, batch, queued)
