@@ -1,8 +1,12 @@
-"""OpenAI's own client against the handler, without a change to either."""
+"""OpenAI's and Anthropic's own clients against the handler, without a change to either.
+
+Bodies come as API Gateway passes them: in an event, as base64.
+"""
 
 import base64
 from typing import Any
 
+import anthropic
 import httpx2
 import openai
 import pytest
@@ -33,6 +37,15 @@ def sdk(world, acme):
     http = httpx2.Client(transport=HandlerTransport())
     with openai.OpenAI(
         api_key=acme.key, base_url="http://gateway/v1", http_client=http, max_retries=0
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def anthropic_sdk(world, acme):
+    http = httpx2.Client(transport=HandlerTransport())
+    with anthropic.Anthropic(
+        api_key=acme.key, base_url="http://gateway", http_client=http, max_retries=0
     ) as client:
         yield client
 
@@ -110,3 +123,62 @@ def test_the_sdk_sees_its_own_kinds_of_errors(sdk):
     with pytest.raises(openai.AuthenticationError):
         sdk.with_options(api_key="wrong").models.list()
     assert next(iter(sdk.models.list())).id == "tiny"
+
+
+def test_the_sdk_uploads_in_parts(sdk, tmp_path):
+    data = requests(40)
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(data)
+    upload = sdk.uploads.upload_file_chunked(
+        file=path, mime_type="application/jsonl", purpose="batch", part_size=1000
+    )
+    assert (upload.status, upload.file.bytes) == ("completed", len(data))
+    assert sdk.files.content(upload.file.id).content == data
+    other = sdk.uploads.create(
+        bytes=10, filename="x.jsonl", mime_type="application/jsonl", purpose="batch"
+    )
+    assert sdk.uploads.cancel(other.id).status == "cancelled"
+
+
+def test_the_sdk_cancels_and_lists_batches(world, sdk):
+    file = sdk.files.create(file=("in.jsonl", requests(6)), purpose="batch")
+    made = [
+        sdk.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        ).id
+        for _ in range(3)
+    ]
+    assert [batch.id for batch in sdk.batches.list(limit=2)] == made[::-1]
+    cancelled = sdk.batches.cancel(made[0])
+    assert cancelled.cancelling_at
+    world.finish()
+    assert sdk.batches.retrieve(made[0]).status == "cancelled"
+    assert sdk.batches.retrieve(made[1]).status == "completed"
+
+
+def test_anthropics_sdk_runs_message_batches(world, anthropic_sdk):
+    batches = anthropic_sdk.messages.batches
+    asked = {"model": "tiny", "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}
+    made = batches.create(requests=[{"custom_id": n, "params": asked} for n in ("a", "b")])
+    assert (made.processing_status, made.request_counts.processing) == ("in_progress", 2)
+    world.finish()
+    assert batches.retrieve(made.id).request_counts.succeeded == 2
+    assert [(one.custom_id, one.result.type) for one in batches.results(made.id)] == [
+        ("a", "succeeded"),
+        ("b", "succeeded"),
+    ]
+    assert [one.id for one in batches.list(limit=1)] == [made.id]
+    stopped = batches.create(requests=[{"custom_id": "c", "params": asked}])
+    assert batches.cancel(stopped.id).cancel_initiated_at is not None
+    world.finish()
+    assert batches.delete(made.id).id == made.id
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        batches.retrieve(made.id)
+    assert caught.value.request_id == "req_test"
+
+
+def test_anthropics_sdk_sees_its_own_kinds_of_errors(anthropic_sdk):
+    with pytest.raises(anthropic.BadRequestError, match="requests"):
+        anthropic_sdk.messages.batches.create(requests=[])
+    with pytest.raises(anthropic.AuthenticationError):
+        anthropic_sdk.with_options(api_key="wrong").messages.batches.list()
