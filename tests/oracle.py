@@ -324,6 +324,12 @@ def _counts_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
         aside = sum(one.status is ShardStatus.PAUSED for one in shards)
         if batch.paused_shards != aside or (batch.is_terminal and batch.paused):
             yield f"{batch.id} counts {batch.paused_shards} paused shards, {aside} found"
+        budgeted = [
+            one for one in shards if one.status is ShardStatus.IN_FLIGHT and one.is_budgeted
+        ]
+        running = sum(one.line_count for one in budgeted)
+        if batch.running_lines != running:
+            yield f"{batch.id} counts {batch.running_lines} running lines, {running} found"
         if batch.kind is BatchKind.FILE and not batch.is_terminal:
             yield from _ended_lines_are_counted(scene.world, batch, shards)
 

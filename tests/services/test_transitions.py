@@ -34,7 +34,14 @@ AGAIN = records.shard_key("acme", "batch_1", "00001-1")
 POOL, SHARE = records.pool_key("p"), records.share_key("acme", "p")
 
 PLANNED = transitions.Planned(
-    total=2, skipped=0, shards=1, prefix="x/", output_file_id="o", error_file_id="e", model="m"
+    total=2,
+    skipped=0,
+    shards=1,
+    prefix="x/",
+    output_file_id="o",
+    error_file_id="e",
+    model="m",
+    is_priced=True,
 )
 TOLD = Delivery(
     tenant="acme",

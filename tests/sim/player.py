@@ -170,6 +170,7 @@ class Player:
             window=dice.choice(("15m", "15m", "1h")),
             on_invalid=dice.choice(("fail", "skip")),
             priority=dice.randint(0, 9),
+            max_tokens=dice.choice((None, None, None, 10, 40)),
             metadata={"notify_email": f"{tenant}@example.com"} if dice.random() < 0.5 else {},
         )
 

@@ -75,6 +75,8 @@ BAD = {
     "no endpoint": ({"endpoint": ...}, "endpoint"),
     "endpoint a list": ({"endpoint": []}, "endpoint"),
     "a strange endpoint": ({"endpoint": "/v1/rerank"}, "endpoint"),
+    "a budget of nothing": ({"x_max_cost_usd": 0}, "x_max_cost_usd"),
+    "a budget of words": ({"x_max_tokens": "many"}, "x_max_tokens"),
     "a short window": ({"completion_window": "1m"}, "completion_window"),
     "a long window": ({"completion_window": "8d"}, "completion_window"),
     "a window a number": ({"completion_window": 24}, "completion_window"),
@@ -350,3 +352,20 @@ def test_a_bad_retry_is_refused_by_name(world, acme, route, body, param):
     batch = some_failed(world, acme)
     answer = acme.post(f"/v1/batches/{batch['id']}/{route}", body)
     assert (answer.status, answer.error["param"]) == (400, param)
+
+
+# ---------------------------------------------------------------- budgets
+
+
+@pytest.mark.parametrize("way", [{"x_max_tokens": 5}, {"metadata": {"x_max_tokens": "5"}}])
+def test_a_batch_ends_when_its_budget_is_used_up(world, acme, way):
+    batch = acme.batch(requests(6), **way)
+    assert (batch["x_max_tokens"], batch["x_incomplete_reason"]) == (5, None)
+    world.finish()
+    done = acme.get(f"/v1/batches/{batch['id']}").json
+    assert (done["status"], done["x_incomplete_reason"]) == ("completed", "budget_exceeded")
+    assert done["request_counts"] == {"total": 6, "completed": 2, "failed": 4}
+    errors = acme.get(f"/v1/files/{done['error_file_id']}/content").lines
+    assert {line["error"]["code"] for line in errors} == {"budget_exceeded"}
+    again = acme.post(f"/v1/batches/{batch['id']}/retry", {"x_max_tokens": 10**6}).json
+    assert again["x_max_tokens"] == 10**6

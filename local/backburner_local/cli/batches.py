@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 @click.option("--window", default="24h", show_default=True, help="Time it may take: 15m to 7d.")
 @click.option("--skip-invalid", is_flag=True, help="Run the good lines of a file with bad ones.")
 @click.option("--priority", type=click.IntRange(0, 9), default=0, help="Higher runs first.")
+@click.option("--max-cost", metavar="USD", help="Stop when it has cost so many dollars.")
+@click.option("--max-tokens", metavar="N", help="Stop when it has used so many tokens.")
 @click.option("--notify", metavar="EMAIL", help="Address that is told when the batch ends.")
 @as_json_option
 @connects
@@ -43,6 +45,8 @@ def submit(
     window: str,
     skip_invalid: bool,  # noqa: FBT001
     priority: int,
+    max_cost: str | None,
+    max_tokens: str | None,
     notify: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
@@ -58,6 +62,8 @@ def submit(
         fields["x_on_invalid"] = "skip"
     if priority:
         fields["priority"] = priority
+    limits = {"x_max_cost_usd": max_cost, "x_max_tokens": max_tokens}
+    fields |= {name: limit for name, limit in limits.items() if limit is not None}
     batch = client.create_batch(**fields)
     if watch:
         if not as_json:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from backburner.domain import budget
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.request import Instant, Usage
 
@@ -41,6 +42,7 @@ class StopReason(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     CANARY = "canary"
+    BUDGET = "budget"
 
 
 #: Where a stopped batch ends, and the code and words that its unfinished lines get.
@@ -59,6 +61,11 @@ STOPPED: dict[StopReason, tuple[BatchStatus, str, str]] = {
         BatchStatus.FAILED,
         "canary_failed",
         "This request was not executed: too many of the batch's first requests failed.",
+    ),
+    StopReason.BUDGET: (
+        BatchStatus.COMPLETED,
+        "budget_exceeded",
+        "This request was not executed: the batch has used up its budget.",
     ),
 }
 
@@ -147,6 +154,11 @@ class Batch:
     paused: bool = False
     #: Shards that are out of the queue for that.
     paused_shards: int = 0
+    #: What it may use: billionths of a dollar, and tokens; None: as much as it takes.
+    max_cost_nanos: int | None = None
+    max_tokens: int | None = None
+    #: Requests in flight; counted only where there is a budget.
+    running_lines: int = 0
 
     #: Requests that were accepted: each comes out exactly once.
     total: int = 0
@@ -158,6 +170,10 @@ class Batch:
     dropped: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    #: Of these tokens, in billionths of a dollar; means something where the batch is priced.
+    cost_nanos: int = 0
+    #: Whether all of its models have a price.
+    is_priced: bool = False
     #: Shards planned, by the manifest; retries are not among them.
     planned_shards: int = 0
     #: Prefix of the objects that planning wrote: another run of it, perhaps with another catalog,
@@ -193,6 +209,10 @@ class Batch:
         return self.status in TERMINAL
 
     @property
+    def has_budget(self) -> bool:
+        return self.max_cost_nanos is not None or self.max_tokens is not None
+
+    @property
     def can_pause(self) -> bool:
         """Whether shards may still be claimed, now or once it goes on."""
         is_running = self.status in (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
@@ -206,6 +226,16 @@ class Batch:
     @property
     def usage(self) -> Usage:
         return Usage(input_tokens=self.input_tokens, output_tokens=self.output_tokens)
+
+    @property
+    def spending(self) -> budget.Spending:
+        tokens = self.input_tokens + self.output_tokens
+        given = ((self.cost_nanos, self.max_cost_nanos), (tokens, self.max_tokens))
+        return budget.Spending(
+            limited=tuple((used, limit) for used, limit in given if limit is not None),
+            ended_lines=self.completed + self.failed - self.skipped,
+            running_lines=self.running_lines,
+        )
 
     @property
     def ended_at(self) -> Instant | None:
@@ -228,6 +258,8 @@ class Step(StrEnum):
     RELEASE = "release"
     #: Put shards that were paused back into the queue.
     REQUEUE = "requeue"
+    #: The budget is used up: stop.
+    STOP_BUDGET = "stop_budget"
     #: The canary failed: stop.
     STOP_CANARY = "stop_canary"
     #: The deadline came: stop.
@@ -252,6 +284,8 @@ def next_step(  # noqa: PLR0911 - one return a rule
         return Step.PLAN
     if batch.stopping is not None:
         return Step.DRAIN
+    if budget.is_used_up(batch.spending):
+        return Step.STOP_BUDGET
     if batch.paused_shards and not batch.paused:
         return Step.REQUEUE
     if batch.is_released or not batch.canary_has_ended:

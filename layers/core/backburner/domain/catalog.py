@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from backburner.domain.request import Usage
 from backburner.domain.shard import Cut
 from backburner.domain.slots import pool_id
 
@@ -33,8 +34,21 @@ class Model:
     longest_token_bytes: int = 16
     #: `tokenizer.json` of the model, relative to the catalog; None: never tokenise here.
     tokenizer: str | None = None
+    #: US dollars for a million tokens that it reads, and that it writes; None: it has no price.
+    input_price: float | None = None
+    output_price: float | None = None
     owned_by: str = "backburner"
     created: int = 0
+
+    @property
+    def has_price(self) -> bool:
+        return self.input_price is not None and self.output_price is not None
+
+    def cost_nanos(self, usage: Usage) -> int:
+        """What the tokens cost, in billionths of a dollar; 0 without a price."""
+        dollars_a_million = usage.input_tokens * (self.input_price or 0.0)
+        dollars_a_million += usage.output_tokens * (self.output_price or 0.0)
+        return round(dollars_a_million * 1000)
 
     @property
     def pool(self) -> str:

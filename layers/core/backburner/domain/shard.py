@@ -61,6 +61,8 @@ class Shard:
     created_at: Instant
     deadline: Instant
     priority: int = 0
+    #: Whether its batch has a budget, and counts what is in flight.
+    is_budgeted: bool = False
     #: Not claimed before this instant.
     not_before: Instant = 0.0
     #: When reap looks whether the result is there although no word came.

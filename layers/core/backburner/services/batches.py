@@ -172,6 +172,8 @@ def move_on(env: Environment, batch: Batch) -> None:
             )
         case Step.STOP_EXPIRED:
             stop(env, batch, StopReason.EXPIRED)
+        case Step.STOP_BUDGET:
+            stop(env, batch, StopReason.BUDGET)
         case Step.DRAIN:
             drain(env, batch)
         case Step.WAIT:
@@ -227,6 +229,8 @@ def stop(env: Environment, batch: Batch, reason: StopReason, *, failure: str | N
     now = env.clock.now()
     check = env.limits.batch_check_seconds
     grace = 0.0 if batch.is_single else env.limits.grace_seconds
+    if reason is StopReason.BUDGET:  # what is in flight is paid for
+        grace = max(0.0, batch.expires_at - now)
     try:
         env.store.transact(
             *transitions.stop(

@@ -221,10 +221,11 @@ def _load_single(env: Environment, shard: Shard) -> Batch | None:
 def _go_on(env: Environment, shard: Shard, again: Sequence[Shard]) -> None:
     """Have retries dispatched, or see what the batch needs next."""
     batch = batches.load(env, shard.tenant, shard.batch_id)
-    if batch is not None and (not again or batch.stopping is not None):
-        batches.move_on(env, batch)
+    if batch is None:
         return
-    for retry in again:
+    if not again or batch.stopping is not None or batch.has_budget:
+        batches.move_on(env, batch)
+    for retry in again if batch.stopping is None else ():
         pause = max(0.0, retry.not_before - env.clock.now())
         capacity.kick(env, retry.pool, delay_seconds=pause)
 
@@ -282,14 +283,17 @@ def _writes(
     again: Sequence[Shard],
     ending: Sequence[Write],
 ) -> list[Write]:
+    usage = sum((outcome.usage for outcome in verdict.parted.final), Usage())
+    model = env.catalog.get(shard.model)
     return transitions.finish(
         shard,
         done,
         completed=done.succeeded or 0,
         failed=done.failed or 0,
-        usage=sum((outcome.usage for outcome in verdict.parted.final), Usage()),
+        usage=usage,
         retries=again,
         now=env.clock.now(),
+        cost_nanos=model.cost_nanos(usage) if model is not None else 0,
         probe_below=env.limits.retry.max_probes if verdict.is_probe else None,
         ending=ending,
     )

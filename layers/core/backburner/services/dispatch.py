@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from backburner.domain import budget
 from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.catalog import Model
 from backburner.domain.errors import Conflict
@@ -30,6 +31,8 @@ class Verdict(StrEnum):
     POOL_FULL = "pool_full"
     #: The tenant holds its share: nothing of the tenant can be claimed.
     TENANT_FULL = "tenant_full"
+    #: What is in flight may use up the batch's budget: none of its shards can be claimed now.
+    BATCH_FULL = "batch_full"
     #: The batch is paused: none of its shards can be claimed, nor should it be in the queue.
     PAUSED = "paused"
 
@@ -53,16 +56,19 @@ def may_claim(seen: Seen, *, slots: int, cap: int, now: Instant) -> Verdict:
         return Verdict.TENANT_FULL
     if shard is None or shard.status is not ShardStatus.WAITING or shard.not_before > now:
         return Verdict.SKIP
-    return _may_run(seen.batch, now)
+    return _may_run(seen.batch, shard, now)
 
 
-def _may_run(batch: Batch | None, now: Instant) -> Verdict:
+def _may_run(batch: Batch | None, shard: Shard, now: Instant) -> Verdict:
     """What the batch says to a claim of its shards."""
     if batch is None or batch.status is not BatchStatus.IN_PROGRESS:
         return Verdict.SKIP
     if batch.stopping is not None or batch.expires_at <= now:
         return Verdict.SKIP
-    return Verdict.PAUSED if batch.paused else Verdict.CLAIM
+    if batch.paused:
+        return Verdict.PAUSED
+    has_room = budget.has_room(batch.spending, shard.line_count)
+    return Verdict.CLAIM if has_room else Verdict.BATCH_FULL
 
 
 def dispatch(env: Environment, pool: str) -> int:
@@ -93,9 +99,9 @@ def dispatch(env: Environment, pool: str) -> int:
                 break
             if verdict is Verdict.TENANT_FULL:
                 full.add(shard.tenant)
-            if verdict is Verdict.PAUSED:
+            if verdict in (Verdict.PAUSED, Verdict.BATCH_FULL):
                 aside.add((shard.tenant, shard.batch_id))
-                _set_aside(env, shard)
+                _hold_back(env, shard, verdict)
             if claimed_shard is not None:
                 sender.send(claimed_shard)
             if sender.is_refused or sender.count == free:
@@ -104,8 +110,10 @@ def dispatch(env: Environment, pool: str) -> int:
     return sender.count
 
 
-def _set_aside(env: Environment, shard: Shard) -> None:
+def _hold_back(env: Environment, shard: Shard, verdict: Verdict) -> None:
     """A shard of a paused batch came into the queue, or was left there: so may others have."""
+    if verdict is not Verdict.PAUSED:
+        return
     batch = batches.load(env, shard.tenant, shard.batch_id)
     if batch is not None and pausing.set_aside(env, batch):
         capacity.kick(env, shard.pool)
@@ -149,7 +157,10 @@ def _claim(env: Environment, model: Model, waiting: Shard) -> tuple[Verdict, Sha
         if verdict is not Verdict.CLAIM or seen.shard is None:
             return verdict, None
         taken = claimed(env, seen.shard)
-        writes = transitions.claim(seen.shard, taken, capacity=model.slots, cap=cap)
+        running = seen.batch.running_lines if seen.batch is not None else 0
+        writes = transitions.claim(
+            seen.shard, taken, capacity=model.slots, cap=cap, running_lines=running
+        )
         with suppress(Conflict):
             env.store.transact(*writes)
             return verdict, taken

@@ -172,7 +172,15 @@ def _model(reading: _Reading, request: Request) -> Model:
             param="custom_id",
             custom_id=request.custom_id,
         )
-    return model_of(reading.env, request, dialect=reading.batch.dialect)
+    model = model_of(reading.env, request, dialect=reading.batch.dialect)
+    if reading.batch.max_cost_nanos is not None and not model.has_price:
+        raise InvalidLine(
+            "no_price",
+            f"The model '{model.name}' has no price, so that its cost can't be limited.",
+            param="x_max_cost_usd",
+            custom_id=request.custom_id,
+        )
+    return model
 
 
 def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:
@@ -222,6 +230,7 @@ def _cut(reading: _Reading, draft: ShardDraft) -> None:
         created_at=batch.created_at,
         deadline=batch.expires_at,
         priority=batch.priority,
+        is_budgeted=batch.has_budget,
         input_key=f"{reading.prefix}{name}.jsonl",
         ttl=batch.ttl,
     )
@@ -251,6 +260,7 @@ def _start(env: Environment, reading: _Reading) -> None:
         prefix=reading.prefix,
         output_file_id=files.result_id(batch.id, "output"),
         error_file_id=files.result_id(batch.id, "errors"),
+        is_priced=all(env.catalog.models[one].has_price for one in models),
         model=models.pop() if len(models) == 1 else None,
     )
     is_small = reading.total < env.limits.canary_from_lines

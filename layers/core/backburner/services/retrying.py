@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from backburner.domain import budget
 from backburner.domain.batch import Batch, BatchStatus, window_seconds
 from backburner.domain.errors import Conflict, InvalidRequest, NotFound, StateConflict
 from backburner.domain.finding import Finding
@@ -32,6 +33,8 @@ class NewRetry:
     request_ids: Any = None
     #: None: as the first batch.
     completion_window: Any = None
+    max_cost_usd: Any = None
+    max_tokens: Any = None
 
 
 def retry(env: Environment, tenant: str, batch_id: str, new: NewRetry) -> Batch:
@@ -115,6 +118,8 @@ def _check(env: Environment, first: Batch, others: list[Batch]) -> None:
 
 
 def _retry_of(env: Environment, first: Batch, new: NewRetry, wanted: bytes) -> Batch:
+    max_cost_nanos = budget.checked_cost(new.max_cost_usd)
+    max_tokens = budget.checked_tokens(new.max_tokens)
     window = first.completion_window if new.completion_window is None else new.completion_window
     now = env.clock.now()
     expires_at = now + window_seconds(window)
@@ -133,6 +138,8 @@ def _retry_of(env: Environment, first: Batch, new: NewRetry, wanted: bytes) -> B
         metadata=first.metadata,
         on_invalid=first.on_invalid,
         priority=first.priority,
+        max_cost_nanos=first.max_cost_nanos if max_cost_nanos is None else max_cost_nanos,
+        max_tokens=first.max_tokens if max_tokens is None else max_tokens,
         output_expires_seconds=first.output_expires_seconds,
         created_at=now,
         expires_at=expires_at,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from backburner.domain import budget
 from backburner.domain.batch import (
     Batch,
     BatchStatus,
@@ -43,6 +44,9 @@ class NewBatch:
     dropped_key: str | None = None
     #: Whether its requests, and what becomes of them, stand in calls instead of files.
     is_inline: bool = False
+    #: Most that it may cost, in US dollars, and most tokens; None: as many as it takes.
+    max_cost_usd: Any = None
+    max_tokens: Any = None
 
 
 def check(new: NewBatch) -> None:
@@ -53,6 +57,8 @@ def check(new: NewBatch) -> None:
     if new.on_invalid not in ("fail", "skip"):
         raise InvalidRequest("'x_on_invalid' must be 'fail' or 'skip'.", param="x_on_invalid")
     check_priority(new.priority)
+    budget.checked_cost(new.max_cost_usd)
+    budget.checked_tokens(new.max_tokens)
 
 
 def submit_batch(
@@ -112,6 +118,8 @@ def validating(env: Environment, tenant: str, new: NewBatch, **fields: Any) -> B
         priority=new.priority,
         output_expires_seconds=new.output_expires_seconds,
         dropped_key=new.dropped_key,
+        max_cost_nanos=budget.checked_cost(new.max_cost_usd),
+        max_tokens=budget.checked_tokens(new.max_tokens),
         created_at=now,
         expires_at=now + seconds,
         ttl=records.ttl(env.limits, now + seconds, new.output_expires_seconds),

@@ -60,6 +60,8 @@ def _asked_for(body: dict[str, Any]) -> submit.NewBatch:
         metadata=given,
         on_invalid=_first(body.get("x_on_invalid"), metadata.get("x_on_invalid"), "fail"),
         priority=priority_of(body, metadata),
+        max_cost_usd=either(body, metadata, "x_max_cost_usd"),
+        max_tokens=either(body, metadata, "x_max_tokens"),
         output_expires_seconds=_kept(body.get("output_expires_after")),
     )
 
@@ -79,6 +81,11 @@ def priority_of(body: dict[str, Any], metadata: dict[str, Any]) -> Any:
     if isinstance(given, str) and len(given) == 1 and given in "0123456789":
         return int(given)
     return given
+
+
+def either(body: dict[str, Any], metadata: dict[str, Any], name: str) -> Any:
+    """An option of the body, else of the metadata; None where neither has it."""
+    return body[name] if body.get(name) is not None else metadata.get(name)
 
 
 def _first(*values: Any) -> Any:
@@ -135,7 +142,10 @@ def retry_requests(call: Call, batch_id: str) -> Object:
 
 def _retry(call: Call, batch_id: str, body: dict[str, Any]) -> Object:
     new = retrying.NewRetry(
-        request_ids=body.get("request_ids"), completion_window=body.get("completion_window")
+        request_ids=body.get("request_ids"),
+        completion_window=body.get("completion_window"),
+        max_cost_usd=body.get("x_max_cost_usd"),
+        max_tokens=body.get("x_max_tokens"),
     )
     return objects.batch_object(retrying.retry(call.env, call.tenant, batch_id, new))
 

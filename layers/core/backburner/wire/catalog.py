@@ -40,7 +40,9 @@ def _model(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
             raise InvalidRequest(f"Model '{name}' of the catalog lacks '{setting}'.")
     if "context_window" not in entry and list(entry["routes"]) != [RAW_ROUTE]:
         raise InvalidRequest(f"Model '{name}' of the catalog lacks 'context_window'.")
-    shard = entry.get("shard", {})
+    shard, price = entry.get("shard", {}), entry.get("price", {})
+    if price and not price.keys() >= {"input", "output"}:
+        raise InvalidRequest(f"The price of model '{name}' of the catalog lacks a part.")
     instances = int(entry.get("max_instances", own.max_instances))
     per_instance = int(entry.get("slots_per_instance", own.concurrent_invocations))
     return Model(
@@ -61,6 +63,8 @@ def _model(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
         template_tokens=int(entry.get("template_tokens", 16)),
         longest_token_bytes=int(entry.get("longest_token_bytes", 16)),
         tokenizer=entry.get("tokenizer"),
+        input_price=float(price["input"]) if price else None,
+        output_price=float(price["output"]) if price else None,
         owned_by=entry.get("owned_by", "backburner"),
         created=int(entry.get("created", 0)),
     )

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from backburner.domain.batch import Batch, BatchStatus, StopReason
+from backburner.domain import budget
+from backburner.domain.batch import STOPPED, Batch, BatchStatus, StopReason
 from backburner.domain.catalog import Model
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.finding import Finding
@@ -132,11 +133,23 @@ def batch_object(batch: Batch, findings: Iterable[Finding] = ()) -> Object:
         "x_priority": batch.priority,
         "x_skipped": batch.skipped,
         "x_paused": batch.paused,
+        "x_max_cost_usd": _dollars(batch.max_cost_nanos),
+        "x_max_tokens": batch.max_tokens,
+        "x_incomplete_reason": _incomplete_reason(batch),
         "x_retry_of": batch.retry_of,
         "x_retried_by": batch.retried_by,
         "x_merged_file_id": batch.merged_file_id,
         "x_state": "paused" if batch.paused else shown_status(batch),
     }
+
+
+def _dollars(nanos: int | None) -> float | None:
+    return None if nanos is None else nanos / budget.NANOS
+
+
+def _incomplete_reason(batch: Batch) -> str | None:
+    """Why a batch that completes has requests that never ran."""
+    return STOPPED[StopReason.BUDGET][1] if batch.stopping is StopReason.BUDGET else None
 
 
 def shown_status(batch: Batch) -> str:

@@ -90,6 +90,7 @@ class Planned:
     output_file_id: str
     error_file_id: str
     model: str | None
+    is_priced: bool
 
 
 def start(batch: Batch, planned: Planned, first: Sequence[Shard], *, now: Instant) -> list[Write]:
@@ -110,6 +111,7 @@ def start(batch: Batch, planned: Planned, first: Sequence[Shard], *, now: Instan
         "output_file_id": planned.output_file_id,
         "error_file_id": planned.error_file_id,
         "model": planned.model,
+        "is_priced": planned.is_priced,
     }
     return [
         Update(

@@ -36,14 +36,28 @@ def enqueue(shards: Sequence[Shard]) -> list[Write]:
     ]
 
 
-def claim(shard: Shard, claimed: Shard, *, capacity: int, cap: int) -> list[Write]:
+def claim(
+    shard: Shard, claimed: Shard, *, capacity: int, cap: int, running_lines: int = 0
+) -> list[Write]:
     """Waiting → in flight, with a slot.
 
     - the shard: still waiting, and at the attempt that was seen (a rival claim counts it up);
     - the pool: a slot is free;
     - the tenant's share: below its cap;
-    - the batch: runs, is not paused and not stopping.
+    - the batch: runs, is not paused and not stopping; if it has a budget, so much of it is in
+      flight as was seen.
     """
+    batch = records.batch_key(shard.tenant, shard.batch_id)
+    runs: tuple[Condition, ...] = (
+        Is("status", BatchStatus.IN_PROGRESS),
+        Missing("stopping"),
+        Is("paused", value=False),
+    )
+    counted = Update(
+        batch,
+        add={"running_lines": shard.line_count},
+        when=(*runs, Is("running_lines", running_lines)),
+    )
     return [
         Update(
             _key(shard),
@@ -64,14 +78,7 @@ def claim(shard: Shard, claimed: Shard, *, capacity: int, cap: int) -> list[Writ
             add={"in_flight": 1},
             when=(Below("in_flight", cap),),
         ),
-        Check(
-            records.batch_key(shard.tenant, shard.batch_id),
-            when=(
-                Is("status", BatchStatus.IN_PROGRESS),
-                Missing("stopping"),
-                Is("paused", value=False),
-            ),
-        ),
+        counted if shard.is_budgeted else Check(batch, when=runs),
     ]
 
 
@@ -88,6 +95,17 @@ def wait_again(shard: Shard, waiting: Shard) -> list[Write]:
             },
         ),
         Update(records.share_key(shard.tenant, shard.pool), add={"in_flight": -1}),
+        *(
+            [
+                Update(
+                    records.batch_key(shard.tenant, shard.batch_id),
+                    add=counts,
+                    when=(Is("id", shard.batch_id),),
+                )
+            ]
+            if (counts := _nonzero(_batch_counts(shard)))
+            else []
+        ),
     ]
 
 
@@ -137,6 +155,7 @@ def finish(
     usage: Usage,
     retries: Sequence[Shard],
     now: Instant,
+    cost_nanos: int = 0,
     probe_below: int | None = None,
     ending: Sequence[Write] = (),
 ) -> list[Write]:
@@ -155,6 +174,7 @@ def finish(
         usage: tokens of the final outcomes.
         retries: shards of the lines that are tried again: one, or two halves.
         now: the instant of the change.
+        cost_nanos: of these tokens, in billionths of a dollar.
         probe_below: it is halved although nothing of the pool succeeds: only if fewer than so many
             were.
         ending: writes that end the batch with it; they replace the update of its counts.
@@ -189,8 +209,9 @@ def finish(
         "failed": failed,
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
+        "cost_nanos": cost_nanos,
         "open_shards": len(retries) - 1,
-        "paused_shards": -(shard.status is ShardStatus.PAUSED),
+        **_batch_counts(shard),
     }
     counts = _nonzero(counts)
     if counts:
@@ -221,7 +242,7 @@ def drop(shards: Sequence[Shard]) -> list[Write]:
                     "open_shards": -1,
                     "failed": shard.line_count,
                     "dropped": shard.line_count,
-                    "paused_shards": -(shard.status is ShardStatus.PAUSED),
+                    **_batch_counts(shard),
                 },
             ),
         ):
@@ -268,6 +289,15 @@ def _changes(shard: Shard) -> dict[str, Any]:
     if shard.status is ShardStatus.DONE:
         values["input_inline"] = None  # its outcomes stand; nobody reads the requests again
     return records.attributes(values) | records.shard_index(shard)
+
+
+def _batch_counts(shard: Shard) -> dict[str, int]:
+    """What changes in the batch's counts when the shard leaves the state that it is in."""
+    is_running = shard.is_budgeted and shard.status is ShardStatus.IN_FLIGHT
+    return {
+        "paused_shards": -(shard.status is ShardStatus.PAUSED),
+        "running_lines": -shard.line_count if is_running else 0,
+    }
 
 
 def _release_counts(shard: Shard) -> dict[str, int]:
