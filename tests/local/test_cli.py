@@ -164,7 +164,9 @@ def test_a_batch_is_paused_and_resumed(backburner, tmp_path):
     batch_id = json.loads(backburner("submit", path, "--json").stdout)["id"]
 
     assert f"{batch_id}  paused" in backburner("pause", batch_id).stdout
-    assert f"{batch_id}  paused" in backburner("status", batch_id).stdout
+    shown = backburner("status", batch_id).stdout
+    assert f"{batch_id}  paused" in shown
+    assert " %, " in shown
     assert "paused" not in backburner("resume", batch_id).stdout
     assert backburner("cancel", batch_id).exit_code == 0
 

@@ -369,3 +369,25 @@ def test_a_batch_ends_when_its_budget_is_used_up(world, acme, way):
     assert {line["error"]["code"] for line in errors} == {"budget_exceeded"}
     again = acme.post(f"/v1/batches/{batch['id']}/retry", {"x_max_tokens": 10**6}).json
     assert again["x_max_tokens"] == 10**6
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_a_batch_shows_how_far_it_is(world, acme):
+    batch = acme.batch(requests(20))
+    path = f"/v1/batches/{batch['id']}"
+    unknown = {"lines_total": None, "lines_per_s": None, "eta": None, "queue_position": None}
+    assert batch["x_progress"].items() >= (unknown | {"percent": 0.0, "tokens": 0}).items()
+    world.pump()
+    assert acme.get(path).json["x_progress"]["queue_position"] == 0
+    world.advance(10)
+    world.reply(count=2)
+    shown = acme.get(path).json["x_progress"]
+    assert (shown["percent"], shown["lines_done"], shown["lines_total"]) == (20.0, 4, 20)
+    assert (shown["lines_per_s"], shown["tokens"], shown["cost_so_far"]) == (0.4, 20, None)
+    assert shown["eta"].endswith("Z")
+    (listed,) = acme.get("/v1/batches").json["data"]
+    assert listed["x_progress"] == shown | {"queue_position": None}
+    world.finish()
+    assert acme.get(path).json["x_progress"]["percent"] == 100.0

@@ -222,12 +222,29 @@ def _print_batch(batch: dict[str, Any], *, as_json: bool) -> None:
         f"{batch['id']}  {_state(batch)}  {counts['completed']} completed,"
         f" {counts['failed']} failed, {counts['total']} in all"
     )
+    progress = batch.get("x_progress") or {}
+    if progress.get("percent", 100) < 100:
+        click.echo(f"  {_progress(progress)}")
     errors = (batch.get("errors") or {}).get("data", [])
     for error in errors[:20]:
         where = f"line {error['line']}: " if error.get("line") else ""
         click.echo(f"  {where}{error['message']} ({error['code']})", err=True)
     if len(errors) > 20:
         click.echo(f"  … and {len(errors) - 20} more", err=True)
+
+
+def _progress(progress: dict[str, Any]) -> str:
+    """What is known of how far a batch is, in one line."""
+    parts = (
+        ("percent", "{} %"),
+        ("lines_per_s", "{} requests/s"),
+        ("tokens", "{} tokens"),
+        ("cost_so_far", "{} USD"),
+        ("queue_position", "{} shards before it"),
+        ("eta", "ends about {}"),
+    )
+    known = ((form, progress.get(name)) for name, form in parts)
+    return ", ".join(form.format(value) for form, value in known if value is not None)
 
 
 def _state(batch: dict[str, Any]) -> str:

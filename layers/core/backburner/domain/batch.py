@@ -174,6 +174,12 @@ class Batch:
     cost_nanos: int = 0
     #: Whether all of its models have a price.
     is_priced: bool = False
+    #: When the ended requests were last marked, and how many they were; and since when, and from
+    #: how many on, the rate is counted.
+    marked_at: Instant | None = None
+    marked_lines: int = 0
+    rate_since: Instant | None = None
+    rate_from: int = 0
     #: Shards planned, by the manifest; retries are not among them.
     planned_shards: int = 0
     #: Prefix of the objects that planning wrote: another run of it, perhaps with another catalog,

@@ -28,6 +28,11 @@ class Pool:
     #: Shards that were halved since then, to find out whether anything still succeeds.
     probes: int = 0
 
+    #: Since when work has waited without any instance; None: one is there, or nothing waits.
+    cold_since: Instant | None = None
+    #: How long it took the last time until one was there, to the minute; None: never measured.
+    cold_start_seconds: float | None = None
+
     @property
     def backlog(self) -> int:
         """Requests waiting plus in flight."""

@@ -10,7 +10,16 @@ from backburner.domain.errors import Conflict, Lost, NotFound
 from backburner.domain.request import Outcome, Usage
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.ports import Environment, Is, Write
-from backburner.services import batches, capacity, deliver, raw, records, retries, transitions
+from backburner.services import (
+    batches,
+    capacity,
+    deliver,
+    raw,
+    records,
+    retries,
+    standing,
+    transitions,
+)
 
 _TRIES = 10
 
@@ -223,6 +232,7 @@ def _go_on(env: Environment, shard: Shard, again: Sequence[Shard]) -> None:
     batch = batches.load(env, shard.tenant, shard.batch_id)
     if batch is None:
         return
+    standing.mark(env, batch)
     if not again or batch.stopping is not None or batch.has_budget:
         batches.move_on(env, batch)
     for retry in again if batch.stopping is None else ():

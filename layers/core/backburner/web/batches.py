@@ -1,12 +1,14 @@
 """The routes of batches."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.errors import InvalidRequest, NotFound, StateConflict
 from backburner.domain.finding import Finding
-from backburner.services import batches, inline, pausing, records, retrying, submit
+from backburner.domain.progress import Standing, progress
+from backburner.services import batches, inline, pausing, records, retrying, standing, submit
 from backburner.web import results
 from backburner.web.answer import Answer
 from backburner.web.call import Call, read_object
@@ -46,7 +48,7 @@ def create(call: Call) -> Answer:
         digest(data),
         make=lambda note: make(note=note),
         read=records.to_batch,
-        show=objects.batch_object,
+        show=lambda batch: _shown(call, batch),
     )
 
 
@@ -96,14 +98,14 @@ def page(call: Call) -> Object:
     """`GET /v1/batches`, newest first."""
     limit = call.number("limit", least=1, most=_MOST) or _PAGE
     found, has_more = batches.page(call.env, call.tenant, after=call.after(), limit=limit)
-    shown = [objects.batch_object(one, _findings(call, one)[:_LISTED_ERRORS]) for one in found]
+    shown = [_shown(call, one, _findings(call, one)[:_LISTED_ERRORS]) for one in found]
     return objects.page_object(shown, has_more=has_more)
 
 
 def retrieve(call: Call, batch_id: str) -> Object:
     """`GET /v1/batches/{id}`."""
     batch = batches.find(call.env, call.tenant, batch_id)
-    shown = objects.batch_object(batch, _findings(call, batch))
+    shown = _shown(call, batch, _findings(call, batch), standing.look(call.env, batch))
     return shown | {"results": results.small(call, batch)} if batch.is_inline else shown
 
 
@@ -113,17 +115,17 @@ def cancel(call: Call, batch_id: str) -> Object:
     if batch.is_terminal:
         raise StateConflict(f"The batch can't be cancelled: it is {batch.status}.", param="id")
     cancelled = batches.cancel(call.env, call.tenant, batch_id, kind=BatchKind.FILE)
-    return objects.batch_object(cancelled)
+    return _shown(call, cancelled)
 
 
 def pause(call: Call, batch_id: str) -> Object:
     """`POST /v1/batches/{id}/pause`; again is no error."""
-    return objects.batch_object(pausing.pause(call.env, call.tenant, batch_id))
+    return _shown(call, pausing.pause(call.env, call.tenant, batch_id))
 
 
 def resume(call: Call, batch_id: str) -> Object:
     """`POST /v1/batches/{id}/resume`; again is no error."""
-    return objects.batch_object(pausing.resume(call.env, call.tenant, batch_id))
+    return _shown(call, pausing.resume(call.env, call.tenant, batch_id))
 
 
 def retry(call: Call, batch_id: str) -> Object:
@@ -147,7 +149,15 @@ def _retry(call: Call, batch_id: str, body: dict[str, Any]) -> Object:
         max_cost_usd=body.get("x_max_cost_usd"),
         max_tokens=body.get("x_max_tokens"),
     )
-    return objects.batch_object(retrying.retry(call.env, call.tenant, batch_id, new))
+    return _shown(call, retrying.retry(call.env, call.tenant, batch_id, new))
+
+
+def _shown(
+    call: Call, batch: Batch, findings: Iterable[Finding] = (), stands: Standing | None = None
+) -> Object:
+    """The batch, with its progress as far as it tells by itself, or as it stands."""
+    found = progress(batch, call.env.clock.now(), stands)
+    return objects.batch_object(batch, findings, found)
 
 
 def _findings(call: Call, batch: Batch) -> list[Finding]:

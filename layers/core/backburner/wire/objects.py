@@ -1,6 +1,7 @@
 """OpenAI's objects, made of domain values: files, batches, models, pages, errors."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from backburner.domain import budget
@@ -8,6 +9,7 @@ from backburner.domain.batch import STOPPED, Batch, BatchStatus, StopReason
 from backburner.domain.catalog import Model
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.finding import Finding
+from backburner.domain.progress import Progress
 from backburner.domain.request import Instant
 from backburner.domain.upload import Upload, UploadStatus
 
@@ -97,7 +99,9 @@ def part_object(part_id: str, upload_id: str, created_at: Instant) -> Object:
     }
 
 
-def batch_object(batch: Batch, findings: Iterable[Finding] = ()) -> Object:
+def batch_object(
+    batch: Batch, findings: Iterable[Finding] = (), progress: Progress | None = None
+) -> Object:
     """A batch, with every key that OpenAI knows: clients rely on the nulls."""
     errors = [
         {"code": one.code, "message": one.message, "param": one.param, "line": one.line}
@@ -136,11 +140,32 @@ def batch_object(batch: Batch, findings: Iterable[Finding] = ()) -> Object:
         "x_max_cost_usd": _dollars(batch.max_cost_nanos),
         "x_max_tokens": batch.max_tokens,
         "x_incomplete_reason": _incomplete_reason(batch),
+        "x_progress": progress_object(batch, progress) if progress is not None else None,
         "x_retry_of": batch.retry_of,
         "x_retried_by": batch.retried_by,
         "x_merged_file_id": batch.merged_file_id,
         "x_state": "paused" if batch.paused else shown_status(batch),
     }
+
+
+def progress_object(batch: Batch, progress: Progress) -> Object:
+    """How far a batch is; null wherever that is not known."""
+    rate, eta = progress.lines_per_second, progress.eta
+    return {
+        "percent": progress.percent,
+        "lines_done": progress.lines_done,
+        "lines_total": batch.total or None,
+        "lines_per_s": None if rate is None else round(rate, 3),
+        "tokens": batch.input_tokens + batch.output_tokens,
+        "cost_so_far": _dollars(batch.cost_nanos if batch.is_priced else None),
+        "eta": None if eta is None else rfc3339(eta),
+        "queue_position": progress.queue_position,
+    }
+
+
+def rfc3339(instant: Instant) -> str:
+    """To the second, UTC."""
+    return datetime.fromtimestamp(int(instant), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _dollars(nanos: int | None) -> float | None:
