@@ -86,6 +86,13 @@ class TestAsync:
             assert failed.headers["x-should-retry"] == "false"
             assert acme.get(f"{path}/status").json["status_code"] == 422
 
+    def test_an_answer_without_a_message_is_shown_as_it_came(self, world, acme):
+        path = f"/v1/requests/{ask(acme, 'respond-async', MESSAGES).json['id']}"
+        world.reply(body={"choices": [], "note": "odd"})
+        message = acme.get(path).json
+        assert (message["type"], message["content"]) == ("message", [{"type": "text", "text": ""}])
+        assert message["x_answer"] == {"choices": [], "note": "odd"}
+
     def test_a_request_without_a_slot_waits_for_one(self, world, acme):
         ids = [ask(acme, "respond-async").json["id"] for _ in range(5)]
         states = [acme.get(f"/v1/requests/{one}/status").json["status"] for one in ids]

@@ -2,6 +2,7 @@
 
 from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind, BatchStatus
 from backburner.domain.errors import NotFound, StateConflict
+from backburner.domain.request import Outcome
 from backburner.domain.shard import ShardStatus
 from backburner.services import batches, deletion, results
 from backburner.web import errors
@@ -89,16 +90,20 @@ def result(call: Call, batch: Batch) -> Answer:
         return Answer(status=number, body=failed.body, headers=headers | _no_more(number))
     if batch.route == RAW_ROUTE and outcome.is_success:
         return _raw_result(call, batch, headers)
-    body: Object | bytes = outcome.body
-    if batch.route == MESSAGES:
-        message_id = f"msg_{batch.id.partition('_')[2]}"
-        body = (
-            anthropic.message_object(outcome.body, message_id=message_id) or {}
-            if outcome.is_success
-            else anthropic.server_error(outcome.status_code, outcome.body)
-        )
+    body = _message(batch, outcome) if batch.route == MESSAGES else outcome.body
     headers = {"content-type": "application/json"} | headers | _no_more(outcome.status_code)
     return Answer(status=outcome.status_code, body=body, headers=headers)
+
+
+def _message(batch: Batch, outcome: Outcome) -> Object:
+    """What the model answered, in Anthropic's shape."""
+    if not outcome.is_success:
+        return anthropic.server_error(outcome.status_code, outcome.body)
+    message_id = f"msg_{batch.id.partition('_')[2]}"
+    message = anthropic.message_object(outcome.body, message_id=message_id)
+    return message or anthropic.silent_object(
+        outcome.body, message_id=message_id, service_tier="standard"
+    )
 
 
 def _raw_result(call: Call, batch: Batch, headers: dict[str, str]) -> Answer:
