@@ -95,6 +95,7 @@ class Up:
         self.data_dir = data_dir
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
+        self._module = "backburner_local.cli"
         self._options = options
         self._directory = directory
         #: In the environment of the stack and of all that it starts.
@@ -125,7 +126,7 @@ class Up:
         """Start the process, and don't wait."""
         self.process = subprocess.Popen(
             [
-                sys.executable, "-m", "backburner_local.cli", "up",
+                sys.executable, "-m", self._module, "up",
                 "--port", "0", "--engine", "null", "--minute-seconds", "1",
                 *(["--json"] if as_json else []),
                 *(["--data-dir", str(self.data_dir)] if self._directory is None else []),
