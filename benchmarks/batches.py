@@ -9,7 +9,7 @@ import msgspec
 
 from benchmarks.stack import Rows, Running, peak_mib, running, write_requests
 
-#: What a million lines may take at most, in MiB: the promise of docs/reference.
+#: What a million lines may take at most, in MiB.
 MEMORY_MIB = 256
 
 
