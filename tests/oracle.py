@@ -293,10 +293,14 @@ def _slots_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
         if sorted(item["id"] for item in queued) != sorted(one.id for one in waiting):
             yield f"the queue of {model.name} has {len(queued)} for {len(waiting)} that wait"
         held = Counter(one.tenant for one in running)
+        waits: Counter[str] = Counter()
+        for one in waiting:
+            waits[one.tenant] += one.line_count
         for tenant in sorted(world.tenants):
             (share,) = world.store.get(keys.share_key(tenant, model.pool))
-            if (share["in_flight"] if share else 0) != held[tenant]:
-                yield f"{tenant} holds {share}, and runs {held[tenant]}"
+            counts = [(share or {}).get(name, 0) for name in ("in_flight", "waiting_lines")]
+            if counts != [held[tenant], waits[tenant]]:
+                yield f"{tenant} has {counts}, runs {held[tenant]} and {waits[tenant]} wait"
 
 
 def _no_slot_is_taken(scene: _Scene) -> Iterator[str]:
@@ -304,6 +308,16 @@ def _no_slot_is_taken(scene: _Scene) -> Iterator[str]:
         pool = scene.world.pool(model.name)
         if (pool.in_flight, pool.waiting_lines, pool.running_lines) != (0, 0, 0):
             yield f"nothing runs, and {pool}"
+
+
+def _stored_bytes_are_those_of_the_files(scene: _Scene) -> Iterator[str]:
+    store = scene.world.store
+    for tenant in sorted(scene.world.tenants):
+        (usage,) = store.get(keys.usage_key(tenant))
+        counted = usage["stored_bytes"] if usage else 0
+        stored = sum(item["size"] for item in store.query(f"{tenant}/files", limit=9999))
+        if counted != stored:
+            yield f"{tenant} stores {stored} bytes, and {counted} are counted"
 
 
 # ---------------------------------------------------------------- 5 counts tell the truth
@@ -474,6 +488,7 @@ def _what_was_dropped_once_ran_once(scene: _Scene) -> Iterator[str]:
 
 AT_ANY_MOMENT: list[tuple[int, Check]] = [
     (4, _slots_are_those_of_the_shards),
+    (4, _stored_bytes_are_those_of_the_files),
     (5, _counts_are_those_of_the_shards),
     (6, _no_line_was_paid_for_twice),
     (10, _what_ended_did_not_change),

@@ -4,6 +4,7 @@ import json
 from urllib.parse import urlencode, urlsplit
 
 from backburner.domain.batch import BatchStatus
+from backburner.services import keys
 from tests.aws import account
 from tests.aws.scenarios import scenario
 from tests.aws.world import MODEL, AwsWorld, requests
@@ -275,6 +276,13 @@ def who_has_no_key_reads_nothing(world: AwsWorld) -> None:
     assert world.ask("GET", "/v1/batches", key="wrong").status == 401
     assert world.get("/v1/batches/batch_unknown").status == 404
     assert world.get("/v1/files/file_unknown/content").status == 404
+
+
+@scenario()
+def an_operator_revokes_a_key(world: AwsWorld) -> None:
+    secret, _ = keys.create(world.env, "zeta")
+    assert world.ask("GET", "/v1/models", key=secret).status == 200
+    keys.revoke(world.env, secret)
 
 
 @scenario()

@@ -136,7 +136,7 @@ def test_a_key_of_a_deployed_stack_opens_its_tenant_until_it_is_revoked(account)
     deploy(account)
     secret = run("keys", "create", "--tenant", "acme", "--stack", STACK).splitlines()[0]
     env = deployed.environment(account, STACK)
-    assert keys.authenticate(env, secret) == "acme"
+    assert keys.authenticate(env, secret).tenant == "acme"
     assert json.loads(run("keys", "list", "--stack", STACK, "--json")) == [
         {"key": secret[:8], "tenant": "acme"}
     ]

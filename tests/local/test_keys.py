@@ -32,7 +32,7 @@ def test_the_development_key_stays_over_restarts(tmp_path):
     first = start(tmp_path)
     assert start(tmp_path) == first
     with stored(tmp_path) as env:
-        assert keys.authenticate(env, first) == "default"
+        assert keys.authenticate(env, first).tenant == "default"
 
 
 def test_a_revoked_development_key_never_comes_back(tmp_path):
@@ -45,14 +45,14 @@ def test_a_revoked_development_key_never_comes_back(tmp_path):
     with stored(tmp_path) as env:
         with pytest.raises(Unauthenticated):
             keys.authenticate(env, secret)
-        assert keys.authenticate(env, another) == "default"
+        assert keys.authenticate(env, another).tenant == "default"
 
 
 def test_a_key_opens_its_tenant_alone_until_it_is_revoked(tmp_path):
     start(tmp_path)
     secret = run("keys", "create", "--tenant", "acme", "--data-dir", str(tmp_path)).splitlines()[0]
     with stored(tmp_path) as env:
-        assert keys.authenticate(env, secret) == "acme"
+        assert keys.authenticate(env, secret).tenant == "acme"
     run("keys", "revoke", secret[:8], "--data-dir", str(tmp_path))
     with stored(tmp_path) as env, pytest.raises(Unauthenticated):
         keys.authenticate(env, secret)

@@ -12,8 +12,8 @@ from backburner.services import keys
 def test_a_key_opens_its_tenant_and_nothing_else(world):
     secret, key = keys.create(world.env, "acme")
     other, _ = keys.create(world.env, "zeta")
-    assert keys.authenticate(world.env, secret) == "acme"
-    assert keys.authenticate(world.env, other) == "zeta"
+    assert keys.authenticate(world.env, secret).tenant == "acme"
+    assert keys.authenticate(world.env, other).tenant == "zeta"
     for wrong in (None, "", "x", secret[:-1], secret + "x", key.digest, key.hint):
         with pytest.raises(Unauthenticated):
             keys.authenticate(world.env, wrong)
@@ -77,7 +77,7 @@ def looks(world) -> int:
 def test_a_good_key_is_looked_up_once_in_a_while(cached):
     secret, _ = keys.create(cached.env, "acme")
     for _ in range(3):
-        assert keys.authenticate(cached.env, secret) == "acme"
+        assert keys.authenticate(cached.env, secret).tenant == "acme"
     assert looks(cached) == 1
     cached.advance(29)
     keys.authenticate(cached.env, secret)
@@ -91,7 +91,7 @@ def test_a_revoked_key_is_dead_after_that_while_and_stays_dead(cached):
     secret, key = keys.create(cached.env, "acme")
     keys.authenticate(cached.env, secret)
     keys.revoke(cached.env, key.hint)
-    assert keys.authenticate(cached.env, secret) == "acme"
+    assert keys.authenticate(cached.env, secret).tenant == "acme"
     cached.advance(30)
     for _ in range(2):
         with pytest.raises(Unauthenticated):
@@ -113,7 +113,7 @@ def test_a_wrong_key_is_never_remembered_so_that_a_new_one_works_at_once(cached)
         with pytest.raises(Unauthenticated):
             keys.authenticate(cached.env, "bb-later")
     keys.create(cached.env, "acme", secret="bb-later")
-    assert keys.authenticate(cached.env, "bb-later") == "acme"
+    assert keys.authenticate(cached.env, "bb-later").tenant == "acme"
 
 
 def test_the_keys_that_are_remembered_are_bounded_and_hold_no_secret(cached):

@@ -178,7 +178,7 @@ def test_more_shards_than_one_call_moves_are_paused_and_resumed(world):
         go(many)
         many.answer()
         many.pump(QueueName.PLAN, QueueName.DISPATCH)
-        assert pause(many, batch).paused_shards == 270
+        assert pause(many, batch).paused_shards == 264
         many.pump(QueueName.PLAN)
         assert many.batch(batch).paused_shards == 317
         assert many.pool().waiting_lines == 0

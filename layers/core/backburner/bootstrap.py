@@ -1,6 +1,7 @@
 """The one place that decides which world the handlers live in."""
 
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def environment() -> Environment:
 
 def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS) -> Environment:
     """The environment that a deployment's settings name."""
+    limits = replace(limits, quota=settings.quota)
     blobs = S3Blobs(clients, settings.bucket_name)
     own = catalog.OwnEndpoint(
         name=settings.endpoint_name,

@@ -5,6 +5,9 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from backburner.domain.errors import BackburnerError
+from backburner.domain.quota import DEFAULT_QUOTA, Quota
+
+GIGABYTE = 1 << 30
 
 
 class MissingSetting(BackburnerError):  # noqa: N818 - reads as a sentence where it is caught
@@ -37,6 +40,18 @@ class Settings:
     public_url: str = ""
     #: Tenant that files of the drop folder belong to.
     drop_tenant: str = "default"
+    #: What a tenant may use whose key says nothing else; 0: as much as it likes.
+    requests_per_minute: int = DEFAULT_QUOTA.requests_per_minute
+    waiting_lines: int = DEFAULT_QUOTA.waiting_lines
+    stored_gigabytes: int = DEFAULT_QUOTA.stored_bytes // GIGABYTE
+
+    @property
+    def quota(self) -> Quota:
+        return Quota(
+            requests_per_minute=self.requests_per_minute,
+            waiting_lines=self.waiting_lines,
+            stored_bytes=self.stored_gigabytes * GIGABYTE,
+        )
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> "Settings":

@@ -1,6 +1,7 @@
 """`backburner keys`: who may come in."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import click
@@ -20,13 +21,26 @@ def keys() -> None:
 
 @keys.command("create")
 @click.option("--tenant", required=True, help="Whose key it is: a-z, 0-9 and '-'.")
+@click.option("--requests-per-minute", type=int, help="Requests a minute; 0: any number.")
+@click.option("--waiting-lines", type=int, help="Lines that may wait for a model; 0: any number.")
+@click.option("--stored-bytes", type=int, help="Bytes that its files may have; 0: any number.")
 @on_target
 @as_json_option
-def create_key(target: Target, tenant: str, as_json: bool) -> None:  # noqa: FBT001
-    """Make a key for a tenant and print it; it can't be shown again."""
+def create_key(
+    target: Target,
+    tenant: str,
+    as_json: bool,  # noqa: FBT001
+    **limits: int | None,
+) -> None:
+    """Make a key for a tenant and print it; it can't be shown again.
+
+    What comes with the key is held to the limits given here; others are the operator's.
+    """
+    given = {name: limit for name, limit in limits.items() if limit is not None}
     with target.environment() as env:
         try:
-            secret, _ = key_service.create(env, tenant)
+            quota = replace(env.limits.quota, **given) if given else None
+            secret, _ = key_service.create(env, tenant, quota=quota)
         except InvalidRequest as error:
             fail(error.message, USAGE)
     click.echo(json.dumps({"tenant": tenant, "key": secret}) if as_json else secret)

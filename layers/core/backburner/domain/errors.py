@@ -7,7 +7,9 @@ BackburnerError
 │   ├── NotFound            no such thing for this tenant
 │   ├── StateConflict       the thing is in a state that forbids this, and will stay so
 │   ├── KeyReused           the Idempotency-Key was given to another request
-│   └── TooLarge            over a limit that the message names
+│   ├── TooLarge            over a limit that the message names
+│   └── OverQuota           the tenant has all that it may have; later there may be room
+│       └── RateLimited         as many requests as it may make in a minute
 ├── Busy                try again later; `retry_after_seconds` says when
 │   └── StorageUnavailable  nothing can be written now
 │       └── StorageFull         as no room is left
@@ -70,6 +72,32 @@ class KeyReused(Rejected):
 
 class TooLarge(Rejected):
     """The request is larger than the limit."""
+
+
+class OverQuota(Rejected):
+    """The tenant has all that it may have."""
+
+    code = "insufficient_quota"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        retry_after_seconds: int = 60,
+    ) -> None:
+        super().__init__(message, param=param)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RateLimited(OverQuota):
+    """The tenant made as many requests as it may make in a minute."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str | None = None, *, limit: int, retry_after_seconds: int) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.limit = limit
 
 
 class Busy(BackburnerError):

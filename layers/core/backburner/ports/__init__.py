@@ -2,7 +2,7 @@
 
 from backburner.ports.backend import AttemptState, Backend, Look, Submitted
 from backburner.ports.blobs import Blobs, BlobStat
-from backburner.ports.environment import Environment, KnownKey, Limits
+from backburner.ports.environment import Environment, KnownKey, Lease, Limits
 from backburner.ports.formats import Dialect, ShardFormat, TokenCounter
 from backburner.ports.queue import Queue, QueueName
 from backburner.ports.store import (
@@ -48,6 +48,7 @@ __all__ = [
     "Item",
     "Key",
     "KnownKey",
+    "Lease",
     "Limits",
     "Look",
     "Mail",

@@ -1,10 +1,12 @@
 """All ports of one world, and the limits that its operator set."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 
 from backburner.domain.catalog import Catalog
+from backburner.domain.quota import DEFAULT_QUOTA, Quota
 from backburner.domain.request import Instant
 from backburner.domain.retry import RetryPolicy
 from backburner.ports.backend import Backend
@@ -91,6 +93,8 @@ class Limits:
     #: function is stopped after 29.
     wait_seconds: float = 25.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    #: What a tenant may use whose key says nothing else.
+    quota: Quota = DEFAULT_QUOTA
 
     @property
     def lease_seconds(self) -> float:
@@ -105,7 +109,35 @@ class KnownKey:
     """An API key that was found in the store."""
 
     tenant: str
+    #: The key's own limits; None: those of the operator.
+    quota: Quota | None = None
     seen_at: Instant
+
+
+@dataclass(slots=True, kw_only=True)
+class Lease:
+    """Requests of a tenant's minute that are counted here."""
+
+    minute: int
+    limit: int
+    #: Of the lease.
+    left: int
+    #: Of the minute, by all that answer, when it was leased.
+    taken: int
+    #: Nothing of the minute is left to be leased.
+    is_spent: bool = False
+
+    @property
+    def is_used_up(self) -> bool:
+        return self.left == 0
+
+
+@dataclass(slots=True)
+class Leases:
+    """By tenant; only services/quotas.py touches them."""
+
+    of: dict[str, Lease] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,3 +170,4 @@ class Environment:
     waiters: BoundedSemaphore = field(
         default_factory=lambda: BoundedSemaphore(WAITERS), repr=False, compare=False
     )
+    leases: Leases = field(default_factory=Leases, repr=False, compare=False)

@@ -3,10 +3,11 @@
 from contextlib import suppress
 
 from backburner.domain.batch import Batch
-from backburner.domain.errors import NotFound
+from backburner.domain.errors import Conflict, NotFound
 from backburner.domain.file import FilePurpose, StoredFile
-from backburner.ports import Absent, Delete, Environment, Put
-from backburner.services import records
+from backburner.domain.quota import Quota
+from backburner.ports import Absent, Delete, Environment, Is, Put
+from backburner.services import quotas, records
 from backburner.services.once import Note
 
 
@@ -39,6 +40,7 @@ def add(
     sha256: str | None = None,
     expires_at: float | None = None,
     note: Note | None = None,
+    quota: Quota | None = None,
 ) -> StoredFile:
     """Record a file whose content is at its blob key already.
 
@@ -53,9 +55,11 @@ def add(
         sha256: hash of it, where that was made.
         expires_at: when it goes; None: never.
         note: written with the record, so that what it names is made only once.
+        quota: of the tenant; None: whatever its size.
 
     Raises:
         Conflict: the note was there before.
+        OverQuota: there is no room for it.
     """
     file = StoredFile(
         tenant=tenant,
@@ -70,7 +74,13 @@ def add(
         key=blob_key(tenant, file_id),
     )
     record = Put(records.file_key(tenant, file_id), records.file_item(file), when=(Absent(),))
-    env.store.transact(record, *([note(file)] if note is not None else []))
+    counted = quotas.store_file(tenant, size, quota=quota)
+    try:
+        env.store.transact(record, counted, *([note(file)] if note is not None else []))
+    except Conflict:
+        if quota is not None:
+            quotas.check_room(env, tenant, size, quota)
+        raise
     return file
 
 
@@ -141,6 +151,10 @@ def delete(env: Environment, tenant: str, file_id: str) -> None:
 
 def forget(env: Environment, file: StoredFile) -> None:
     """Remove the record first: what is left after a crash is an object that nobody can name."""
-    env.store.transact(Delete(records.file_key(file.tenant, file.id)))
+    with suppress(Conflict):  # it is gone, and not counted any more
+        env.store.transact(
+            Delete(records.file_key(file.tenant, file.id), when=(Is("id", file.id),)),
+            quotas.store_file(file.tenant, -file.size),
+        )
     if file.key is not None:
         env.blobs.delete(file.key)

@@ -9,6 +9,7 @@ import msgspec
 from backburner.domain.batch import Batch
 from backburner.domain.errors import BackburnerError, InvalidLine, InvalidRequest
 from backburner.domain.file import FilePurpose, StoredFile
+from backburner.domain.quota import Quota
 from backburner.ports import Environment
 from backburner.services import files, submit
 from backburner.services.fitting import model_of
@@ -25,6 +26,7 @@ def submit_requests(
     *,
     model: Any = None,
     note: Note | None = None,
+    quota: Quota | None = None,
 ) -> Batch:
     """Accept a batch of requests that are given as a list.
 
@@ -35,6 +37,7 @@ def submit_requests(
         requests: each as the line of a file would say it.
         model: of those whose body names none.
         note: written with the batch, so that what it names is accepted only once.
+        quota: of the tenant; None: whatever waits already.
 
     Raises:
         Conflict: the note was there before.
@@ -56,7 +59,11 @@ def submit_requests(
     file = _write(env, tenant, lines)
     try:
         return submit.submit_batch(
-            env, tenant, replace(new, input_file_id=file.id, is_inline=True), note=note
+            env,
+            tenant,
+            replace(new, input_file_id=file.id, is_inline=True),
+            note=note,
+            quota=quota,
         )
     except BackburnerError:
         files.forget(env, file)

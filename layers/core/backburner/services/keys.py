@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from backburner.domain.errors import InvalidRequest, NotFound, Unauthenticated
+from backburner.domain.quota import Quota
 from backburner.domain.request import Instant
 from backburner.ports import Absent, Delete, Environment, KnownKey, Put
 from backburner.services import records
@@ -30,6 +31,8 @@ class ApiKey:
     tenant: str
     created_at: Instant
     digest: str
+    #: Its own limits; None: those of the operator.
+    quota: Quota | None = None
 
 
 def digest_of(secret: str) -> str:
@@ -37,8 +40,16 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def create(env: Environment, tenant: str, *, secret: str | None = None) -> tuple[str, ApiKey]:
+def create(
+    env: Environment, tenant: str, *, secret: str | None = None, quota: Quota | None = None
+) -> tuple[str, ApiKey]:
     """Make a key for a tenant; the secret is returned here and never again.
+
+    Args:
+        env: the world.
+        tenant: whose it is.
+        secret: the key itself; None draws one.
+        quota: limits of what comes with this key; None: those of the operator.
 
     Raises:
         InvalidRequest: not a tenant's name.
@@ -49,15 +60,19 @@ def create(env: Environment, tenant: str, *, secret: str | None = None) -> tuple
         )
     secret = secret or f"bb-{env.ids.secret()}"
     key = ApiKey(
-        hint=secret[:8], tenant=tenant, created_at=env.clock.now(), digest=digest_of(secret)
+        hint=secret[:8],
+        tenant=tenant,
+        created_at=env.clock.now(),
+        digest=digest_of(secret),
+        quota=quota,
     )
     item = msgspec.to_builtins(key)
     env.store.transact(Put(records.api_key_key(key.digest), item, when=(Absent(),)))
     return secret, key
 
 
-def authenticate(env: Environment, secret: str | None) -> str:
-    """The tenant that the key belongs to; raises Unauthenticated.
+def authenticate(env: Environment, secret: str | None) -> KnownKey:
+    """The key, and the tenant that it belongs to; raises Unauthenticated.
 
     A key that was good is believed for `Limits.key_cache_seconds`, so that not each request reads
     the store. A wrong one is always looked up: a new key works at once.
@@ -67,22 +82,23 @@ def authenticate(env: Environment, secret: str | None) -> str:
     digest = digest_of(secret)
     known = env.known_keys.get(digest)
     if known is not None and 0 <= env.clock.now() - known.seen_at < env.limits.key_cache_seconds:
-        return known.tenant
+        return known
     (item,) = env.store.get(records.api_key_key(digest))
     if item is None:
         env.known_keys.pop(digest, None)
         raise Unauthenticated("The API key is not valid.")
-    tenant = str(item["tenant"])
+    quota = msgspec.convert(item.get("quota"), Quota | None)
+    known = KnownKey(tenant=str(item["tenant"]), quota=quota, seen_at=env.clock.now())
     if env.limits.key_cache_seconds:
-        _remember(env, digest, tenant)
-    return tenant
+        _remember(env, digest, known)
+    return known
 
 
-def _remember(env: Environment, digest: str, tenant: str) -> None:
+def _remember(env: Environment, digest: str, known: KnownKey) -> None:
     """Several threads may do so at once: each step is one operation of a dict."""
     if len(env.known_keys) >= MAX_KNOWN:
         env.known_keys.clear()
-    env.known_keys[digest] = KnownKey(tenant=tenant, seen_at=env.clock.now())
+    env.known_keys[digest] = known
 
 
 def all_keys(env: Environment) -> list[ApiKey]:

@@ -13,10 +13,10 @@ from backburner.services import batches, capacity, transitions
 #: Makes the writes that move waiting shards aside, or back.
 _Transition = Callable[[Sequence[Shard]], list[Write]]
 
-#: Shards moved in one transaction: beside each may stand a pool.
-_MOVED_AT_ONCE = 45
+#: Shards moved in one transaction: beside each may stand a pool and a share.
+_MOVED_AT_ONCE = 33
 #: Shards moved in one call: a client that pauses waits for it.
-_MOVED_A_CALL = 6 * _MOVED_AT_ONCE
+_MOVED_A_CALL = 8 * _MOVED_AT_ONCE
 
 _TRIES = 5
 

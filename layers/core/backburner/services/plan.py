@@ -16,8 +16,9 @@ from backburner.ports import MAX_WRITES, Environment
 from backburner.services import batches, capacity, files, manifest, pausing, retrying, transitions
 from backburner.services.fitting import model_of
 
-#: Shards released in one transaction; beside them stand the check and one update a pool.
-RELEASE_SHARDS = (MAX_WRITES - 1) // 2
+#: Shards released in one transaction; beside them stand the check, and a pool and a
+#: share each at most.
+RELEASE_SHARDS = (MAX_WRITES - 1) // 3
 
 #: Shards whose requests are written at once: each write waits for the disk, or for S3.
 _WRITTEN_AT_ONCE = 16

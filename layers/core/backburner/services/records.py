@@ -12,6 +12,8 @@
 | what a request made | `<tenant>/once` | hash of its key, or of what it says | | |
 | upload | `<tenant>/uploads` | upload id | | `due/file` until cleaned up |
 | dropped object | `<tenant>/drops` | hash of the object's key, etag | | |
+| what a tenant uses | `<tenant>/usage` | `now` | | |
+| a tenant's requests of a minute | `<tenant>/usage` | `minute/<number>` | | |
 | pool | `pools` | pool id | | |
 | share of a tenant in a pool | `<tenant>/pools` | pool id | | |
 | API key | `keys` | SHA-256 of the key | | |
@@ -100,6 +102,14 @@ def drop_key(tenant: str, blob_key: str, etag: str) -> Key:
 
 def once_key(tenant: str, digest: str) -> Key:
     return Key(f"{tenant}/once", digest)
+
+
+def usage_key(tenant: str) -> Key:
+    return Key(f"{tenant}/usage", "now")
+
+
+def rate_key(tenant: str, minute: int) -> Key:
+    return Key(f"{tenant}/usage", f"minute/{minute}")
 
 
 def pool_key(pool: str) -> Key:

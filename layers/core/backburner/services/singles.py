@@ -8,11 +8,21 @@ from typing import Any
 from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind, BatchStatus, window_seconds
 from backburner.domain.catalog import Model
 from backburner.domain.errors import Conflict, InvalidRequest
+from backburner.domain.quota import Quota
 from backburner.domain.request import Request
 from backburner.domain.shard import Shard, shard_id
 from backburner.domain.slots import Pool, tenant_cap
 from backburner.ports import Environment, Put
-from backburner.services import capacity, dispatch, raw, records, sending, submit, transitions
+from backburner.services import (
+    capacity,
+    dispatch,
+    quotas,
+    raw,
+    records,
+    sending,
+    submit,
+    transitions,
+)
 from backburner.services.once import Note
 
 #: Most characters of what the model's server is told of a raw request.
@@ -36,7 +46,12 @@ class NewSingle:
 
 
 def submit_single(
-    env: Environment, tenant: str, new: NewSingle, *, note: Note | None = None
+    env: Environment,
+    tenant: str,
+    new: NewSingle,
+    *,
+    note: Note | None = None,
+    quota: Quota | None = None,
 ) -> Batch:
     """Accept one request, and start it at once if a slot is free.
 
@@ -45,6 +60,7 @@ def submit_single(
         tenant: whose it is.
         new: what is asked for.
         note: written with the request, so that what it names is accepted only once.
+        quota: of the tenant; None: whatever waits already.
 
     Raises:
         Conflict: the note was there before.
@@ -71,7 +87,7 @@ def submit_single(
         batch = replace(batch, input_key=key, input_inline=inline)
     key, inline = _kept(env, batch, "inputs/00001.jsonl", env.shards.encode(request) + b"\n")
     shard = replace(_only_shard(model, batch), input_key=key, input_inline=inline)
-    _take_in(env, model, batch, shard, note)
+    _take_in(env, model, batch, shard, note, quota)
     return batch
 
 
@@ -92,7 +108,14 @@ class NewRaw:
     priority: Any = 0
 
 
-def submit_raw(env: Environment, tenant: str, new: NewRaw, *, note: Note | None = None) -> Batch:
+def submit_raw(
+    env: Environment,
+    tenant: str,
+    new: NewRaw,
+    *,
+    note: Note | None = None,
+    quota: Quota | None = None,
+) -> Batch:
     """Accept one raw request, whose body is there, and start it at once if a slot is free.
 
     Args:
@@ -100,6 +123,7 @@ def submit_raw(env: Environment, tenant: str, new: NewRaw, *, note: Note | None 
         tenant: whose it is.
         new: what is asked for.
         note: written with the request, so that what it names is accepted only once.
+        quota: of the tenant; None: whatever waits already.
 
     Raises:
         Conflict: there is such a request, or the note was there before.
@@ -128,7 +152,7 @@ def submit_raw(env: Environment, tenant: str, new: NewRaw, *, note: Note | None 
         accept=new.accept,
         custom_attributes=new.custom_attributes,
     )
-    _take_in(env, model, batch, shard, note)
+    _take_in(env, model, batch, shard, note, quota)
     return batch
 
 
@@ -190,11 +214,24 @@ def _single(
     )
 
 
-def _take_in(env: Environment, model: Model, batch: Batch, shard: Shard, note: Note | None) -> None:
+def _take_in(
+    env: Environment,
+    model: Model,
+    batch: Batch,
+    shard: Shard,
+    note: Note | None,
+    quota: Quota | None,
+) -> None:
     """Accept the request, and begin with it."""
     pool = capacity.load(env, model.pool)
     noted = [note(batch)] if note is not None else []
-    claimed = _accept_single(env, model, batch, shard, pool, noted)
+    most = (quota.waiting_lines or None) if quota is not None else None
+    try:
+        claimed = _accept_single(env, model, batch, shard, pool, noted, waiting_below=most)
+    except Conflict:
+        if quota is not None:
+            quotas.check_waiting(env, batch.tenant, quota, pool=model.pool)
+        raise
     with submit.going_on(batch):
         if claimed is not None:
             sending.send(env, model, claimed)
@@ -243,6 +280,8 @@ def _accept_single(
     shard: Shard,
     pool: Pool,
     noted: Sequence[Put],
+    *,
+    waiting_below: int | None,
 ) -> Shard | None:
     """Accept and claim in one transaction if a slot is free; None: the shard waits for one."""
     check_at = batch.created_at + env.limits.batch_check_seconds
@@ -255,5 +294,6 @@ def _accept_single(
         with suppress(Conflict):  # no slot is free any more, or none for the tenant
             env.store.transact(*writes, *noted)
             return claimed
-    env.store.transact(*transitions.accept(batch, check_at=check_at, shard=shard), *noted)
+    waiting = transitions.accept(batch, check_at=check_at, shard=shard, waiting_below=waiting_below)
+    env.store.transact(*waiting, *noted)
     return None

@@ -16,8 +16,9 @@ from backburner.domain.batch import (
 from backburner.domain.delivery import is_address
 from backburner.domain.errors import InvalidRequest, NotFound
 from backburner.domain.file import FilePurpose, StoredFile
+from backburner.domain.quota import Quota
 from backburner.ports import Environment, QueueName
-from backburner.services import files, records, transitions
+from backburner.services import files, quotas, records, transitions
 from backburner.services.once import Note
 
 #: Routes that a batch may be for.
@@ -62,7 +63,12 @@ def check(new: NewBatch) -> None:
 
 
 def submit_batch(
-    env: Environment, tenant: str, new: NewBatch, *, note: Note | None = None
+    env: Environment,
+    tenant: str,
+    new: NewBatch,
+    *,
+    note: Note | None = None,
+    quota: Quota | None = None,
 ) -> Batch:
     """Accept a batch of the lines of a file.
 
@@ -71,14 +77,18 @@ def submit_batch(
         tenant: whose it is.
         new: what is asked for.
         note: written with the batch, so that what it names is accepted only once.
+        quota: of the tenant; None: whatever waits already.
 
     Raises:
         Conflict: the note was there before.
         InvalidRequest: a field is wrong.
         NotFound: the tenant has no such file.
+        OverQuota: too many requests of the tenant wait for one model.
     """
     check(new)
     file = input_file(env, tenant, new.input_file_id, param="input_file_id")
+    if quota is not None:
+        quotas.check_waiting(env, tenant, quota)
     batch = validating(
         env,
         tenant,

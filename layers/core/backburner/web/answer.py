@@ -2,10 +2,12 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+
+from backburner.domain.quota import Rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,19 @@ class Answer:
             "isBase64Encoded": is_bytes,
             "body": _text(self.body),
         }
+
+
+def rate_headers(rate: Rate) -> dict[str, str]:
+    """How the tenant's minute stands, by the names that OpenAI's API has for it."""
+    return {
+        "x-ratelimit-limit-requests": str(rate.limit),
+        "x-ratelimit-remaining-requests": str(rate.remaining),
+        "x-ratelimit-reset-requests": f"{rate.reset_seconds}s",
+    }
+
+
+def with_rate(answer: Answer, rate: Rate) -> Answer:
+    return replace(answer, headers={**answer.headers, **rate_headers(rate)})
 
 
 def _text(body: Mapping[str, Any] | bytes) -> str:

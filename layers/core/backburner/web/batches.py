@@ -46,7 +46,7 @@ def create(call: Call) -> Answer:
     return created(
         call,
         digest(data),
-        make=lambda note: make(note=note),
+        make=lambda note: make(note=note, quota=call.quota),
         read=records.to_batch,
         show=lambda batch: _shown(call, batch),
     )

@@ -12,9 +12,10 @@ from typing import Any, BinaryIO
 import msgspec
 
 from backburner.domain.errors import InvalidRequest, NotFound, TooLarge
+from backburner.domain.quota import UNLIMITED, Quota, Rate
 from backburner.domain.request import Instant
 from backburner.ports import Environment
-from backburner.services import keys
+from backburner.services import keys, quotas
 from backburner.wire import bodies
 from backburner.wire.jsonlines import NESTING
 
@@ -37,6 +38,10 @@ class Call:
     #: Method and path, without the names of the stage and of the alias.
     route: str = ""
     arrived_at: Instant = 0.0
+    #: What its tenant may use.
+    quota: Quota = UNLIMITED
+    #: How the tenant's minute stands; None: it isn't counted.
+    rate: Rate | None = None
 
     def header(self, name: str) -> str:
         return header(self.event, name)
@@ -85,10 +90,19 @@ class Call:
 
 
 def authenticate(env: Environment, event: Event, route: str = "") -> Call:
-    """Find out whose request it is; raises Unauthenticated."""
+    """Find out whose request it is, and count it; raises Unauthenticated, RateLimited."""
     arrived_at = env.clock.now()
-    tenant = keys.authenticate(env, _secret(event))
-    return Call(env=env, event=event, tenant=tenant, route=route, arrived_at=arrived_at)
+    known = keys.authenticate(env, _secret(event))
+    quota = known.quota or env.limits.quota
+    return Call(
+        env=env,
+        event=event,
+        tenant=known.tenant,
+        route=route,
+        arrived_at=arrived_at,
+        quota=quota,
+        rate=quotas.take_request(env, known.tenant, quota),
+    )
 
 
 def _secret(event: Event) -> str | None:

@@ -12,6 +12,8 @@ from backburner.domain.errors import (
     InvalidRequest,
     KeyReused,
     NotFound,
+    OverQuota,
+    RateLimited,
     Rejected,
     StateConflict,
     StorageFull,
@@ -19,7 +21,8 @@ from backburner.domain.errors import (
     TooLarge,
     Unauthenticated,
 )
-from backburner.web.answer import Answer
+from backburner.domain.quota import Rate
+from backburner.web.answer import Answer, rate_headers
 from backburner.wire import objects
 from backburner.wire.anthropic import message as anthropic
 
@@ -53,6 +56,8 @@ _TABLE: tuple[tuple[type[BackburnerError], int, str, str], ...] = (
     (TooLarge, 413, "invalid_request_error", "request_too_large"),
     (RangeNotSatisfiable, 416, "invalid_request_error", "invalid_request_error"),
     (KeyReused, 422, "invalid_request_error", "invalid_request_error"),
+    (RateLimited, 429, "rate_limit_error", "rate_limit_error"),
+    (OverQuota, 429, "insufficient_quota", "rate_limit_error"),
     (InvalidRequest, 400, "invalid_request_error", "invalid_request_error"),
     (StateConflict, 400, "invalid_request_error", "invalid_request_error"),
     (Rejected, 400, "invalid_request_error", "invalid_request_error"),
@@ -126,6 +131,11 @@ def _failure(error: Exception, status: int) -> _Failure:
             headers["allow"] = error.allowed
         if isinstance(error, RangeNotSatisfiable):
             headers["content-range"] = f"bytes */{error.size}"
+        if isinstance(error, OverQuota):
+            headers |= _wait(error.retry_after_seconds)
+        if isinstance(error, RateLimited):
+            reset = error.retry_after_seconds
+            headers |= rate_headers(Rate(limit=error.limit, remaining=0, reset_seconds=reset))
         if status == 401:
             headers["www-authenticate"] = "Bearer"
         return _Failure(message=error.message, param=error.param, code=error.code, headers=headers)
@@ -136,8 +146,11 @@ def _failure(error: Exception, status: int) -> _Failure:
     _logger.warning("request.refused", exc_info=error)
     wait = error.retry_after_seconds if isinstance(error, Busy) else 1
     message, code = _told(error)
-    headers = {"retry-after": str(max(1, min(RETRY_AFTER_SECONDS, wait)))}
-    return _Failure(message=message, code=code, headers=headers)
+    return _Failure(message=message, code=code, headers=_wait(wait))
+
+
+def _wait(seconds: int) -> dict[str, str]:
+    return {"retry-after": str(max(1, min(RETRY_AFTER_SECONDS, seconds)))}
 
 
 def _told(error: BackburnerError) -> tuple[str, str | None]:

@@ -50,6 +50,7 @@ def upload(call: Call) -> Answer:
                 sha256=form.sha256,
                 expires_at=env.clock.now() + kept if kept else None,
                 note=note,
+                quota=call.quota,
             ),
             read=records.to_file,
             show=objects.file_object,

@@ -24,7 +24,7 @@ from backburner.web import (
     sync,
     uploads,
 )
-from backburner.web.answer import Answer
+from backburner.web.answer import Answer, with_rate
 from backburner.web.call import authenticate, body_key, checked_id
 
 _logger = logging.getLogger("backburner")
@@ -128,7 +128,8 @@ class Gateway:
                 is_about_models = action.__module__ == models.__name__
                 ids = found.groups() if is_about_models else map(checked_id, found.groups())
                 answer = action(call, *ids)
-                return answer if isinstance(answer, Answer) else Answer(body=answer)
+                whole = answer if isinstance(answer, Answer) else Answer(body=answer)
+                return whole if call.rate is None else with_rate(whole, call.rate)
         raise _no_route(method, path)
 
     @contextmanager

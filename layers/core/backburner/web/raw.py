@@ -64,7 +64,7 @@ def create(call: Call) -> Answer:
             call,
             digest(repr(asked), content),
             make=lambda note: singles.submit_raw(
-                env, tenant, asked.raw(request_id, inline), note=note
+                env, tenant, asked.raw(request_id, inline), note=note, quota=call.quota
             ),
             read=records.to_batch,
         )
@@ -92,7 +92,7 @@ def start(call: Call, request_id: str) -> Answer:
     if stat.size > raw.MOST_BYTES:
         raise TooLarge(f"A request has at most {raw.MOST_BYTES} bytes.")
     try:
-        batch = singles.submit_raw(env, tenant, asked.raw(request_id, None))
+        batch = singles.submit_raw(env, tenant, asked.raw(request_id, None), quota=call.quota)
     except Conflict:  # another call was first
         batch = batches.find(env, tenant, request_id, kind=BatchKind.REQUEST)
     return _answer(call, batch, is_replay=False)

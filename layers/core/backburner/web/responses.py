@@ -37,7 +37,9 @@ def create(call: Call) -> Answer:
     return created(
         call,
         digest(original),
-        make=lambda note: singles.submit_single(call.env, call.tenant, single, note=note),
+        make=lambda note: singles.submit_single(
+            call.env, call.tenant, single, note=note, quota=call.quota
+        ),
         read=records.to_batch,
         show=lambda batch: response_object.response_object(batch, original),
     )

@@ -61,7 +61,9 @@ def ask(call: Call) -> Answer:
     batch, is_replay = made_once(
         call,
         digest(data),
-        make=lambda note: singles.submit_single(call.env, call.tenant, single, note=note),
+        make=lambda note: singles.submit_single(
+            call.env, call.tenant, single, note=note, quota=call.quota
+        ),
         read=records.to_batch,
     )
     return answer(call, batch, preferred, is_replay=is_replay)

@@ -6,7 +6,7 @@ from typing import Any
 from backburner.domain.errors import InvalidRequest, TooLarge
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.upload import Upload
-from backburner.services import records, uploads
+from backburner.services import quotas, records, uploads
 from backburner.web.answer import Answer
 from backburner.web.call import Call, open_body, read_object
 from backburner.web.files import checked_expiry
@@ -24,6 +24,7 @@ def create(call: Call) -> Answer:
     """`POST /v1/uploads`: parts may come, for an hour."""
     data = call.raw_body()
     new = _asked_for(read_object(data), call.env.limits.file_bytes)
+    quotas.check_room(call.env, call.tenant, new.size, call.quota)
     return created(
         call,
         digest(data),

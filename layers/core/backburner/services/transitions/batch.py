@@ -37,10 +37,17 @@ _STATUS_INSTANT = {
 }
 
 
-def accept(batch: Batch, *, check_at: Instant, shard: Shard | None = None) -> list[Write]:
+def accept(
+    batch: Batch,
+    *,
+    check_at: Instant,
+    shard: Shard | None = None,
+    waiting_below: int | None = None,
+) -> list[Write]:
     """Take a batch in; a single request brings its only shard.
 
     The batch must not exist: ids are new, so a clash means that the same acceptance came twice.
+    The shard waits only if fewer than so many requests of the tenant wait for its model.
     """
     writes: list[Write] = [
         Put(
@@ -49,7 +56,9 @@ def accept(batch: Batch, *, check_at: Instant, shard: Shard | None = None) -> li
             when=(Absent(),),
         )
     ]
-    return writes + (enqueue([shard]) if shard is not None else [])
+    if shard is not None:
+        writes += enqueue([shard], waiting_below=waiting_below)
+    return writes
 
 
 def accept_claimed(
@@ -269,6 +278,8 @@ def end(
         when: what must hold of the batch; the caller's way into the terminal state.
     """
     before, after = _fields(batch), _fields(ended)
+    files = tuple(files)
+    stored = sum(file.size for file in files)
     changes = {name: value for name, value in after.items() if before[name] != value}
     return [
         Update(
@@ -277,6 +288,11 @@ def end(
             when=when,
         ),
         *(Put(records.file_key(f.tenant, f.id), records.file_item(f)) for f in files),
+        *(
+            [Update(records.usage_key(batch.tenant), add={"stored_bytes": stored})]
+            if stored
+            else []
+        ),
         *(
             Put(
                 records.delivery_key(d.tenant, d.batch_id, d.channel),

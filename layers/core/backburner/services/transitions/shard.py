@@ -12,14 +12,21 @@ from backburner.ports import Absent, Below, Check, Condition, Is, Key, Missing, 
 from backburner.services import records
 
 
-def enqueue(shards: Sequence[Shard]) -> list[Write]:
+def enqueue(shards: Sequence[Shard], *, waiting_below: int | None = None) -> list[Write]:
     """Put waiting shards into their pools' queues, and count their lines there.
 
     None of them may exist: releasing twice must not run a shard twice.
+
+    Args:
+        shards: of one tenant.
+        waiting_below: only if fewer lines of the tenant wait in each of the pools; None: always.
     """
     lines: Counter[str] = Counter()
+    shares: Counter[tuple[str, str]] = Counter()
     for shard in shards:
         lines[shard.pool] += shard.line_count
+        shares[shard.tenant, shard.pool] += shard.line_count
+    limits = () if waiting_below is None else (Below("waiting_lines", waiting_below),)
     return [
         *(
             Put(
@@ -32,6 +39,10 @@ def enqueue(shards: Sequence[Shard]) -> list[Write]:
         *(
             Update(records.pool_key(pool), set={"id": pool}, add={"waiting_lines": count})
             for pool, count in lines.items()
+        ),
+        *(
+            Update(records.share_key(*share), add={"waiting_lines": count}, when=limits)
+            for share, count in shares.items()
         ),
     ]
 
@@ -75,7 +86,7 @@ def claim(
         ),
         Update(
             records.share_key(shard.tenant, shard.pool),
-            add={"in_flight": 1},
+            add={"in_flight": 1, "waiting_lines": -shard.line_count},
             when=(Below("in_flight", cap),),
         ),
         counted if shard.is_budgeted else Check(batch, when=runs),
@@ -94,7 +105,10 @@ def wait_again(shard: Shard, waiting: Shard) -> list[Write]:
                 "waiting_lines": shard.line_count,
             },
         ),
-        Update(records.share_key(shard.tenant, shard.pool), add={"in_flight": -1}),
+        Update(
+            records.share_key(shard.tenant, shard.pool),
+            add={"in_flight": -1, "waiting_lines": shard.line_count},
+        ),
         *(
             [
                 Update(
@@ -124,6 +138,7 @@ def requeue(shards: Sequence[Shard]) -> list[Write]:
 
 def _move(shards: Sequence[Shard], status: ShardStatus) -> list[Write]:
     step = 1 if status is ShardStatus.PAUSED else -1
+    tenant = shards[0].tenant
     lines: Counter[str] = Counter()
     for shard in shards:
         lines[shard.pool] -= step * shard.line_count
@@ -132,9 +147,13 @@ def _move(shards: Sequence[Shard], status: ShardStatus) -> list[Write]:
             Update(_key(one), set=_changes(replace(one, status=status)), when=_as_seen(one))
             for one in shards
         ),
-        *(Update(records.pool_key(p), add={"waiting_lines": n}) for p, n in lines.items()),
+        *(
+            Update(key, add={"waiting_lines": count})
+            for pool, count in lines.items()
+            for key in (records.pool_key(pool), records.share_key(tenant, pool))
+        ),
         Update(
-            records.batch_key(shards[0].tenant, shards[0].batch_id),
+            records.batch_key(tenant, shards[0].batch_id),
             add={"paused_shards": step * len(shards)},
             when=(Is("paused", value=step > 0), Missing("stopping")),
         ),
@@ -184,8 +203,8 @@ def finish(
     pool_counts: dict[str, float] = dict(_release_counts(shard))
     pool_counts["ended_lines"] = ended
     pool_counts["busy_seconds"] = seconds
+    queued = sum(retry.line_count for retry in retries)
     if retries:
-        queued = sum(retry.line_count for retry in retries)
         pool_counts["waiting_lines"] = pool_counts.get("waiting_lines", 0) + queued
     conditions: tuple[Condition, ...] = ()
     if probe_below is not None:
@@ -199,7 +218,7 @@ def finish(
             add=pool_counts,
             when=conditions,
         ),
-        *_release_share(shard),
+        *_release_share(shard, queued=queued),
         *(Put(_key(retry), records.shard_item(retry), when=(Absent(),)) for retry in retries),
     ]
     if ending:
@@ -308,7 +327,12 @@ def _release_counts(shard: Shard) -> dict[str, int]:
     return {"waiting_lines": -shard.line_count}
 
 
-def _release_share(shard: Shard) -> list[Update]:
-    if shard.status is not ShardStatus.IN_FLIGHT:
-        return []
-    return [Update(records.share_key(shard.tenant, shard.pool), add={"in_flight": -1})]
+def _release_share(shard: Shard, *, queued: int = 0) -> list[Update]:
+    """What the tenant has less, and of its retries more, in the pool."""
+    if shard.status is ShardStatus.IN_FLIGHT:
+        counts = {"in_flight": -1, "waiting_lines": queued}
+    else:
+        waited = shard.line_count if shard.status is ShardStatus.WAITING else 0
+        counts = {"waiting_lines": queued - waited}
+    changes = _nonzero(counts)
+    return [Update(records.share_key(shard.tenant, shard.pool), add=changes)] if changes else []

@@ -27,6 +27,7 @@ def complete(upload: Upload, file: StoredFile, *, parts_digest: str) -> list[Wri
     return [
         _update(upload, changes, _PENDING),
         Put(records.file_key(file.tenant, file.id), records.file_item(file), when=(Absent(),)),
+        Update(records.usage_key(file.tenant), add={"stored_bytes": file.size}),
     ]
 
 
