@@ -182,7 +182,7 @@ def test_more_shards_than_one_call_moves_are_paused_and_resumed(world):
         many.pump(QueueName.PLAN)
         assert many.batch(batch).paused_shards == 317
         assert many.pool().waiting_lines == 0
-        assert resume(many, batch).paused_shards == 47
+        assert resume(many, batch).paused_shards == 53
         many.run()
         assert many.batch(batch).completed == 320
         oracle.check_end(many)

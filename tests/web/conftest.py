@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +15,7 @@ from backburner.domain.shard import Cut
 from backburner.ports import Limits
 from backburner.services import keys
 from functions.api import app
+from tests.web import conformity
 from tests.world import CHAT, EMBEDDINGS, World, a_catalog, a_model, a_raw_model
 
 
@@ -91,7 +93,11 @@ class Client:
             self.world.env.blobs.put(spool, body)
             event["requestContext"]["backburner"] = {"bodyKey": spool}
             event["body"] = None
-        return answer_of(app.handler(event, None))
+        answer = answer_of(app.handler(event, None))
+        self.world.seen.add(
+            conformity.check(method, path, answer.status, answer.headers, answer.body)
+        )
+        return answer
 
     def upload(self, content: bytes, *, spool: str | None = None, **fields: str) -> Answer:
         parts = [("purpose", fields.pop("purpose", "batch")), *fields.items()]
@@ -155,6 +161,11 @@ def answer_of(result: dict[str, Any]) -> Answer:
 class WebWorld(World):
     """The world, and clients of its API."""
 
+    @cached_property
+    def seen(self) -> set[str]:
+        """Operations and statuses of the answers that clients got, each as it is documented."""
+        return set()
+
     def client(self, tenant: str, **options: Any) -> Client:
         secret, _ = keys.create(self.env, tenant, secret=f"secret-of-{tenant}")
         return Client(secret, self, **options)
@@ -169,11 +180,11 @@ class WebWorld(World):
         for attempt in self.outstanding[:count]:
             self.answer(attempt, one)
 
-    def finish(self, body: Any = None) -> None:
+    def finish(self, body: Any = None, *, status: int = 200) -> None:
         """Have the model answer whatever comes."""
         self.pump()
         while self.outstanding:
-            self.reply(body=body)
+            self.reply(body=body, status=status)
             self.pump()
 
     def keys(self, prefix: str) -> list[str]:

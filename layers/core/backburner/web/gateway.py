@@ -35,7 +35,7 @@ Action = Callable[..., Any]
 #: `/openai/v1` is how Groq's and Azure's clients call it.
 _ALIAS = "/openai"
 
-_ROUTES: tuple[tuple[str, str, Action], ...] = (
+ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("POST", "/v1/files", files.upload),
     ("GET", "/v1/files", files.page),
     ("GET", "/v1/files/<file_id>", files.retrieve),
@@ -83,11 +83,13 @@ _ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/v1/models/<owner>/<name>", models.retrieve_owned),
 )
 
-HEALTH = "/healthz"
+#: What needs no key, and is read with GET.
+HEALTH, DOCUMENT, PAGE = "/healthz", "/openapi.json", "/docs"
+OPEN = frozenset({HEALTH, DOCUMENT, PAGE})
 
 _RULES = [
     (method, re.compile(re.sub(r"<\w+>", "([^/]+)", rule)), action)
-    for method, rule, action in _ROUTES
+    for method, rule, action in ROUTES
 ]
 
 
@@ -119,8 +121,8 @@ class Gateway:
         return answer.to_event(request_id)
 
     def _answer(self, event: Mapping[str, Any], method: str, path: str) -> Answer:
-        if (method, path) == ("GET", HEALTH):
-            return Answer(body={"status": "ok"})
+        if method == "GET" and path in OPEN:
+            return _open(path)
         for rule_method, rule, action in _RULES:
             found = rule.fullmatch(path)
             if found is not None and method == rule_method:
@@ -146,6 +148,15 @@ class Gateway:
                     _logger.exception("body.left")
 
 
+def _open(path: str) -> Answer:
+    """What anyone may read. The document is made when it is asked for: few ever do."""
+    if path == HEALTH:
+        return Answer(body={"status": "ok"})
+    from backburner.web import openapi
+
+    return openapi.page() if path == PAGE else openapi.served()
+
+
 def _asked(event: Mapping[str, Any]) -> tuple[str, str]:
     """Method and path, without the names of the stage and of the alias."""
     context = event.get("requestContext") or {}
@@ -160,7 +171,7 @@ def _asked(event: Mapping[str, Any]) -> tuple[str, str]:
 def _no_route(method: str, path: str) -> Rejected:
     """Tell a path that does not exist from a method that it does not have."""
     methods = {known for known, rule, _ in _RULES if rule.fullmatch(path)}
-    if path == HEALTH:
+    if path in OPEN:
         methods.add("GET")
     asked = f"{method} {path}"[:200]
     if methods:
