@@ -258,7 +258,7 @@ class Engine(RuleBasedStateMachine):
 
 TestEngine = Engine.TestCase
 TestEngine.settings = settings(
-    max_examples=2000 if IS_LONG else 30,
+    max_examples=1000 if IS_LONG else 30,
     stateful_step_count=60 if IS_LONG else 25,
     deadline=None,
     derandomize=not IS_LONG,
