@@ -13,16 +13,17 @@ from backburner.domain.errors import (
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("kind", "given", "message"),
     [
-        (BackburnerError("The disk is gone."), "The disk is gone."),
-        (NotFound("No such Batch object: batch_1", param="id"), "No such Batch object: batch_1"),
-        (Busy("Later."), "Later."),
-        (Busy(), "Too much is going on: try again later."),
-        (StorageFull(), StorageFull.__doc__),
+        (BackburnerError, ["The disk is gone."], "The disk is gone."),
+        (NotFound, ["No such Batch object: batch_1"], "No such Batch object: batch_1"),
+        (Busy, ["Later."], "Later."),
+        (Busy, [], "Too much is going on: try again later."),
+        (StorageFull, [], StorageFull.__doc__),
     ],
 )
-def test_an_error_says_what_happened_if_only_by_its_kind(error, message):
+def test_an_error_says_what_happened_if_only_by_its_kind(kind, given, message):
+    error = kind(*given)
     assert error.message == message == str(error)
 
 

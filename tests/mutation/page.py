@@ -37,6 +37,9 @@ What is not changed, by rule:
 Which tests run which function is found by running `tests/domain`, `services`, `functions` and `web`
 once. A mutant gets some seconds of those that tell most about its function, so that a survivor may
 still fall to another test, as in `tests/engine` or `tests/sim`. One that never ends has fallen too.
+
+Where fewer ran than there are, they were drawn by the seed, or the run was broken off: it begins
+with mutants whose tests are quick.
 """
 
 _COLUMNS = ("", "mutants", "left out by rule", "run", "killed", "never end", "survive", "score")
@@ -96,7 +99,7 @@ def _cells(*cells: object) -> str:
 def survivors(report: Report) -> str:
     """Each survivor's change, under the reason why it may live."""
     reasons = _reasons()
-    told = [(reasons.get(_key(one), "No reason yet."), one) for one in report.survivors]
+    told = [(reasons.get(_key(one), "No test tells these yet."), one) for one in report.survivors]
     told.sort(key=lambda pair: (pair[0], pair[1].name))
     parts = []
     for reason, some in groupby(told, key=lambda pair: pair[0]):

@@ -149,3 +149,8 @@ def test_a_last_page_that_is_full_says_that_there_are_no_more(world):
     last = files.page(world.env, "acme", after=made[1], limit=2, newest_first=False)
     assert ([one.id for one in first[0]], first[1]) == (made[:2], True)
     assert ([one.id for one in last[0]], last[1]) == (made[2:], False)
+
+
+def test_a_route_that_is_none_is_refused_with_those_that_there_are(world):
+    with pytest.raises(InvalidRequest, match=r"one of /v1/chat/completions, .*/v1/embeddings"):
+        submit.submit_batch(world.env, "acme", new(world, route="/v1/nothing"))
