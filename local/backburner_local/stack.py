@@ -21,6 +21,7 @@ from backburner_local.emulators.sagemaker.server import SageMakerEmulator
 from backburner_local.functions import LoadedFunction
 from backburner_local.gateway import SPOOL, Gateway, listen
 from backburner_local.options import Options
+from backburner_local.shortcut import clients_of
 from backburner_local.triggers import (
     DropTrigger,
     QueueTrigger,
@@ -97,9 +98,7 @@ class Stack:
         declared = declaration(options)
         topics = Topics()
         self._start_emulator(topics)
-        self.world = LocalWorld.open(
-            options, declared, url=self.url, sagemaker_url=self.emulator.url
-        )
+        self.world = LocalWorld.open(options, declared, url=self.url, aws=clients_of(self.emulator))
         self._ending.callback(self.world.close)
         ensure_dev_key(self.env, options.data_dir / "dev.key")
         self.env.blobs.delete(*[left.key for left in self.env.blobs.list(SPOOL)])

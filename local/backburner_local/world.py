@@ -55,7 +55,7 @@ class LocalWorld:
 
     @classmethod
     def open(
-        cls, options: Options, declared: Template, *, url: str = "", sagemaker_url: str = ""
+        cls, options: Options, declared: Template, *, url: str = "", aws: Clients | None = None
     ) -> Self:
         """Open the data directory, or make it.
 
@@ -63,7 +63,7 @@ class LocalWorld:
             options: the operator's.
             declared: the template; names the bucket and the queues.
             url: where users reach the gateway.
-            sagemaker_url: where the emulated endpoint is.
+            aws: clients of the emulated endpoint; None: nothing is sent to one.
         """
         with ExitStack() as ending:
             clock = StoppableClock()
@@ -86,7 +86,7 @@ class LocalWorld:
             metrics = LocalMetrics()
             catalog = _catalog(options, declared)
             sagemaker = SageMakerAsync(
-                clients=Clients(**_client_options(sagemaker_url)),
+                clients=aws or Clients(region_name=REGION, is_signed=False),
                 blobs=blobs,
                 limits=options.limits,
             )
@@ -139,11 +139,6 @@ class LocalWorld:
 def queue_name(logical_id: str) -> str:
     """Name of the queue that the template calls so: `plan` for `PlanQueue`."""
     return logical_id.removesuffix("Queue").lower()
-
-
-def _client_options(url: str) -> dict[str, Any]:
-    """The emulator checks no signature: to sign would cost a fifth of each call."""
-    return {"endpoint_url": url, "region_name": REGION, "is_signed": False}
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from backburner_local.adapters.clock import FixedClock
 from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.emulators.objects import DirectoryObjects
 from backburner_local.emulators.sagemaker import Endpoint, Knobs, SageMakerEmulator
+from backburner_local.shortcut import clients_of
 from tests.emulators.conftest import COMMAND, ERROR, SUCCESS, Listener, wait_until
 
 MODEL = Model(
@@ -60,7 +61,9 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 class Stage:
     """The adapter, and the service that it speaks to."""
 
-    def __init__(self, root: Path, **knobs: Any) -> None:
+    def __init__(
+        self, root: Path, clients_to: Callable[[SageMakerEmulator], Clients], **knobs: Any
+    ) -> None:
         self.blobs = DirectoryBlobs(root, "bucket", FixedClock(), b"key", "", durable=False)
         self.listener = Listener()
         self.emulator = SageMakerEmulator(
@@ -70,12 +73,7 @@ class Stage:
             knobs=Knobs(ping_interval_seconds=0.2, **knobs),
         ).start()
         self.backend = SageMakerAsync(
-            clients=Clients(
-                endpoint_url=self.emulator.url,
-                region_name="us-east-1",
-                aws_access_key_id="test",
-                aws_secret_access_key="test",
-            ),
+            clients=clients_to(self.emulator),
             blobs=self.blobs,
             limits=Limits(request_ttl_seconds=60, invocation_timeout_seconds=60),
         )
@@ -95,8 +93,17 @@ class Stage:
         )
 
 
-@pytest.fixture
-def stage(tmp_path) -> Iterator[Callable[..., Stage]]:
+def over_http(emulator: SageMakerEmulator) -> Clients:
+    return Clients(
+        endpoint_url=emulator.url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
+@pytest.fixture(params=[over_http, clients_of], ids=["over HTTP", "handed over"])
+def stage(tmp_path, request) -> Iterator[Callable[..., Stage]]:
     stages: list[Stage] = []
 
     def start(
@@ -106,7 +113,7 @@ def stage(tmp_path) -> Iterator[Callable[..., Stage]]:
         command: list[str] = COMMAND,
         **knobs: Any,
     ) -> Stage:
-        stages.append(Stage(tmp_path, **knobs))
+        stages.append(Stage(tmp_path, request.param, **knobs))
         if hosted:
             stages[-1].host(instances, command)
         return stages[-1]

@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import time
 import uuid
+from collections.abc import Mapping
 
 import msgspec
 from aiohttp import web
@@ -24,6 +25,15 @@ from backburner_local.emulators.wire import ApiError
 logger = logging.getLogger(__name__)
 
 _ERROR_TYPE = "{code}:http://internal.amazon.com/coral/com.amazon.coral.validate/"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the client."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 class Runtime:
@@ -46,17 +56,27 @@ class Runtime:
         ]
 
     async def invoke_async(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        return _response(await self.answer(name, request.headers, await request.read()))
+
+    async def answer(self, name: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """What an invocation is answered, however it came.
+
+        Args:
+            name: of the endpoint.
+            headers: of the request, looked up whatever their case.
+            body: of the request.
+        """
         try:
-            invocation = await self._accept(request)
+            invocation = await self._accept(name, headers, body)
         except ApiError as error:
-            return _error_response(error)
-        headers = {"x-amzn-RequestId": str(uuid.uuid4()), "Content-Type": "application/json"}
+            return _error(error)
+        told = {"x-amzn-RequestId": str(uuid.uuid4()), "Content-Type": "application/json"}
         if invocation.output_location:
-            headers["X-Amzn-SageMaker-OutputLocation"] = invocation.output_location
+            told["X-Amzn-SageMaker-OutputLocation"] = invocation.output_location
         if invocation.failure_location:
-            headers["X-Amzn-SageMaker-FailureLocation"] = invocation.failure_location
-        body = msgspec.json.encode({"InferenceId": invocation.inference_id})
-        return web.Response(status=202, body=body, headers=headers)
+            told["X-Amzn-SageMaker-FailureLocation"] = invocation.failure_location
+        return Answer(202, told, msgspec.json.encode({"InferenceId": invocation.inference_id}))
 
     async def invoke(self, request: web.Request) -> web.Response:
         """The synchronous call, which an asynchronous endpoint refuses."""
@@ -64,16 +84,14 @@ class Runtime:
         try:
             hosted = self._find(request.match_info["name"])
         except ApiError as error:
-            return _error_response(error)
+            return _response(_error(error))
         what = "asynchronous" if hosted.endpoint.is_async else "emulated, hence asynchronous"
         message = f"Endpoint {hosted.endpoint.name} can only receive {what} invocations."
-        return _error_response(ApiError("ValidationError", message))
+        return _response(_error(ApiError("ValidationError", message)))
 
-    async def _accept(self, request: web.Request) -> Invocation:
+    async def _accept(self, name: str, headers: Mapping[str, str], body: bytes) -> Invocation:
         self._inject_faults()
-        body = await request.read()
-        name = request.match_info["name"]
-        values = check(name, request.headers, body)
+        values = check(name, headers, body)
         hosted = self._find(name)
         if not hosted.endpoint.is_async:
             raise ApiError("ValidationError", f"Endpoint {name} has no AsyncInferenceConfig.")
@@ -114,11 +132,14 @@ class Runtime:
         return hosted
 
 
-def _error_response(error: ApiError) -> web.Response:
+def _error(error: ApiError) -> Answer:
     headers = {
         "x-amzn-RequestId": str(uuid.uuid4()),
         "x-amzn-ErrorType": _ERROR_TYPE.format(code=error.code),
         "Content-Type": "application/json",
     }
-    body = msgspec.json.encode({"Message": error.message})
-    return web.Response(status=error.status, body=body, headers=headers)
+    return Answer(error.status, headers, msgspec.json.encode({"Message": error.message}))
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.Response(status=answer.status, body=answer.body, headers=answer.headers)

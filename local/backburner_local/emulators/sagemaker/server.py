@@ -22,6 +22,7 @@ from backburner_local.emulators.objects import Objects
 from backburner_local.emulators.sagemaker.endpoint import Endpoint
 from backburner_local.emulators.sagemaker.knobs import Knobs
 from backburner_local.emulators.sagemaker.publisher import Publish
+from backburner_local.emulators.sagemaker.runtime import Answer
 from backburner_local.emulators.sagemaker.template_values import with_numbers
 from backburner_local.emulators.sagemaker.world import Settings, World
 from backburner_local.emulators.wire import Message
@@ -125,6 +126,21 @@ class SageMakerEmulator:
         """
         numbered = with_numbers(request)
         return self._on_loop(lambda world: world.call(service, operation, numbered))
+
+    def invoke_async(
+        self, endpoint: str, headers: Mapping[str, str], body: bytes, *, timeout_seconds: float
+    ) -> Answer:
+        """InvokeEndpointAsync without HTTP: its headers and body, and what the answer's are.
+
+        Raises:
+            ConnectionRefusedError: the emulator has ended.
+            TimeoutError: it did not answer in time.
+        """
+        world, loop, _ = self._started.result()
+        if loop.is_closed():
+            raise ConnectionRefusedError(self.url)
+        answering = world.runtime.answer(endpoint, headers, body)
+        return asyncio.run_coroutine_threadsafe(answering, loop).result(timeout_seconds)
 
     def put_metric(
         self,

@@ -97,14 +97,14 @@ class World:
             "application-autoscaling": dict(self.autoscaling.operations),
             "cloudwatch": self.cloudwatch.operations,
         }
-        self._runtime = Runtime(self.control, self._queue, knobs)
+        self.runtime = Runtime(self.control, self._queue, knobs)
         self._minutes = asyncio.create_task(self._count_minutes())
         for endpoint in settings.endpoints:
             self.control.host(endpoint)
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=_MAX_REQUEST_BYTES)
-        app.add_routes(self._runtime.routes())
+        app.add_routes(self.runtime.routes())
         app.add_routes(
             [
                 web.post("/", self._json),
