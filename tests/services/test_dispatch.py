@@ -10,8 +10,9 @@ from backburner.domain.batch import BatchStatus
 from backburner.domain.catalog import Model
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
 from backburner.domain.shard import Shard, ShardStatus
+from backburner.domain.slots import Pool
 from backburner.ports import QueueName, Submitted
-from backburner.services import dispatch, sending
+from backburner.services import capacity, dispatch, sending
 from tests import oracle
 from tests.backend import ManualBackend, answer_with
 from tests.world import LIMITS, World, a_catalog, a_model, a_world, a_world_in_memory, chat
@@ -110,7 +111,7 @@ def test_a_throttled_backend_gives_the_slot_back_and_the_attempt_does_not_count(
         (shard,) = world.shards(batch)
         if shard.status is ShardStatus.WAITING:
             assert (shard.attempt, world.pool().in_flight) == (0, 0)
-            assert shard.not_before > world.clock.now()
+            assert 2.5 <= shard.not_before - world.clock.now() <= 5
         world.advance(10)
     go(world)
     assert [one.shard.attempt for one in world.backend.submissions] == [1]
@@ -314,3 +315,9 @@ def test_a_shard_that_waits_again_is_as_it_was_but_for_its_attempt(world):
     assert taken.look_at == now + LIMITS.look_seconds
     assert taken.lease_ends_at == now + LIMITS.lease_seconds
     assert sending.wait(taken) == replace(shard, attempt=1)
+
+
+@pytest.mark.parametrize(("held", "free"), [(0, 2), (1, 1), (2, 0), (3, 0)])
+def test_a_pool_has_as_many_slots_free_as_nobody_holds(world, held, free):
+    pool = Pool(id="p", in_flight=held)
+    assert capacity.free_slots(world.untapped, a_model(slots=2), pool) == free

@@ -22,7 +22,7 @@ def world():
 def upload(world):
     """An upload of one part that has come."""
     new = uploads.NewUpload(
-        size=4, filename="in.jsonl", purpose=FilePurpose.BATCH, mimetype="application/jsonl"
+        size=4, filename="in.jsonl", purpose=FilePurpose.BATCH, mimetype="text/x-jsonl"
     )
     made = uploads.create(world.env, "acme", new)
     world.blobs.put(uploads.part_key(made, PART), b"part")
@@ -42,7 +42,7 @@ def test_a_file_of_parts_is_what_was_announced(world, upload):
         "in.jsonl",
         FilePurpose.BATCH,
         4,
-        "application/jsonl",
+        "text/x-jsonl",
     )
     assert world.blobs.get(file.key) == b"part"
 
