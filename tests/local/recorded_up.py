@@ -23,7 +23,10 @@ class Recorder:
         self._folder = folder
         self._kept = kept
         self._fsync = os.fsync
-        self._contents: dict[int, bytes] = {}
+        #: Contents that are on the disk, by the number of the file: at first, all that is there.
+        self._contents = {
+            path.stat().st_ino: path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        }
         self._lock = os.open(kept.parent / LOCK, os.O_CREAT | os.O_WRONLY)
         self._committed = os.open(kept.parent / COMMITTED, os.O_CREAT | os.O_WRONLY)
 

@@ -87,7 +87,7 @@ class PoweredUp(Up):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cuts", [2, pytest.param(25, marks=pytest.mark.long)])
+@pytest.mark.parametrize("cuts", [2])
 def test_what_was_accepted_survives_power_cuts_and_comes_out_once(tmp_path, tally, cuts):
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")
