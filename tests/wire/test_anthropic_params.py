@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import sys
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -266,6 +268,33 @@ def test_the_answer_goes_on_from_an_answer_that_has_begun():
     assert begun["messages"][-1] == {"role": "assistant", "content": "The answer is ("}
     assert begun["continue_final_message"] is True
     assert begun["add_generation_prompt"] is False
+
+
+def test_images_of_turns_that_follow_each_other_stay_in_their_order():
+    turns = [{"role": "user", "content": content} for content in ("a", [URL_IMAGE], "b", "c")]
+    (shown,) = chat(messages=turns)["messages"]
+    texts = [{"type": "text", "text": text} for text in "abc"]
+    assert shown["content"] == [texts[0], URL_PART, *texts[1:]]
+
+
+def test_many_calls_of_tools_cost_no_more_each_than_a_few():
+    few, many = _calls_to_read(50), _calls_to_read(500)
+    assert many < 12 * few
+
+
+def _calls_to_read(count: int) -> int:
+    """Calls of functions and steps of generators that a chat of so many calls of tools takes."""
+    uses = [{**USE, "id": f"toolu_{number}"} for number in range(count)]
+    results = [{**RESULT, "tool_use_id": use["id"]} for use in uses]
+    sent = [{"role": "assistant", "content": uses}, {"role": "user", "content": results}]
+    seen: Counter[str] = Counter()
+    before = sys.getprofile()
+    sys.setprofile(lambda _, event, __: seen.update((event,)))
+    try:
+        chat(messages=sent)
+    finally:
+        sys.setprofile(before)
+    return seen["call"]
 
 
 @pytest.mark.parametrize("turns", [TURNS["images"][0], TURNS["a tool that shows an image"][0]])

@@ -33,6 +33,7 @@ def messages(params: Body) -> list[Body]:
     insist that roles take turns.
     """
     found: list[Body] = []
+    called: set[str] = set()
     system = _system(params.get("system"))
     if system:
         found.append({"role": "system", "content": system})
@@ -40,7 +41,7 @@ def messages(params: Body) -> list[Body]:
     if not turns:
         raise bad("messages", "must be a list of at least one message.")
     for number, turn in enumerate(turns):
-        _add_turn(found, turn, f"messages.{number}")
+        _add_turn(found, called, turn, f"messages.{number}")
     if "tool_calls" in found[-1]:
         raise bad("messages", "the last message calls a tool; its tool_result must follow.")
     return found
@@ -75,7 +76,8 @@ def _system(given: Any) -> str:
     return _joined(parts, "system")
 
 
-def _add_turn(found: list[Body], turn: Any, where: str) -> None:
+def _add_turn(found: list[Body], called: set[str], turn: Any, where: str) -> None:
+    """Add a turn; `called` holds the ids of all calls of tools so far."""
     if not isinstance(turn, dict):
         raise bad(where, "must be an object.")
     role = turn.get("role")
@@ -89,14 +91,14 @@ def _add_turn(found: list[Body], turn: Any, where: str) -> None:
     if not isinstance(content, list) or not content:
         raise bad(where, "must be a string or a list of at least one block.")
     if role == "assistant":
-        _add_answer(found, content, where)
+        _add_answer(found, called, content, where)
     elif role == "user":
-        _add_question(found, content, where)
+        _add_question(found, called, content, where)
     else:
         _append(found, role, [_text_part(_joined(_parts(content, where), where))])
 
 
-def _add_answer(found: list[Body], blocks: list[Any], where: str) -> None:
+def _add_answer(found: list[Body], called: set[str], blocks: list[Any], where: str) -> None:
     calls, rest = [], []
     for number, block in enumerate(blocks):
         place = f"{where}.{number}"
@@ -110,6 +112,7 @@ def _add_answer(found: list[Body], blocks: list[Any], where: str) -> None:
         if not found or found[-1]["role"] != "assistant":
             found.append({"role": "assistant", "content": None})
         found[-1].setdefault("tool_calls", []).extend(calls)
+        called.update(call["id"] for call in calls)
 
 
 def _call(block: Body, where: str) -> Body:
@@ -126,23 +129,23 @@ def _call(block: Body, where: str) -> Body:
     }
 
 
-def _add_question(found: list[Body], blocks: list[Any], where: str) -> None:
+def _add_question(found: list[Body], called: set[str], blocks: list[Any], where: str) -> None:
     """What a user sends: first what the tools gave, then the rest."""
     parts: list[Body] = []
     for number, block in enumerate(blocks):
         place = f"{where}.{number}"
         if _kind(block, place) == "tool_result":
-            parts += _add_result(found, block, place)
+            parts += _add_result(found, called, block, place)
         else:
             parts.append(_part(block, place))
     if parts:
         _append(found, "user", parts)
 
 
-def _add_result(found: list[Body], block: Body, where: str) -> list[Body]:
+def _add_result(found: list[Body], called: set[str], block: Body, where: str) -> list[Body]:
     """Add what a tool gave; returns its images."""
     name = text(block, "tool_use_id", f"{where}.")
-    if not any(call["id"] == name for one in found for call in one.get("tool_calls", ())):
+    if name not in called:
         raise bad(f"{where}.tool_use_id", "names no tool_use of an earlier message.")
     given = block.get("content")
     parts = [_text_part(given)] if isinstance(given, str) else []
@@ -221,8 +224,12 @@ def _append(found: list[Body], role: str, parts: list[Body]) -> None:
     Content that is all text becomes a string, which every template takes.
     """
     if found and found[-1]["role"] == role and "tool_calls" not in found[-1]:
-        before = found.pop()["content"]
-        parts = [*([_text_part(before)] if isinstance(before, str) else before), *parts]
+        before = found[-1]["content"]
+        if isinstance(before, list):
+            before += parts
+            return
+        found.pop()
+        parts = [_text_part(before), *parts]
     is_text = all(part["type"] == "text" for part in parts)
     content = "\n".join(part["text"] for part in parts) if is_text else parts
     found.append({"role": role, "content": content})
