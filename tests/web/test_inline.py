@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from backburner.domain.errors import Busy
 from backburner.ports import Limits
 from tests.backend import by_name
-from tests.web.conftest import Answer, Client, completion, requests
+from tests.tap import Hook
+from tests.web.conftest import Answer, Client, WebWorld, completion, requests
 from tests.world import CHAT
 
 MESSAGES = [{"role": "user", "content": "hello"}]
@@ -55,6 +57,29 @@ def test_a_retry_shows_its_results_as_well(world, acme):
     world.finish()
     (result,) = acme.get(f"/v1/batches/{again['id']}").json["results"]
     assert (result["custom_id"], result["response"]["status_code"]) == ("b", 200)
+
+
+def test_a_batch_keeps_its_requests_though_the_database_gave_no_answer(world, acme):
+    """The client asks again, and is told of a batch that must be able to run."""
+    acme.headers = {"idempotency-key": "mine"}
+    with world.tap.hooked(_unanswered(world, 2)):
+        assert create(acme, [one("a")]).status == 503
+    again = create(acme, [one("a")])
+    assert again.status == 200
+    world.settle()
+    (result,) = acme.get(f"/v1/batches/{again.json['id']}").json["results"]
+    assert (result["custom_id"], result["response"]["status_code"]) == ("a", 200)
+
+
+def _unanswered(world: WebWorld, number: int) -> Hook:
+    """The transaction of this number is done, but nobody hears of it."""
+
+    def hook(_: int, when: str, name: str) -> None:
+        is_it = world.tap.calls.count("store.transact") == number
+        if (when, name) == ("after", "store.transact") and is_it:
+            raise Busy("The database did not answer.")
+
+    return hook
 
 
 def test_large_results_are_read_by_their_files(world, acme):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from backburner.domain.batch import Batch
-from backburner.domain.errors import BackburnerError, InvalidLine, InvalidRequest
+from backburner.domain.errors import Conflict, InvalidLine, InvalidRequest, Rejected
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.quota import Quota
 from backburner.ports import Environment
@@ -65,7 +65,7 @@ def submit_requests(
             note=note,
             quota=quota,
         )
-    except BackburnerError:
+    except (Rejected, Conflict):  # of anything else it is not known whether the batch stands
         files.forget(env, file)
         raise
 
