@@ -183,6 +183,13 @@ class TestSilentClients:
         assert answer.headers["idempotent-replayed"] == "true"
         assert len(world.backend.submissions) == 1
 
+    def test_find_no_request_that_was_to_be_run_otherwise(self, world, acme):
+        ask(Client(acme.key, world, headers={"x-stainless-retry-count": "0"}))
+        again = Client(acme.key, world, headers={"x-stainless-retry-count": "1"})
+        other = ask(again, query={"notify_email": "ann@example.com"})
+        assert "idempotent-replayed" not in other.headers
+        assert len(world.backend.submissions) == 2
+
 
 class TestEnds:
     def path(self, client: Client, **options: Any) -> str:

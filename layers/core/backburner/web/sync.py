@@ -60,7 +60,7 @@ def ask(call: Call) -> Answer:
     )
     batch, is_replay = made_once(
         call,
-        digest(data),
+        digest(repr(options), data),
         make=lambda note: singles.submit_single(
             call.env, call.tenant, single, note=note, quota=call.quota
         ),
