@@ -305,6 +305,20 @@ def test_what_is_claimed_is_sent_although_the_next_claim_breaks():
         assert len(world.backend.submissions) == world.pool().in_flight == 1
 
 
+def test_the_way_to_a_shard_behind_many_that_must_wait_is_short():
+    catalog, limits = a_catalog(a_model(slots=4)), replace(LIMITS, tenant_share=0.25)
+    with a_world(catalog=catalog, limits=limits) as world:
+        world.submit(400, tenant="a")
+        world.pump()
+        world.answer()
+        world.pump(QueueName.PLAN)
+        world.submit(4, tenant="b")
+        world.pump(QueueName.PLAN)
+        with world.tap.hooked(None):
+            assert dispatch.dispatch(world.env, "manual:mistral") == 2
+            assert world.tap.calls.count("store.query") <= 4
+
+
 def test_a_shard_that_waits_again_is_as_it_was_but_for_its_attempt(world):
     batch = world.submit(1)
     world.pump(QueueName.PLAN)

@@ -135,7 +135,7 @@ def claimed(env: Environment, shard: Shard) -> Shard:
 
 
 def _waiting(env: Environment, pool: str, *, limit: int) -> Iterator[Shard]:
-    """The pool's queue, in its order, read in pages of so many."""
+    """The pool's queue, in its order: so many first, then, as these were not enough, pages."""
     after: str | None = None
     now = env.clock.now()
     while True:
@@ -147,6 +147,7 @@ def _waiting(env: Environment, pool: str, *, limit: int) -> Iterator[Shard]:
                 yield shard
         if len(items) < limit:
             return
+        limit = _PAGE
 
 
 def _claim(env: Environment, model: Model, waiting: Shard) -> tuple[Verdict, Shard | None]:
