@@ -122,6 +122,7 @@ def test_a_bad_request_is_refused_by_number_and_leaves_nothing(world, acme, give
         ({"input_file_id": "file_x"}, "requests"),
         ({"model": 1}, "model"),
         ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"x_max_cost_usd": 1}, "requests.0.body.model"),  # which has no price
     ],
 )
 def test_a_bad_option_is_refused_by_name_and_leaves_nothing(world, acme, options, param):

@@ -22,8 +22,17 @@ def is_too_long(env: Environment, request: Request, model: Model, *, dialect: st
     return count(text) > room_for_prompt(request, model)
 
 
-def model_of(env: Environment, request: Request, *, dialect: str) -> Model:
-    """The request's model; raises InvalidLine if it can't run the request."""
+def model_of(
+    env: Environment, request: Request, *, dialect: str, needs_price: bool = False
+) -> Model:
+    """The request's model; raises InvalidLine if it can't run the request.
+
+    Args:
+        env: the world.
+        request: as its dialect read it.
+        dialect: that it is in.
+        needs_price: its cost is limited.
+    """
     member, named = env.dialects[dialect].member, {"custom_id": request.custom_id}
     model = env.catalog.get(request.model)
     if model is None:
@@ -53,6 +62,13 @@ def model_of(env: Environment, request: Request, *, dialect: str) -> Model:
             f"The prompt and 'max_tokens' do not fit into the model's context window of "
             f"{model.context_window} tokens.",
             param=f"{member}.messages",
+            **named,
+        )
+    if needs_price and not model.has_price:
+        raise InvalidLine(
+            "no_price",
+            f"The model '{model.name}' has no price, so that its cost can't be limited.",
+            param=f"{member}.model",
             **named,
         )
     return model

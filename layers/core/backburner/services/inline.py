@@ -55,7 +55,7 @@ def submit_requests(
         raise InvalidRequest("'model' must be a string.", param="model")
     lines = [_line(number, one, new, model) for number, one in enumerate(requests)]
     if new.on_invalid == "fail":
-        _check(env, lines, str(new.route))
+        _check(env, lines, new)
     file = _write(env, tenant, lines)
     try:
         return submit.submit_batch(
@@ -80,7 +80,7 @@ def _line(number: int, given: Any, new: submit.NewBatch, model: str | None) -> b
     return msgspec.json.encode(line)
 
 
-def _check(env: Environment, lines: list[bytes], route: str) -> None:
+def _check(env: Environment, lines: list[bytes], new: submit.NewBatch) -> None:
     """Raise InvalidRequest with the first request that can't be run."""
     seen: dict[str, int] = {}
     for number, data in enumerate(lines):
@@ -89,7 +89,7 @@ def _check(env: Environment, lines: list[bytes], route: str) -> None:
                 raise InvalidLine(
                     "line_too_long", f"This request is longer than {env.limits.line_bytes} bytes."
                 )
-            request = env.dialects[_DIALECT].parse(number + 1, data, route=route)
+            request = env.dialects[_DIALECT].parse(number + 1, data, route=str(new.route))
             first = seen.setdefault(request.custom_id, number)
             if first != number:
                 raise InvalidLine(
@@ -97,7 +97,8 @@ def _check(env: Environment, lines: list[bytes], route: str) -> None:
                     f"The custom_id '{request.custom_id[:64]}' is that of 'requests.{first}', too.",
                     param="custom_id",
                 )
-            model_of(env, request, dialect=_DIALECT)
+            needs_price = new.max_cost_usd is not None
+            model_of(env, request, dialect=_DIALECT, needs_price=needs_price)
         except InvalidLine as wrong:
             name = f"requests.{number}"
             param = f"{name}.{wrong.param}" if wrong.param else name

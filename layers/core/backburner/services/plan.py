@@ -173,15 +173,12 @@ def _model(reading: _Reading, request: Request) -> Model:
             param="custom_id",
             custom_id=request.custom_id,
         )
-    model = model_of(reading.env, request, dialect=reading.batch.dialect)
-    if reading.batch.max_cost_nanos is not None and not model.has_price:
-        raise InvalidLine(
-            "no_price",
-            f"The model '{model.name}' has no price, so that its cost can't be limited.",
-            param="x_max_cost_usd",
-            custom_id=request.custom_id,
-        )
-    return model
+    return model_of(
+        reading.env,
+        request,
+        dialect=reading.batch.dialect,
+        needs_price=reading.batch.max_cost_nanos is not None,
+    )
 
 
 def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:
