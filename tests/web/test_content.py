@@ -115,6 +115,30 @@ def test_a_running_batch_is_read_by_number_and_name(world, acme):
     assert [line["custom_id"] for line in named.lines] == whole[-1:]
 
 
+def test_who_read_on_gets_to_the_end_of_a_file_that_got_no_line(world, acme):
+    batch_id = acme.batch(requests(3))["id"]
+    world.pump()
+    shown = acme.get(f"/v1/batches/{batch_id}").json
+    world.finish()
+    path = f"/v1/files/{shown['error_file_id']}/content"
+    assert acme.get(f"/v1/batches/{batch_id}").json["error_file_id"] is None
+    for offset in (0, 2):
+        page = acme.get(path, offset=offset)
+        assert (page.status, page.body) == (200, b"")
+        assert (page.headers["x-incomplete"], page.headers["x-last-line"]) == ("false", str(offset))
+    assert acme.get(path).body == b""
+    assert acme.delete(f"/v1/files/{shown['output_file_id']}").status == 200
+    assert acme.get(f"/v1/files/{shown['output_file_id']}/content").status == 404
+
+
+def test_the_files_of_a_batch_that_never_ran_are_not_found(world, acme, other):
+    batch_id = acme.batch(b"no json")["id"]
+    world.finish()
+    for client in (acme, other):
+        path = f"/v1/files/file-{batch_id.removeprefix('batch_')}-errors/content"
+        assert client.get(path, offset=0).status == 404
+
+
 # ---------------------------------------------------------------- many readers
 
 

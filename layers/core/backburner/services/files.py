@@ -105,16 +105,28 @@ def find_or_running(env: Environment, tenant: str, file_id: str) -> StoredFile |
     return _running(env, tenant, file_id) or find(env, tenant, file_id)
 
 
+def got_no_line(env: Environment, tenant: str, file_id: str) -> bool:
+    """Whether it was shown while its batch ran, and the batch has ended without a line for it."""
+    batch, name = _writer(env, tenant, file_id) or (None, "")
+    if batch is None or not batch.is_terminal or batch.plan_prefix is None:
+        return False
+    return (batch.output_file_id if name == "output" else batch.error_file_id) is None
+
+
 def _running(env: Environment, tenant: str, file_id: str) -> Running | None:
+    found = _writer(env, tenant, file_id)
+    if found is None or found[0].is_terminal:
+        return None
+    return found if file_id in (found[0].output_file_id, found[0].error_file_id) else None
+
+
+def _writer(env: Environment, tenant: str, file_id: str) -> Running | None:
+    """The batch whose result file has this id, and which of the two it is."""
     named = batch_id_of(file_id)
     if named is None:
         return None
     (item,) = env.store.get(records.batch_key(tenant, named[0]))
-    batch = records.to_batch(item) if item is not None else None
-    if batch is None or batch.is_terminal:
-        return None
-    is_its = file_id in (batch.output_file_id, batch.error_file_id)
-    return (batch, named[1]) if is_its else None
+    return (records.to_batch(item), named[1]) if item is not None else None
 
 
 def page(
