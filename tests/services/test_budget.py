@@ -89,6 +89,17 @@ def test_one_shard_runs_alone_until_it_is_known_what_a_line_takes(world):
     oracle.check_end(world)
 
 
+def test_what_another_models_shard_left_no_room_for_is_started_when_that_has_ended(world):
+    batch = world.submit([chat("a"), chat("b", model="ministral")], max_tokens=1000)
+    world.pump()
+    for _ in range(2):
+        assert len(world.outstanding) == 1
+        world.answer()
+        world.pump()
+    assert world.batch(batch).status is BatchStatus.COMPLETED
+    oracle.check_end(world)
+
+
 def test_what_is_in_flight_when_the_budget_ends_is_waited_for():
     limits, catalog = replace(LIMITS, grace_seconds=60.0), a_catalog(a_model(slots=3))
     with a_world_in_memory(limits=limits, catalog=catalog) as world:

@@ -233,11 +233,19 @@ def _go_on(env: Environment, shard: Shard, again: Sequence[Shard]) -> None:
     if batch is None:
         return
     standing.mark(env, batch)
+    if batch.has_budget and batch.model is None:
+        _kick_others(env, shard)
     if not again or batch.stopping is not None or batch.has_budget:
         batches.move_on(env, batch)
     for retry in again if batch.stopping is None else ():
         pause = max(0.0, retry.not_before - env.clock.now())
         capacity.kick(env, retry.pool, delay_seconds=pause)
+
+
+def _kick_others(env: Environment, ended: Shard) -> None:
+    """What was in flight of one model may have left no room in the budget for those of another."""
+    for pool in {model.pool for model in env.catalog.models.values()} - {ended.pool}:
+        capacity.kick_if_waiting(env, pool)
 
 
 def _store_outcomes(env: Environment, shard: Shard, final: Sequence[Outcome]) -> Shard:
