@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from backburner.domain import budget
-from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.batch import Batch, BatchStatus, StopReason
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.request import Usage
 from backburner.ports import QueueName
 from backburner.services import batches, pausing
+from backburner.wire import objects
 from tests import oracle
 from tests.backend import answer_with, succeed
 from tests.domain.values import batch as a_batch
@@ -98,6 +99,24 @@ def test_what_another_models_shard_left_no_room_for_is_started_when_that_has_end
         world.pump()
     assert world.batch(batch).status is BatchStatus.COMPLETED
     oracle.check_end(world)
+
+
+def test_a_batch_that_used_up_its_budget_with_its_last_requests_is_not_incomplete():
+    with a_world_in_memory(catalog=a_catalog(a_model(slots=2))) as world:
+        batch = world.submit(12, max_tokens=13 * LINE_TOKENS)
+        world.pump()
+        world.answer()
+        world.pump()
+        first, _ = world.outstanding
+        dear = {"prompt_tokens": 30, "completion_tokens": 2, "total_tokens": 32}
+        world.answer(first, lambda one: dearer(one, dear))
+        stopped = world.batch(batch)
+        assert objects.batch_object(stopped)["x_incomplete_reason"] == "budget_exceeded"
+        world.settle()
+        after = world.batch(batch)
+        assert (after.stopping, after.completed) == (StopReason.BUDGET, 12)
+        assert objects.batch_object(after)["x_incomplete_reason"] is None
+        oracle.check_end(world)
 
 
 def test_what_is_in_flight_when_the_budget_ends_is_waited_for():

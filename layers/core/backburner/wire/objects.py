@@ -174,7 +174,9 @@ def _dollars(nanos: int | None) -> float | None:
 
 def _incomplete_reason(batch: Batch) -> str | None:
     """Why a batch that completes has requests that never ran."""
-    return STOPPED[StopReason.BUDGET][1] if batch.stopping is StopReason.BUDGET else None
+    if batch.stopping is not StopReason.BUDGET or (batch.is_terminal and not batch.dropped):
+        return None
+    return STOPPED[StopReason.BUDGET][1]
 
 
 def shown_status(batch: Batch) -> str:
