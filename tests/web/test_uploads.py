@@ -280,6 +280,18 @@ def test_a_crash_that_nobody_mends_leaves_nothing_after_an_hour(world, acme):
     assert world.keys("uploads/") == []
 
 
+def test_what_was_joined_of_other_parts_is_gone_after_an_hour(world, acme):
+    upload_id, parts = begin(acme)
+    wrong = [parts[0], parts[2], parts[1], parts[3]]
+    assert complete(acme, upload_id, wrong, md5="0" * 32).error["param"] == "md5"
+    file_id = complete(acme, upload_id, parts).json["file"]["id"]
+    assert len(world.keys("files/")) == 2
+    world.clock.advance(HOUR)
+    world.reap()
+    assert len(world.keys("files/")) == 1
+    assert read(acme, file_id) == CONTENT
+
+
 def test_two_who_complete_it_at_once_get_one_file(world, acme):
     upload_id, parts = begin(acme)
     count = len(calls_of(world, lambda: complete(acme, upload_id, parts)))

@@ -155,7 +155,7 @@ def _complete(
     env: Environment, upload: Upload, parts: Sequence[str], digest: str, md5: str | None
 ) -> None:
     there = {stat.key: stat for stat in env.blobs.list(_prefix(upload))}
-    target = f"{_target_prefix(upload)}{digest[:16]}"
+    target = _target(upload, digest)
     _join(env, upload, _in_order(upload, parts, there), there, target)
     _check_md5(env, target, md5)
     file = _new_file(env, upload, target)
@@ -191,9 +191,10 @@ def clean_up(env: Environment, upload: Upload) -> None:
         env.store.transact(*transitions.close(upload, UploadStatus.EXPIRED))
     ended = find(env, upload.tenant, upload.id)
     left = _objects(env, ended)
-    if ended.status is not UploadStatus.COMPLETED:  # whoever was completing it may have died
-        left += [stat.key for stat in env.blobs.list(_target_prefix(ended))]
-    env.blobs.delete(*left)
+    # Whoever was completing it may have died, or have named other parts.
+    left += [stat.key for stat in env.blobs.list(_target_prefix(ended))]
+    kept = _target(ended, ended.parts_digest) if ended.parts_digest is not None else None
+    env.blobs.delete(*[key for key in left if key != kept])
     env.store.transact(*transitions.cleaned_up(ended))
 
 
@@ -338,8 +339,12 @@ def _prefix(upload: Upload) -> str:
 
 
 def _target_prefix(upload: Upload) -> str:
-    """Of the object that the file will have: its name also says which parts it is made of."""
     return f"{files.blob_key(upload.tenant, upload.file_id)}-"
+
+
+def _target(upload: Upload, digest: str) -> str:
+    """The object that the file will have: its name also says which parts it is made of."""
+    return f"{_target_prefix(upload)}{digest[:16]}"
 
 
 def _objects(env: Environment, upload: Upload) -> list[str]:
