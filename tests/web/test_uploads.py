@@ -234,11 +234,11 @@ class TestWithSmallLimits:
         assert "100 bytes" in answer.error["message"]
         assert len(world.keys("uploads/")) == 1
 
-    def test_an_upload_holds_twice_its_size_at_most(self, world, acme):
+    def test_an_upload_holds_three_times_its_size_at_most(self, world, acme):
         upload_id = create(acme, bytes=50).json["id"]
-        taken = [add(acme, upload_id, b"%d" % n * 50).status for n in range(4)]
-        assert taken == [200, 200, 400, 400]
-        assert len(world.keys("uploads/")) == 2
+        taken = [add(acme, upload_id, b"%d" % n * 50).status for n in range(5)]
+        assert taken == [200, 200, 200, 400, 400]
+        assert len(world.keys("uploads/")) == 3
         assert cancel(acme, upload_id).status == 200
 
 

@@ -202,8 +202,8 @@ def clean_up(env: Environment, upload: Upload) -> None:
 
 
 def _most_received(upload: Upload) -> int:
-    """Bytes after which no more parts are taken: each may have come twice."""
-    return 2 * upload.size
+    """Bytes after which no more parts are taken: clients send each up to three times."""
+    return 3 * upload.size
 
 
 def _ended(status: UploadStatus) -> StateConflict:
