@@ -1,6 +1,7 @@
 """Message Batches: what Anthropic's clients ask for, and what they are told."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from email import message_from_bytes, policy
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from backburner import bootstrap
 from backburner.ports import QueueName
+from tests.tap import Crash, meanwhile_at
 from tests.web.conftest import Client, completion, requests
 
 PATH = "/v1/messages/batches"
@@ -451,6 +453,39 @@ def test_only_what_has_ended_can_be_deleted(world, acme):
     assert world.keys("") == []
 
 
+def test_a_batch_that_is_deleted_leaves_nothing_although_who_ended_it_died(world, acme):
+    made = create(acme, 1)["id"]
+    world.pump()
+    world.reply()
+
+    def die(_: int, when: str, name: str) -> None:
+        if (when, name) == ("before", "blobs.list"):
+            raise Crash(name)
+
+    with world.tap.hooked(die), suppress(Crash):
+        world.pump()
+    assert acme.get(f"{PATH}/{made}").json["processing_status"] == "ended"
+    assert acme.delete(f"{PATH}/{made}").status == 200
+    world.settle()
+    assert world.keys("batches/") == world.keys("files/") == []
+
+
+@pytest.mark.parametrize("way", [{"x_max_tokens": 5}, {"metadata": {"x_max_tokens": "5"}}])
+def test_a_batch_ends_when_its_budget_is_used_up(world, acme, way):
+    made = create(acme, 6, **way)["id"]
+    world.finish()
+    ended = acme.get(f"{PATH}/{made}").json
+    assert ended["request_counts"] == counts(succeeded=2, errored=4)
+    results = [line["result"] for line in acme.get(f"{PATH}/{made}/results").lines]
+    assert [one["type"] for one in results] == ["succeeded"] * 2 + ["errored"] * 4
+    error = results[-1]["error"]["error"]
+    assert (error["type"], error["details"]["error_code"]) == ("billing_error", "budget_exceeded")
+
+
+def test_a_budget_of_words_is_refused(acme):
+    assert "x_max_tokens" in refused(acme, {"requests": [asked("a")], "x_max_tokens": "many"})
+
+
 def test_large_results_come_by_a_signed_link(world, acme):
     made = create(acme, 1)["id"]
     world.finish(completion("x" * (4 << 20)))
@@ -490,6 +525,19 @@ def test_a_request_that_comes_again_makes_no_second_batch(world, acme):
     assert len(world.keys("batches/")) == 1
     answer = acme.post(PATH, {"requests": [asked("c1")]})
     assert (answer.status, answer.json["type"]) == (422, "error")
+
+
+def test_of_two_requests_at_once_the_second_leaves_nothing(world, acme):
+    acme.headers = {"idempotency-key": "mine"}
+    body = {"requests": [asked("c0")]}
+    first: list[str] = []
+    act = meanwhile_at(
+        "store.transact", world.tap, lambda: first.append(acme.post(PATH, body).json["id"])
+    )
+    with world.tap.hooked(act):
+        second = acme.post(PATH, body)
+    assert [second.json["id"]] == first
+    assert world.keys("batches/") == [f"batches/acme/{first[0]}/requests.jsonl"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -1,6 +1,7 @@
 """Limits of tenants: what is refused, what the client is told, and that nothing leaks."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -117,6 +118,33 @@ def test_no_batch_is_taken_while_too_many_requests_wait(world):
     world.finish()
     assert acme.get(f"/v1/batches/{first['id']}").json["status"] == "completed"
     assert acme.post("/v1/batches", body).status == 200
+
+
+def a_message_batch(count: int) -> dict[str, Any]:
+    params = {"model": "tiny", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    return {"requests": [{"custom_id": f"c{n}", "params": params} for n in range(count)]}
+
+
+def test_no_message_batch_is_taken_either_while_too_many_requests_wait(world):
+    acme = with_quota(world, waiting_lines=20)
+    assert acme.post("/v1/messages/batches", a_message_batch(40)).status == 200
+    world.pump()
+    before = world.keys("batches/")
+    refused = acme.post("/v1/messages/batches", a_message_batch(1))
+    assert (refused.status, refused.error["type"]) == (429, "rate_limit_error")
+    assert world.keys("batches/") == before
+    world.finish()
+    assert acme.post("/v1/messages/batches", a_message_batch(1)).status == 200
+
+
+def test_results_of_a_deleted_message_batch_are_not_counted_any_more(world, acme):
+    made = acme.post("/v1/messages/batches", a_message_batch(3)).json["id"]
+    world.finish()
+    (usage,) = world.store.get(records.usage_key("acme"))
+    assert usage["stored_bytes"] > 0
+    assert acme.delete(f"/v1/messages/batches/{made}").status == 200
+    (usage,) = world.store.get(records.usage_key("acme"))
+    assert usage["stored_bytes"] == 0
 
 
 def test_a_single_request_waits_only_where_there_is_room(world):

@@ -3,15 +3,16 @@
 Their requests are translated when they are planned, like the lines of any other batch.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any, BinaryIO, Self
 
 from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.delivery import Channel
-from backburner.domain.errors import InvalidLine, InvalidRequest
+from backburner.domain.errors import Conflict, InvalidLine, InvalidRequest, NotFound, Rejected
+from backburner.domain.quota import Quota
 from backburner.ports import Environment
-from backburner.services import files, records, submit, transitions
+from backburner.services import files, quotas, records, submit, transitions
 from backburner.services.fitting import model_of
 from backburner.services.once import Note
 from backburner.services.submit import NewBatch
@@ -120,6 +121,7 @@ def accept(
     batch_id: str,
     requests: Requests | None = None,
     note: Note | None = None,
+    quota: Quota | None = None,
 ) -> Batch:
     """Accept a Message Batch: of requests that came with it, or of the lines of a file.
 
@@ -130,19 +132,36 @@ def accept(
         batch_id: what it is called.
         requests: that came with it, checked and written; None: they are in the file.
         note: written with the batch, so that what it names is accepted only once.
+        quota: of the tenant; None: whatever waits already.
 
     Raises:
         Conflict: the note was there before.
         InvalidRequest: a field is wrong.
         NotFound: the tenant has no such file.
+        OverQuota: too many requests of the tenant wait for one model.
     """
-    submit.check(new)
+    try:
+        submit.check(new)
+        if quota is not None:
+            quotas.check_waiting(env, tenant, quota)
+        batch = _validating(env, tenant, new, batch_id=batch_id, requests=requests)
+        submit.accept(env, batch, note)
+    except (Rejected, Conflict):  # of anything else it is not known whether the batch stands
+        if requests is not None:
+            env.blobs.delete(requests.key)
+        raise
+    return batch
+
+
+def _validating(
+    env: Environment, tenant: str, new: NewBatch, *, batch_id: str, requests: Requests | None
+) -> Batch:
     if requests is None:
         file = submit.input_file(env, tenant, new.input_file_id, param="requests_file_id")
         source: dict[str, Any] = {"input_file_id": file.id, "input_key": file.key}
     else:
         source = {"input_key": requests.key, "total": requests.count}
-    batch = submit.validating(
+    return submit.validating(
         env,
         tenant,
         new,
@@ -151,17 +170,17 @@ def accept(
         dialect=DIALECT,
         **source,
     )
-    submit.accept(env, batch, note)
-    return batch
 
 
 def remove(env: Environment, ended: Batch) -> None:
-    """Forget a batch that has ended, and its results. Its shards vanish by their age.
+    """Forget a batch that has ended, with its results. Its shards vanish by their age.
 
+    What it holds goes first: whoever dies before the end leaves a batch that can be removed again.
     Who deletes needs no word of the end: what was not told yet isn't.
     """
-    result_id = files.result_id(ended.id, "output")
+    with suppress(NotFound):  # the client has removed it, or it is reap's as it expired
+        files.delete(env, ended.tenant, files.result_id(ended.id, "output"))
+    # Who ended it removes these as well; but finds no batch any more.
+    env.blobs.delete(*[stat.key for stat in env.blobs.list(ended.blob_prefix)])
     told = [records.delivery_key(ended.tenant, ended.id, channel) for channel in Channel]
-    result = records.file_key(ended.tenant, result_id)
-    env.store.transact(*transitions.forget(ended, [result, *told]))
-    env.blobs.delete(files.blob_key(ended.tenant, result_id))
+    env.store.transact(*transitions.forget(ended, told))

@@ -8,7 +8,7 @@ from backburner.ports import Environment
 from backburner.services import batches, files, message_batches, records, submit
 from backburner.services.once import Note
 from backburner.web.answer import Answer
-from backburner.web.batches import priority_of
+from backburner.web.batches import either, priority_of
 from backburner.web.call import Call, open_body
 from backburner.web.content import INLINE_BYTES, LINK_SECONDS
 from backburner.web.json_stream import read_members
@@ -67,6 +67,7 @@ def _make(call: Call, note: Note | None) -> Batch:
         batch_id=batch_id,
         requests=requests if new.input_file_id is None else None,
         note=note,
+        quota=call.quota,
     )
 
 
@@ -81,6 +82,7 @@ def _asked_for(members: Body) -> submit.NewBatch:
         )
     window = members.get("completion_window")
     metadata = members.get("metadata")
+    named = metadata if isinstance(metadata, dict) else {}
     return submit.NewBatch(
         input_file_id=members.get("requests_file_id"),
         route=message_batches.ROUTE,
@@ -88,7 +90,9 @@ def _asked_for(members: Body) -> submit.NewBatch:
         metadata=metadata,
         # A bad line of a file ends as an error of its own; bad requests of a body were refused.
         on_invalid="skip",
-        priority=priority_of(members, metadata if isinstance(metadata, dict) else {}),
+        priority=priority_of(members, named),
+        max_cost_usd=either(members, named, "x_max_cost_usd"),
+        max_tokens=either(members, named, "x_max_tokens"),
     )
 
 

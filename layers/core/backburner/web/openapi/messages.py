@@ -79,6 +79,8 @@ class NewMessageBatch(msgspec.Struct, kw_only=True):
     completion_window: Window | Optional | None = UNSET
     metadata: Metadata | Optional | None = UNSET
     priority: Priority | Optional | None = UNSET
+    x_max_cost_usd: Any = UNSET
+    x_max_tokens: Any = UNSET
 
 
 class ListMessageBatches(Params):

@@ -59,17 +59,15 @@ def _status(batch: Batch) -> str:
 def _counts(batch: Batch) -> dict[str, int]:
     """What became of the requests so far; the sum is always the total."""
     left = batch.total - batch.completed - batch.failed
-    errored = batch.failed - batch.dropped
-    dropped = {StopReason.CANCELLED: 0, StopReason.EXPIRED: 0, StopReason.CANARY: 0}
-    if batch.stopping is not None:
-        dropped[batch.stopping] = batch.dropped
+    canceled = batch.dropped if batch.stopping is StopReason.CANCELLED else 0
+    expired = batch.dropped if batch.stopping is StopReason.EXPIRED else 0
     return {
         "processing": 0 if batch.is_terminal else left,
         "succeeded": batch.completed,
         # Of those that were lost without a trace, nothing is left to come.
-        "errored": errored + dropped[StopReason.CANARY] + (left if batch.is_terminal else 0),
-        "canceled": dropped[StopReason.CANCELLED],
-        "expired": dropped[StopReason.EXPIRED],
+        "errored": batch.failed - canceled - expired + (left if batch.is_terminal else 0),
+        "canceled": canceled,
+        "expired": expired,
     }
 
 

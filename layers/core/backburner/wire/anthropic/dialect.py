@@ -22,6 +22,7 @@ _NEVER_RAN = {"batch_cancelled": b'{"type":"canceled"}', "batch_expired": b'{"ty
 _TYPES = {
     "attempt_lost": "api_error",
     "backend_failed": "api_error",
+    "budget_exceeded": "billing_error",
     "canary_failed": "api_error",
     "invalid_result": "api_error",
     "missing_result": "api_error",
