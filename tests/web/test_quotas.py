@@ -158,6 +158,20 @@ def test_a_single_request_waits_only_where_there_is_room(world):
     assert acme.post("/v1/responses", body).status == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/responses", CHAT])
+def test_a_request_that_may_not_wait_leaves_nothing(world, path):
+    acme = with_quota(world, waiting_lines=1)
+    text = "x" * 2 * LIMITS.inline_bytes
+    asked: dict[str, Any] = {"input": text, "background": True}
+    if path == CHAT:
+        asked = {"messages": [{"role": "user", "content": text}]}
+    acme.headers = {"prefer": "respond-async"}
+    answers = [acme.post(path, {"model": "tiny", **asked}) for _ in range(6)]
+    assert [one.status for one in answers[-2:]] == [answers[0].status, 429]
+    kept = {key.split("/")[2] for key in world.keys("batches/")}
+    assert kept == {one.json["id"] for one in answers[:-1]}
+
+
 # ---------------------------------------------------------------- never negative, never leaking
 
 

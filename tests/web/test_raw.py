@@ -155,8 +155,21 @@ class TestUpload:
         answer = acme.ask("POST", "/v1/requests/batch_1/start", query={"model": "vision"})
         assert answer.status == 404
 
-    def test_checks_the_model_first(self, acme):
-        assert ask(acme, b"", upload="true", model="tiny").error["param"] == "model"
+    @pytest.mark.parametrize(
+        ("param", "query"),
+        {
+            "model": {"model": "tiny"},
+            "completion_window": {"completion_window": "soon"},
+            "priority": {"priority": "10"},
+            "metadata.notify_email": {"notify_email": "nobody"},
+            "content_type": {"content_type": "x" * 1025},
+            "accept": {"accept": "a\r\nb"},
+            "custom_attributes": {"custom_attributes": "ü"},
+        }.items(),
+    )
+    def test_checks_all_that_is_said_before_anything_is_uploaded(self, acme, param, query):
+        answer = ask(acme, b"", upload="true", **query)
+        assert (answer.status, answer.error["param"]) == (400, param)
 
 
 class TestRepeats:

@@ -7,7 +7,7 @@ from typing import Any
 
 from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind, BatchStatus, window_seconds
 from backburner.domain.catalog import Model
-from backburner.domain.errors import Conflict, InvalidRequest
+from backburner.domain.errors import Conflict, InvalidRequest, Rejected
 from backburner.domain.quota import Quota
 from backburner.domain.request import Request
 from backburner.domain.shard import Shard, shard_id
@@ -87,7 +87,11 @@ def submit_single(
         batch = replace(batch, input_key=key, input_inline=inline)
     key, inline = _kept(env, batch, "inputs/00001.jsonl", env.shards.encode(request) + b"\n")
     shard = replace(_only_shard(model, batch), input_key=key, input_inline=inline)
-    _take_in(env, model, batch, shard, note, quota)
+    try:
+        _take_in(env, model, batch, shard, note, quota)
+    except (Rejected, Conflict):  # of anything else it is not known whether the request stands
+        env.blobs.delete(*filter(None, [batch.input_key, shard.input_key]))
+        raise
     return batch
 
 
@@ -130,9 +134,7 @@ def submit_raw(
         InvalidRequest: a field is wrong, or the model takes no raw requests.
         NotFound: no such model.
     """
-    model = raw_model(env, new.model)
-    for name in ("content_type", "accept", "custom_attributes"):
-        _check_text(getattr(new, name), name)
+    model = check_raw(env, new)
     batch = _single(
         env,
         tenant,
@@ -154,6 +156,15 @@ def submit_raw(
     )
     _take_in(env, model, batch, shard, note, quota)
     return batch
+
+
+def check_raw(env: Environment, new: NewRaw) -> Model:
+    """The model that it is for; raises NotFound, or InvalidRequest for whatever is wrong."""
+    model = raw_model(env, new.model)
+    for name in ("content_type", "accept", "custom_attributes"):
+        _check_text(getattr(new, name), name)
+    _checked_window(new.completion_window, new.metadata, new.priority)
+    return model
 
 
 def raw_model(env: Environment, name: str) -> Model:
@@ -189,10 +200,8 @@ def _single(
     priority: Any,
 ) -> Batch:
     """The batch of one request; raises InvalidRequest."""
-    submit.check_notify(metadata)
-    submit.check_priority(priority)
     now = env.clock.now()
-    expires_at = now + window_seconds(completion_window)
+    expires_at = now + _checked_window(completion_window, metadata, priority)
     return Batch(
         tenant=tenant,
         id=batch_id,
@@ -212,6 +221,13 @@ def _single(
         is_released=True,
         open_shards=1,
     )
+
+
+def _checked_window(completion_window: Any, metadata: Mapping[str, str], priority: Any) -> float:
+    """Seconds of the window; raises InvalidRequest for whatever is wrong with the options."""
+    submit.check_notify(metadata)
+    submit.check_priority(priority)
+    return window_seconds(completion_window)
 
 
 def _take_in(

@@ -154,6 +154,7 @@ def _reserved(call: Call, asked: _Asked) -> Answer:
     """Where to put the body, and where to start the request; both say all that was said here."""
     env = call.env
     request_id = env.ids.new(records.PREFIXES[BatchKind.REQUEST])
+    singles.check_raw(env, asked.raw(request_id, None))
     said = {
         "model": asked.model,
         "content_type": asked.content_type,
