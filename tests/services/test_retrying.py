@@ -69,6 +69,13 @@ def test_a_second_retry_while_one_runs_is_the_same(world):
     oracle.check_end(world)
 
 
+def test_a_retry_of_some_requests_is_not_what_who_asks_for_all_gets(world):
+    first = some_failed(world)
+    again = world.retry(first, "acme-2")
+    with pytest.raises(StateConflict, match=f"{again.id} retries the batch already"):
+        world.retry(first)
+
+
 def test_a_retry_of_a_retry_runs_what_is_left(world):
     first = some_failed(world, 6, 1, 2, 5)
     one = world.retry(first)

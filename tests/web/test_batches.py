@@ -325,7 +325,9 @@ def test_what_failed_runs_again_as_a_batch_that_is_linked(world, acme):
     path = f"/v1/batches/{batch['id']}"
     named = acme.post(f"{path}/retry-requests", {"request_ids": ["r-2"]})
     assert (named.status, named.json["x_retry_of"]) == (200, batch["id"])
-    assert acme.post(f"{path}/retry").json["id"] == named.json["id"]
+    again = acme.post(f"{path}/retry-requests", {"request_ids": ["r-2"]})
+    assert again.json["id"] == named.json["id"]
+    assert acme.post(f"{path}/retry").status == 400  # the others wait for its end
     world.finish()
     assert acme.get(path).json["x_retried_by"] == named.json["id"]
     rest = acme.post(f"{path}/retry", {"completion_window": "PT1H"}).json

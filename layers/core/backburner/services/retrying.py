@@ -7,7 +7,7 @@ runs again: a retry has what failed in the first batch and has succeeded in no r
 import hashlib
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -40,7 +40,7 @@ class NewRetry:
 def retry(env: Environment, tenant: str, batch_id: str, new: NewRetry) -> Batch:
     """Run again what failed, expired or was cancelled; a retry of a retry is one of the first.
 
-    While a retry runs, asking for it again returns it.
+    While a retry runs, asking for the same again returns it.
 
     Raises:
         InvalidRequest: a field is wrong.
@@ -92,8 +92,7 @@ def _retries(env: Environment, first: Batch) -> list[Batch]:
 
 
 def _same(running: Batch, wanted: bytes) -> Batch:
-    key = running.request_ids_key
-    if wanted and (key is None or not key.endswith(_name(wanted))):
+    if running.request_ids_key != _ids_key(running, wanted):
         raise StateConflict(
             f"{running.id} retries the batch already, and with other requests; wait for its end.",
             param="request_ids",
@@ -124,8 +123,7 @@ def _retry_of(env: Environment, first: Batch, new: NewRetry, wanted: bytes) -> B
     now = env.clock.now()
     expires_at = now + window_seconds(window)
     batch_id = env.ids.new("batch")
-    prefix = f"batches/{first.tenant}/{batch_id}/"
-    return Batch(
+    batch = Batch(
         tenant=first.tenant,
         id=batch_id,
         status=BatchStatus.VALIDATING,
@@ -145,13 +143,15 @@ def _retry_of(env: Environment, first: Batch, new: NewRetry, wanted: bytes) -> B
         expires_at=expires_at,
         ttl=records.ttl(env.limits, expires_at, first.output_expires_seconds),
         retry_of=first.id,
-        request_ids_key=prefix + _name(wanted) if wanted else None,
     )
+    return replace(batch, request_ids_key=_ids_key(batch, wanted))
 
 
-def _name(wanted: bytes) -> str:
-    """Of the object with the custom_ids; tells what is in it."""
-    return f"request_ids-{hashlib.sha256(wanted).hexdigest()[:16]}.json"
+def _ids_key(batch: Batch, wanted: bytes) -> str | None:
+    """Of the object with the custom_ids, and telling what is in it; None: there are none."""
+    if not wanted:
+        return None
+    return f"{batch.blob_prefix}request_ids-{hashlib.sha256(wanted).hexdigest()[:16]}.json"
 
 
 class Chosen:
