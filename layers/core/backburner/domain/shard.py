@@ -17,7 +17,7 @@ class ShardStatus(StrEnum):
     IN_FLIGHT = "in_flight"
     #: Its result is in; lines to retry went into a new shard.
     DONE = "done"
-    #: Never to run: cancelled, expired, or the canary failed.
+    #: Never to run: its batch was stopped.
     DROPPED = "dropped"
 
 
