@@ -362,6 +362,14 @@ class TestWhereTimeIsShort:
         assert read(acme, answers[-1].json["file"]["id"]) == CONTENT
         assert world.keys("uploads/") == []
 
+    def test_of_tiny_parts_no_more_are_joined_at_once_than_a_call_has_time_for(self, world, acme):
+        content = CONTENT[:520]
+        pieces = [content[start : start + 2] for start in range(0, len(content), 2)]
+        upload_id, parts = begin(acme, pieces, bytes=len(content))
+        calls = calls_of(world, lambda: complete(acme, upload_id, parts))
+        assert calls.count("blobs.compose") == 3 + 1  # by bytes alone there would be 2 groups
+        assert read(acme, acme.get("/v1/files").json["data"][0]["id"]) == content
+
 
 def test_an_upload_that_is_asked_for_again_is_the_same(acme):
     acme.headers["x-stainless-retry-count"] = "0"

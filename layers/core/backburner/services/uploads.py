@@ -25,6 +25,8 @@ from backburner.services.transitions import upload as transitions
 _CHUNK = 1024 * 1024
 #: Most parts of one file: with 4 MiB each, 40 GB.
 MAX_PARTS = 10_000
+#: Most parts that are joined at once where time is short: S3 is asked for each, twice.
+_JOINED_PARTS = 128
 
 PREFIX = "uploads/"
 
@@ -292,13 +294,15 @@ def _join(
 
 
 def _groups(parts: Sequence[BlobStat], least: int) -> Iterator[list[BlobStat]]:
-    """Neighbours that have so many bytes together."""
+    """Neighbours that have so many bytes together, or are as many as one call can join."""
     group: list[BlobStat] = []
+    size = 0
     for part in parts:
         group.append(part)
-        if sum(one.size for one in group) >= least:
+        size += part.size
+        if size >= least or len(group) == _JOINED_PARTS:
             yield group
-            group = []
+            group, size = [], 0
     if group:
         yield group
 
