@@ -101,7 +101,7 @@ class Gateway:
         app.router.add_get("/blobs/{key:.+}", self._blob)
         app.router.add_put("/blobs/{key:.+}", self._put_blob)
         app.router.add_get("/metrics", self._show_metrics)
-        app.router.add_route("*", "/{path:.*}", self._invoke)
+        app.router.add_route("*", "/{path:(?s:.*)}", self._invoke)  # a path may have newlines
         runner = web.AppRunner(
             app,
             access_log=None,

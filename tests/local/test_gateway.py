@@ -99,6 +99,11 @@ class TestEvents:
         assert event["isBase64Encoded"] is True
         assert base64.b64decode(event["body"]) == b'{"hello": 1}'
 
+    def test_a_path_may_have_any_character(self, door):
+        door.http.get("/v1/files/one%0Atwo%00")
+        (event,) = door.events
+        assert event["rawPath"] == "/v1/files/one\ntwo\0"
+
     def test_without_query_and_body_there_are_none(self, door):
         door.http.get("/v1/models")
         (event,) = door.events

@@ -102,6 +102,7 @@ def test_an_unknown_path_is_404(acme, path):
         ("PATCH", "/openai/v1/batches", "GET, POST"),
         ("POST", "/v1/files/x", "DELETE, GET"),
         ("PUT", "/v1/responses/x", "DELETE, GET"),
+        ("PUT", "/v1/responses/input_tokens", "POST"),
         ("GET", "/v1/batches/x/cancel", "POST"),
         ("POST", "/healthz", "GET"),
     ],

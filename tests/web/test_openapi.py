@@ -101,6 +101,12 @@ def test_the_document_is_openapi():
     assert len(set(IDS)) == len(IDS)
 
 
+def test_every_schema_that_is_named_is_there():
+    """Two types of one name would have longer ones in the components."""
+    named = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(DOCUMENT)))
+    assert named == set(DOCUMENT["components"]["schemas"])
+
+
 def test_every_route_is_declared_and_every_declared_route_is_there():
     """A new route needs a declaration in `backburner.web.openapi`."""
     assert set(OPERATIONS) == {f"{method} {rule}" for method, rule, _ in gateway.ROUTES}

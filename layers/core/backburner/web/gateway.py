@@ -170,7 +170,8 @@ def _asked(event: Mapping[str, Any]) -> tuple[str, str]:
 
 def _no_route(method: str, path: str) -> Rejected:
     """Tell a path that does not exist from a method that it does not have."""
-    methods = {known for known, rule, _ in _RULES if rule.fullmatch(path)}
+    methods = {known for known, rule, _ in ROUTES if rule == path}  # which no id is
+    methods = methods or {known for known, rule, _ in _RULES if rule.fullmatch(path)}
     if path in OPEN:
         methods.add("GET")
     asked = f"{method} {path}"[:200]

@@ -60,8 +60,9 @@ _IDEMPOTENCY_KEY: Object = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "A second request with the same key gets the first one's answer, for 24 hours.",
-    "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
+    "description": "A second request with the same key gets the first one's answer, for 24 hours. "
+    "An empty one is none.",
+    "schema": {"type": "string", "pattern": "^[ -~]{0,255}$"},
 }
 _REQUEST_ID: Object = {
     "description": "Names the request in logs; also sent as `request-id`.",
@@ -230,7 +231,7 @@ def _responses(rule: str, operation: Operation, schemas: "_Schemas") -> Object:
         found[str(status)] = {
             "description": _DESCRIPTIONS[status],
             "headers": headers,
-            "content": {"application/json": {"schema": schemas.of(shape)}},
+            "content": {"application/json": {"schema": _error(operation, schemas.of(shape))}},
         }
     for some in ("4XX", "5XX") if operation.relays else ():
         found[some] = {
@@ -239,6 +240,13 @@ def _responses(rule: str, operation: Operation, schemas: "_Schemas") -> Object:
             "content": {"application/json": {"schema": {}}},
         }
     return found
+
+
+def _error(operation: Operation, shape: Object) -> Object:
+    """The body of an error; with the model's server behind the route, it may be that one's own."""
+    if not operation.relays:
+        return shape
+    return {"anyOf": [shape, {"description": "What the model's server answered."}]}
 
 
 def statuses(operation: Operation) -> set[int]:

@@ -51,7 +51,7 @@ class NewPart(msgspec.Struct, kw_only=True):
     data: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
 
 
-class Completion(msgspec.Struct, kw_only=True):
+class PartsInOrder(msgspec.Struct, kw_only=True):
     """Which parts, in their order, make the file."""
 
     part_ids: Annotated[
@@ -73,7 +73,7 @@ OPERATIONS: dict[str, Operation] = {
         errors=(404, 507),
     ),
     "POST /v1/uploads/<upload_id>/complete": Operation(
-        summary="Make the parts a file", answer=Upload, body=Completion, errors=(404, 507)
+        summary="Make the parts a file", answer=Upload, body=PartsInOrder, errors=(404, 507)
     ),
     "POST /v1/uploads/<upload_id>/cancel": Operation(
         summary="Give an upload up", answer=Upload, errors=(400, 404)
