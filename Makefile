@@ -8,7 +8,7 @@ CLIENTS := $(patsubst tests/conformance/requirements/%.txt,.venv-clients/%/.done
 NODE := $(if $(shell command -v npm),tests/conformance/node/node_modules)
 PEERS := $(patsubst benchmarks/peers/requirements/%.txt,.venv-peers/%/.done,$(wildcard benchmarks/peers/requirements/*.txt))
 
-.PHONY: install demo test test-long e2e-aws conformance check scan format up build bench bench-million bench-peers mutate clean
+.PHONY: install demo test test-long e2e-aws conformance fuzz check scan format up build bench bench-million bench-peers mutate clean
 
 install: .venv/.dev ## everything for development
 
@@ -29,6 +29,9 @@ e2e-aws: .venv/.dev .venv-aws/.done ## the deployed template on another AWS emul
 
 conformance: .venv/.dev $(CLIENTS) $(NODE) ## clients of OpenAI and Anthropic, old and new, against the stack
 	$(BIN)/pytest -q tests/conformance
+
+fuzz: .venv/.dev .venv-clients/schemathesis/.done ## requests made from the API's document, against the stack; see --help in ARGS
+	nice $(BIN)/python -m tests.conformance.fuzz $(ARGS)
 
 check: .venv/.dev scan ## format, lint, types, direction of imports, template
 	$(BIN)/ruff format --check .
