@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from backburner.web.content import INLINE_BYTES
+from tests.tap import meanwhile_at
 from tests.web.conftest import Answer, Client, WebWorld
 from tests.world import CHAT
 
@@ -102,6 +103,17 @@ def test_who_waits_gets_the_answer_at_once(world, acme):
     world.clock.sleep = asleep
     answer = ask(acme, headers={"prefer": "wait=5"})
     assert (answer.status, answer.body) == (200, b"now")
+
+
+def test_an_answer_that_comes_while_its_request_is_deleted_is_not_kept(world, acme):
+    path = path_of(ask(acme))
+    act = meanwhile_at("blobs.copy", world.tap, lambda: gone.append(acme.delete(path).status))
+    gone: list[int] = []
+    with world.tap.hooked(act):
+        world.answer()
+    world.settle()
+    assert gone == [200]
+    assert world.keys("batches/") == world.keys("async/") == []
 
 
 class TestUpload:

@@ -128,6 +128,12 @@ def reject(env: Environment, batch: Batch, found: list[Finding]) -> None:
     tell(env, told)
 
 
+def remove_objects(env: Environment, tenant: str, batch_id: str) -> None:
+    """Remove every object that belongs to the batch alone: it was deleted, or is about to be."""
+    prefix = f"batches/{tenant}/{batch_id}/"
+    env.blobs.delete(*[stat.key for stat in env.blobs.list(prefix)])
+
+
 def clean_up(env: Environment, tenant: str, batch_id: str) -> None:
     """Remove the objects that only the running batch needed, once it has ended.
 

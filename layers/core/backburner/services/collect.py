@@ -203,7 +203,11 @@ def _save(
             env.store.transact(*writes)
         except Conflict:
             seen = _load_open(env, ref)
-            if seen is None or batches.load(env, shard.tenant, shard.batch_id) is None:
+            if batches.load(env, shard.tenant, shard.batch_id) is None:
+                # It was deleted meanwhile: nobody will ask for what was just written.
+                batches.remove_objects(env, shard.tenant, shard.batch_id)
+                return
+            if seen is None:
                 batches.clean_up(env, shard.tenant, shard.batch_id)
                 return
             shard = seen

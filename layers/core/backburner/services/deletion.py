@@ -19,7 +19,7 @@ def delete(env: Environment, tenant: str, batch_id: str, *, kind: BatchKind) -> 
     batch = batches.cancel(env, tenant, batch_id, kind=kind)
     if batch.open_shards:
         raise Conflict(f"{batch_id} keeps changing")
-    env.blobs.delete(*[stat.key for stat in env.blobs.list(batch.blob_prefix)])
+    batches.remove_objects(env, tenant, batch_id)
     shards = [records.shard_key(tenant, batch_id, shard.id) for shard in batches.shards(env, batch)]
     told = [records.delivery_key(tenant, batch_id, channel) for channel in Channel]
     env.store.transact(*transitions.forget(batch, [*shards, *told]))

@@ -12,7 +12,7 @@ from backburner.domain.delivery import Channel
 from backburner.domain.errors import Conflict, InvalidLine, InvalidRequest, NotFound, Rejected
 from backburner.domain.quota import Quota
 from backburner.ports import Environment
-from backburner.services import files, quotas, records, submit, transitions
+from backburner.services import batches, files, quotas, records, submit, transitions
 from backburner.services.fitting import model_of
 from backburner.services.once import Note
 from backburner.services.submit import NewBatch
@@ -181,6 +181,6 @@ def remove(env: Environment, ended: Batch) -> None:
     with suppress(NotFound):  # the client has removed it, or it is reap's as it expired
         files.delete(env, ended.tenant, files.result_id(ended.id, "output"))
     # Who ended it removes these as well; but finds no batch any more.
-    env.blobs.delete(*[stat.key for stat in env.blobs.list(ended.blob_prefix)])
+    batches.remove_objects(env, ended.tenant, ended.id)
     told = [records.delivery_key(ended.tenant, ended.id, channel) for channel in Channel]
     env.store.transact(*transitions.forget(ended, told))
