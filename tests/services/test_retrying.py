@@ -196,6 +196,15 @@ def test_a_batch_whose_files_are_gone_is_not_retried(world, name):
         world.retry(first)
 
 
+def test_a_batch_that_ended_before_it_was_planned_is_submitted_again(world):
+    cancelled, bad = world.submit(2), world.submit([b"no json"])
+    batches.cancel(world.env, "acme", cancelled.id, kind=BatchKind.FILE)
+    world.settle()
+    for batch in (cancelled, bad):
+        with pytest.raises(StateConflict, match="ended before it was planned"):
+            world.retry(batch)
+
+
 def test_a_batch_that_runs_or_has_no_failures_is_not_retried(world):
     running = world.submit(2)
     with pytest.raises(StateConflict, match="it is validating"):

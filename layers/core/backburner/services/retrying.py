@@ -102,6 +102,8 @@ def _same(running: Batch, wanted: bytes) -> Batch:
 
 def _check(env: Environment, first: Batch, others: list[Batch]) -> None:
     """Refuse what could not run, or would pay twice."""
+    if first.plan_prefix is None:
+        raise StateConflict("The batch ended before it was planned: submit it again.", param="id")
     if first.failed - sum(one.completed for one in others) <= 0 or first.error_file_id is None:
         raise StateConflict("Nothing is left to retry: no request of it failed.", param="id")
     if len(first.retries) >= MAX_RETRIES:
