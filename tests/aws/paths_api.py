@@ -121,8 +121,10 @@ def what_failed_is_retried(world: AwsWorld) -> None:
     batch = world.submit(8)
     world.run(reply=by_name({f"line-{n}": 400 for n in (2, 5)}))
     path = f"/v1/batches/{batch.id}"
-    one = world.post(f"{path}/retry-requests", {"request_ids": ["line-2"]}).json
-    assert world.post(f"{path}/retry").json["id"] == one["id"]
+    named = {"request_ids": ["line-2"]}
+    one = world.post(f"{path}/retry-requests", named).json
+    assert world.post(f"{path}/retry-requests", named).json["id"] == one["id"]
+    assert world.post(f"{path}/retry").status == 400  # the other waits for its end
     world.run()
     two = world.post(f"{path}/retry").json
     world.run()
