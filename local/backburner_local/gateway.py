@@ -15,7 +15,7 @@ from typing import Any, Self
 from aiohttp import web
 from aiohttp.helpers import content_disposition_header
 
-from backburner.domain.errors import StorageUnavailable, TooLarge
+from backburner.domain.errors import InvalidRequest, StorageUnavailable, TooLarge
 from backburner.ports import Blobs
 from backburner.web import errors
 from backburner_local import events
@@ -136,7 +136,7 @@ class Gateway:
         if is_whole:
             try:
                 is_whole = await self._spool(key, b"", request, most_bytes=UPLOAD_BYTES)
-            except StorageUnavailable as error:
+            except (InvalidRequest, StorageUnavailable) as error:
                 return _refused(request, error)
             if not is_whole:
                 await asyncio.to_thread(self._blobs.delete, key)
@@ -151,7 +151,7 @@ class Gateway:
     async def _invoke(self, request: web.Request) -> web.Response:
         try:
             return await self._answer(request)
-        except StorageUnavailable as error:  # the body could not be put aside
+        except (InvalidRequest, StorageUnavailable) as error:  # the body could not be had
             return _refused(request, error)
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -183,7 +183,7 @@ class Gateway:
             yield None, None
             return
         head = bytearray()
-        async for chunk in request.content.iter_chunked(_CHUNK):
+        while chunk := await _read(request):
             head += chunk
             if len(head) > SPOOL_BYTES:
                 break
@@ -204,7 +204,7 @@ class Gateway:
         stream = writing.__enter__()
         try:
             await asyncio.to_thread(stream.write, head)
-            async for chunk in request.content.iter_chunked(_CHUNK):
+            while chunk := await _read(request):
                 size += len(chunk)
                 if size > most_bytes:
                     break
@@ -233,6 +233,14 @@ def listen(host: str, port: int) -> socket.socket:
         why = f"can't listen at {host}:{port}: {error.strerror}"
         raise OSError(error.errno, why) from error
     return listener
+
+
+async def _read(request: web.Request) -> bytes:
+    """The next piece of the body, empty at its end; raises InvalidRequest."""
+    try:
+        return await request.content.read(_CHUNK)
+    except web.RequestPayloadError:
+        raise InvalidRequest("The body is not coded as its headers say.") from None
 
 
 def _headers(request: web.Request) -> dict[str, str]:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.web.conftest import CATALOG, Client, WebWorld, form
+from tests.web.conftest import CATALOG, Client, WebWorld, form, requests
 from tests.world import CHAT, MemoryWorld
 
-COUNT, SEED = 5000, 20250101
+COUNT, LINES, SEED = 5000, 300, 20250101
 
 
 class WebMemoryWorld(WebWorld, MemoryWorld):
@@ -24,6 +24,8 @@ NO_JSON = [
     b'{"a":' * 900 + b"1" + b"}" * 900, b"\0", b'"text"', b"17", b"[]", b"null", b"{}{}",
 ]  # fmt: skip
 WRONG: list[Any] = [None, True, 0, -1, 1.5, 10**30, "", [], {}, [[]], {"a": {}}, "x" * 5000, *WORDS]
+EMPTY: list[Any] = [None, "", [], {}]
+NUMBERS: list[Any] = [True, 0, -1, 1.5, 10**30, [[]]]
 GOOD: dict[str, dict[str, Any]] = {
     "/v1/batches": {"input_file_id": "none", "endpoint": CHAT, "completion_window": "24h"},
     "/v1/responses": {"model": "none", "input": "hi", "background": True},
@@ -87,8 +89,31 @@ def strange_forms(draw: random.Random) -> Ask:
     return "POST", "/v1/files", body, {"content-type": content_type}, {}
 
 
+def bad_request(draw: random.Random, key: str) -> dict[str, Any]:
+    """One of a batch, whose body is at `key`; it can't be run."""
+    body: dict[str, Any] = {"model": "tiny", "max_tokens": 5, "messages": GOOD[CHAT]["messages"]}
+    one: dict[str, Any] = {"custom_id": "bad", key: body}
+    match draw.choice(["custom_id", "body", "model", "messages"]):
+        case "custom_id":
+            one["custom_id"] = draw.choice([*EMPTY, *NUMBERS])
+        case "body":
+            one[key] = draw.choice([*EMPTY, *NUMBERS, *WORDS])
+        case name:
+            body[name] = draw.choice([*EMPTY, *NUMBERS])
+    return one
+
+
+def bad_requests(draw: random.Random) -> Ask:
+    path, key = draw.choice([("/v1/batches", "body"), ("/v1/messages/batches", "params")])
+    one = {"custom_id": "good", key: {**GOOD[CHAT], "model": "tiny", "max_tokens": 5}}
+    some: Any = [one, bad_request(draw, key)]
+    given = draw.choice([some, some[::-1], [one, one], *EMPTY, *NUMBERS, WORDS])
+    return "POST", path, json.dumps({"requests": given, "endpoint": CHAT}).encode(), {}, {}
+
+
 CLASSES: list[Callable[[random.Random], Ask]] = [
     no_json, wrong_fields, doubled_keys, strange_ids, strange_pages, strange_keys, strange_forms,
+    bad_requests,
 ]  # fmt: skip
 
 
@@ -107,5 +132,40 @@ def test_five_thousand_hostile_requests_are_refused_and_leave_nothing():
         assert world.keys("") == []
         for kind in ("files", "batches", "responses", "requests", "uploads", "once"):
             assert world.store.query(f"acme/{kind}") == []
+    finally:
+        world.close()
+
+
+def bad_line(draw: random.Random) -> bytes:
+    """A line of a file that can't be run."""
+    good = requests(1).strip()
+    match draw.randrange(4):
+        case 0:
+            return draw.choice([data for data in NO_JSON if data])
+        case 1:
+            return good[: draw.randrange(1, len(good))]
+        case 2:
+            return json.dumps({"custom_id": "bad", "url": draw.choice(WRONG), "body": {}}).encode()
+    return json.dumps({"url": CHAT, **bad_request(draw, "body")}).encode()
+
+
+def test_good_lines_run_between_hostile_ones_and_each_bad_one_is_told(tmp_path):
+    world = WebMemoryWorld(tmp_path, catalog=CATALOG)
+    try:
+        client = world.client("acme")
+        draw = random.Random(SEED)
+        good = requests(LINES).splitlines()
+        content = b"\n".join(line for one in good for line in (bad_line(draw), one))
+        batch = client.batch(content, x_on_invalid="skip")
+        world.finish()
+        ended = client.get(f"/v1/batches/{batch['id']}").json
+        assert (ended["status"], ended["x_skipped"]) == ("completed", LINES)
+        counts = {"total": 2 * LINES, "completed": LINES, "failed": LINES}
+        assert ended["request_counts"] == counts
+        output = client.get(f"/v1/files/{ended['output_file_id']}/content").lines
+        assert [one["custom_id"] for one in output] == [f"r-{n + 1}" for n in range(LINES)]
+        errors = client.get(f"/v1/files/{ended['error_file_id']}/content").lines
+        assert len(errors) == LINES
+        assert all(one["error"]["code"] and one["error"]["message"] for one in errors)
     finally:
         world.close()
