@@ -144,6 +144,23 @@ def dearer(request: dict[str, Any], usage: dict[str, int]) -> dict[str, Any]:
     return answer
 
 
+def test_a_batch_that_stops_for_its_budget_can_be_cancelled():
+    limits, catalog = replace(LIMITS, grace_seconds=60.0), a_catalog(a_model(slots=3))
+    with a_world_in_memory(limits=limits, catalog=catalog) as world:
+        batch = world.submit(20, max_tokens=13 * LINE_TOKENS)
+        world.pump()
+        world.answer()
+        world.pump()
+        dear = {"prompt_tokens": 30, "completion_tokens": 2, "total_tokens": 32}
+        world.answer(world.outstanding[0], lambda one: dearer(one, dear))
+        assert world.batch(batch).stopping is StopReason.BUDGET
+        cancelled = batches.cancel(world.env, batch.tenant, batch.id, kind=batch.kind)
+        assert cancelled.status is BatchStatus.CANCELLING
+        world.tick(3)  # what is in flight is waited for as long as that of any cancelled batch
+        assert world.batch(batch).status is BatchStatus.CANCELLED
+        oracle.check_end(world)
+
+
 def test_a_budget_that_is_never_reached_changes_nothing(world):
     batch = world.submit(20, max_tokens=10**6, max_cost_usd=5)
     world.pump()

@@ -27,6 +27,9 @@ _DROPPED_AT_ONCE = 30
 #: Shards dropped in one call: a client that cancels waits for it, 29 seconds at most.
 _DROPPED_A_CALL = 10 * _DROPPED_AT_ONCE
 
+#: Looks at a batch that is to be cancelled.
+_TRIES = 3
+
 #: From this long after its deadline on, a batch that hangs is asked for twice rather than late.
 _LATE_SECONDS = 600.0
 
@@ -223,10 +226,11 @@ def cancel(env: Environment, tenant: str, batch_id: str, *, kind: BatchKind) -> 
     A batch that is stopping or has ended is returned as it is: the caller's dialect decides
     whether that is an error.
     """
-    batch = find(env, tenant, batch_id, kind=kind)
-    if batch.is_terminal or batch.status in (BatchStatus.FINALIZING, BatchStatus.CANCELLING):
-        return batch
-    stop(env, batch, StopReason.CANCELLED)
+    for _ in range(_TRIES):  # it may just begin to stop for its budget
+        batch = find(env, tenant, batch_id, kind=kind)
+        if batch.is_terminal or batch.status in (BatchStatus.FINALIZING, BatchStatus.CANCELLING):
+            return batch
+        stop(env, batch, StopReason.CANCELLED)
     return find(env, tenant, batch_id, kind=kind)
 
 

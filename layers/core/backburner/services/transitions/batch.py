@@ -189,7 +189,11 @@ def stop(
     check_at: Instant,
     failure: str | None,
 ) -> list[Write]:
-    """Take no more slots. Only a batch that still runs, and for one reason."""
+    """Take no more slots. Only a batch that still runs, and for one reason.
+
+    One that stops for its budget may be cancelled still: what is in flight need not be waited for.
+    """
+    is_other = reason is StopReason.CANCELLED and batch.stopping is StopReason.BUDGET
     changes: dict[str, Any] = {
         "stopping": reason,
         "paused": False,
@@ -207,7 +211,7 @@ def stop(
             set=records.attributes(changes),
             when=(
                 IsIn("status", (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)),
-                Missing("stopping"),
+                Is("stopping", StopReason.BUDGET) if is_other else Missing("stopping"),
             ),
         )
     ]
