@@ -106,6 +106,7 @@ def test_a_stream_can_not_be_read(acme):
     path = f"/v1/responses/{ask(acme).json['id']}"
     assert acme.get(path, stream="true").error["param"] == "stream"
     assert acme.get(path, stream="false").status == 200
+    assert acme.get(path, stream="").status == 200
 
 
 def test_responses_and_batches_are_not_each_other(acme):

@@ -10,7 +10,7 @@ from tests.local.stacks import Up
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--examples", type=int, default=180, help="most of a kind to one route")
+    parser.add_argument("--examples", type=int, default=170, help="most of a kind to one route")
     parser.add_argument("--seed", type=int, default=1, help="what they come from")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:

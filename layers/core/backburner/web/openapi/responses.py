@@ -143,7 +143,7 @@ class ListItems(Params):
 class Read(Params):
     """What OpenAI's clients may send."""
 
-    stream: Literal["false"] | Optional = UNSET
+    stream: Literal["false", ""] | Optional = UNSET
 
 
 OPERATIONS: dict[str, Operation] = {
