@@ -8,9 +8,10 @@ from backburner.domain.batch import Batch, BatchKind, BatchStatus, StopReason
 from backburner.domain.errors import NotFound, StateConflict
 from backburner.domain.shard import Cut
 from backburner.ports import QueueName
-from backburner.services import batches, pausing, transitions
+from backburner.services import batches, finalize, pausing, transitions
 from tests import oracle
 from tests.backend import answer_with
+from tests.tap import crash_after, meanwhile_at
 from tests.world import LIMITS, World, a_catalog, a_model, a_world_in_memory
 
 
@@ -228,3 +229,24 @@ def test_another_tenants_batch_is_not_found(world, act):
     batch = replace(world.submit(1), tenant="zeta")
     with pytest.raises(NotFound):
         act(world, batch)
+
+
+def test_a_batch_that_is_paused_while_it_is_rejected_is_not_paused_any_more(world):
+    batch = world.submit(b"no json\n")
+    with world.tap.hooked(meanwhile_at("store.transact", world.tap, lambda: pause(world, batch))):
+        go(world)
+    after = world.batch(batch)
+    assert (after.status, after.paused) == (BatchStatus.FAILED, False)
+
+
+def test_a_paused_batch_whose_shards_have_all_ended_is_shown_as_finalizing(world):
+    batch = world.submit(3)
+    go(world)
+    pause(world, batch)
+    world.answer()
+    with crash_after(world.tap, "store.transact"):
+        finalize.finalize(world.env, batch.tenant, batch.id)
+    after = world.batch(batch)
+    assert (after.status, after.paused) == (BatchStatus.FINALIZING, False)
+    world.run()
+    assert world.batch(batch).status is BatchStatus.COMPLETED

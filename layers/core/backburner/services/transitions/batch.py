@@ -255,7 +255,11 @@ def begin_finalizing(batch: Batch, *, now: Instant) -> list[Write]:
     return [
         Update(
             records.batch_key(batch.tenant, batch.id),
-            set={"status": BatchStatus.FINALIZING.value, "finalizing_at": now},
+            set={
+                "status": BatchStatus.FINALIZING.value,
+                "finalizing_at": now,
+                "paused": False,  # nothing is left that could be kept from being claimed
+            },
             when=(
                 IsIn("status", (BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING)),
                 Is("open_shards", 0),
@@ -285,6 +289,7 @@ def end(
     files = tuple(files)
     stored = sum(file.size for file in files)
     changes = {name: value for name, value in after.items() if before[name] != value}
+    changes["paused"] = False  # whoever pauses does so under the conditions of some ways here
     return [
         Update(
             records.batch_key(batch.tenant, batch.id),
