@@ -16,6 +16,7 @@ from backburner.ports import Environment, Update
 from backburner.services import capacity, records
 from backburner_local import functions, hosting, model_server, recovery, template
 from backburner_local.emulators.objects import DirectoryObjects
+from backburner_local.emulators.sagemaker import queue
 from backburner_local.emulators.sagemaker.knobs import Knobs
 from backburner_local.emulators.sagemaker.server import SageMakerEmulator
 from backburner_local.functions import LoadedFunction
@@ -33,6 +34,9 @@ from backburner_local.triggers import (
 from backburner_local.world import LocalWorld, ensure_dev_key, queue_name
 
 logger = logging.getLogger(__name__)
+
+#: Folder of the emulated endpoint in the data directory.
+ENDPOINT = "sagemaker"
 
 #: Threads that poll each queue; the functions' own rules make it safe to have several. The template
 #: allows more: here they would only fill the memory, or compete for the same shards.
@@ -97,6 +101,9 @@ class Stack:
         self.url = _url(listener)
         declared = declaration(options)
         topics = Topics()
+        is_other_boot = recovery.is_other_boot(options.data_dir)
+        if is_other_boot:
+            queue.drop(options.data_dir / ENDPOINT)
         self._start_emulator(topics)
         self.world = LocalWorld.open(options, declared, url=self.url, aws=clients_of(self.emulator))
         self._ending.callback(self.world.close)
@@ -110,9 +117,12 @@ class Stack:
         for function in loaded:
             for trigger in function.triggers("SNS"):
                 topics.subscribe(trigger.properties["Topic"], function)
-        taken = recovery.take_back(self.env, self.emulator.inference_ids())
+        taken = recovery.take_back(
+            self.env, self.emulator.inference_ids(), believes_results=not is_other_boot
+        )
         if taken:
             logger.warning("shards.taken_back %s", taken)
+        recovery.note_boot(options.data_dir)
         self._create_endpoints()
         self._start_workers(declared, loaded)
         self._start_gateway(listener, next(f for f in loaded if f.triggers("HttpApi")))
@@ -123,7 +133,7 @@ class Stack:
         self.emulator = SageMakerEmulator(
             objects=DirectoryObjects(options.data_dir / "buckets"),
             publish=topics.publish,
-            data_dir=options.data_dir / "sagemaker",
+            data_dir=options.data_dir / ENDPOINT,
             knobs=Knobs(
                 minute_seconds=options.minute_seconds,
                 provisioning_delay_seconds=options.provisioning_seconds,

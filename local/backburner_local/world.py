@@ -1,6 +1,5 @@
 """The environment on one machine: SQLite, files, an outbox, and the AWS backend's adapter."""
 
-import os
 import secrets
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from backburner.wire.anthropic.dialect import AnthropicDialect
 from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
 from backburner_local.adapters.clock import StoppableClock
+from backburner_local.adapters.durable import write_secret
 from backburner_local.adapters.events import LocalEvents
 from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.adapters.metrics import LocalMetrics
@@ -141,18 +141,10 @@ def queue_name(logical_id: str) -> str:
     return logical_id.removesuffix("Queue").lower()
 
 
-def _write_secret(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _secret(path: Path) -> str:
     """The secret in the file, which only its owner may read; made if there is none."""
     if not path.exists() or not path.read_text(encoding="utf-8").strip():
-        _write_secret(path, secrets.token_urlsafe(32))
+        write_secret(path, secrets.token_urlsafe(32))
     return path.read_text(encoding="utf-8").strip()
 
 
@@ -162,7 +154,7 @@ def ensure_dev_key(env: Environment, path: Path) -> None:
     A key that was revoked has no file any more: see `forget_dev_key`.
     """
     if not path.exists() or not path.read_text(encoding="utf-8").strip():
-        _write_secret(path, f"bb-{env.ids.secret()}\n")
+        write_secret(path, f"bb-{env.ids.secret()}\n")
     with suppress(Conflict):  # the store knows it
         keys.create(env, env.drop_tenant, secret=path.read_text(encoding="utf-8").strip())
 

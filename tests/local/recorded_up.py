@@ -4,10 +4,11 @@ import fcntl
 import os
 import sqlite3
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
-from backburner_local import cli
+from backburner_local import cli, recovery
 
 FOLDER, KEPT = "BACKBURNER_TEST_FOLDER", "BACKBURNER_TEST_KEPT"
 #: Held while something is noted; whoever cuts the power waits for it.
@@ -23,10 +24,14 @@ class Recorder:
         self._folder = folder
         self._kept = kept
         self._fsync = os.fsync
-        #: Contents that are on the disk, by the number of the file: at first, all that is there.
+        #: Contents that are on the disk: at first, all that is there.
         self._contents = {
-            path.stat().st_ino: path.read_bytes() for path in folder.rglob("*") if path.is_file()
+            _identity(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()
         }
+        #: What the copies of files were made of, and whether it was synced.
+        self._noted: dict[Path, tuple[tuple[int, ...], bool]] = {}
+        #: Of this process's threads: they share the other lock's descriptor, and so that lock.
+        self.noting = threading.Lock()
         self._lock = os.open(kept.parent / LOCK, os.O_CREAT | os.O_WRONLY)
         self._committed = os.open(kept.parent / COMMITTED, os.O_CREAT | os.O_WRONLY)
 
@@ -34,34 +39,51 @@ class Recorder:
         self._fsync(descriptor)
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
         if path.is_relative_to(self._folder):
-            with open(self._lock, "w", closefd=False) as held:
-                fcntl.flock(held, fcntl.LOCK_EX)
+            with self.noting:
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
                 try:
                     self._note(path)
                 finally:
-                    fcntl.flock(held, fcntl.LOCK_UN)
+                    fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _note(self, path: Path) -> None:
         if not path.is_dir():
-            self._contents[path.stat().st_ino] = path.read_bytes()
+            self._contents[_identity(path)] = path.read_bytes()
             return
         kept = self._kept / path.relative_to(self._folder)
         kept.mkdir(parents=True, exist_ok=True)
-        now = {entry.name: entry for entry in path.iterdir() if entry.is_file()}
+        found = {entry.name: _identity(entry) for entry in path.iterdir() if entry.is_file()}
+        now = {name: identity for name, identity in found.items() if identity}
         for entry in kept.iterdir():
             if entry.name not in now and entry.is_file():
                 entry.unlink()
-        for name, entry in now.items():
+                self._noted.pop(entry, None)
+        for name, identity in now.items():
             # A file that was never synced has its name, and nothing in it.
-            content = self._contents.get(entry.stat().st_ino, b"")
-            (kept / name).write_bytes(content)
+            noted = (identity, identity in self._contents)
+            if self._noted.get(kept / name) != noted:
+                (kept / name).write_bytes(self._contents.get(identity, b""))
+                self._noted[kept / name] = noted
 
     def committed(self, log: Path) -> None:
         os.pwrite(self._committed, f"{log.stat().st_size:16}".encode(), 0)
 
 
+def _identity(path: Path) -> tuple[int, ...]:
+    """Of a file as it was written; its number alone may have been another's before.
+
+    Empty for one that is gone: others delete what was just found in a folder.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
 def record(folder: Path, kept: Path) -> None:
-    """Note from now on what is synced below the folder."""
+    """Note from now on what is synced below the folder, which no former boot has seen."""
+    recovery.boot_id = lambda: str(folder)
     recorder = Recorder(folder, kept)
     log = folder / "backburner.sqlite-wal"
 

@@ -82,7 +82,6 @@ def blobs(root: Path) -> DirectoryBlobs:
 
 def test_an_object_that_was_written_is_there_whole_after_a_power_cut(disk):
     here = blobs(disk.folder)
-    (disk.kept / "bucket").mkdir()  # made with the first object's folder at the latest
     for number in range(20):
         here.put(f"a/{number % 3}/object-{number}", b"x" * number * 1000)
         there = blobs(disk.kept)
@@ -93,7 +92,6 @@ def test_an_object_that_was_written_is_there_whole_after_a_power_cut(disk):
 
 def test_an_object_that_is_being_written_is_there_whole_or_not_at_all(disk):
     here = blobs(disk.folder)
-    (disk.kept / "bucket").mkdir()
     here.put("a/object", b"old")
     with here.write("a/object") as out:
         out.write(b"new, but not " * 1000)

@@ -9,9 +9,9 @@ import pytest
 
 from backburner.domain.catalog import Model
 from backburner.domain.file import FilePurpose
-from backburner.domain.shard import Shard
+from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import AttemptState, Environment, Look, Submitted
-from backburner.services import dispatch, files, plan, submit
+from backburner.services import batches, collect, dispatch, files, plan, submit
 from backburner_local import recovery
 from backburner_local.client import Client
 from backburner_local.options import Options
@@ -100,3 +100,34 @@ def test_a_result_that_is_there_is_not_thrown_away(tmp_path):
     with world(tmp_path) as env:
         claim_and_die(env, 3)
         assert recovery.take_back(replace(env, backends={"sagemaker_async": Done()}), set()) == 0
+
+
+def test_after_a_power_cut_no_result_of_the_endpoint_is_believed(tmp_path):
+    with world(tmp_path) as env:
+        batch_id = claim_and_die(env, 3)
+        key = f"{collect.OUTPUT_PREFIX}default/{batch_id}/00001-a1.out"
+        env.blobs.put(key, b"half an ans")
+
+        class Done(CutOff):
+            def look(self, shard: Shard) -> Look:
+                return Look(state=AttemptState.SUCCEEDED, result_key=key)
+
+        after = replace(env, backends={"sagemaker_async": Done()})
+        assert recovery.take_back(after, set(), believes_results=False) == 1
+        assert env.blobs.stat(key) is None
+        (shard,) = batches.shards(env, batches.find(env, "default", batch_id))
+        assert (shard.status, shard.attempt) == (ShardStatus.WAITING, 0)
+
+
+def test_a_start_of_the_machine_is_known_until_the_stack_has_noted_it(tmp_path, monkeypatch):
+    for boot in ("first", "second"):
+        monkeypatch.setattr(recovery, "boot_id", lambda boot=boot: boot)
+        assert recovery.is_other_boot(tmp_path)
+        assert recovery.is_other_boot(tmp_path)  # whoever died before noting it
+        recovery.note_boot(tmp_path)
+        assert not recovery.is_other_boot(tmp_path)
+
+
+def test_where_the_system_tells_no_boots_all_starts_are_of_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(recovery, "_BOOT_ID", tmp_path / "none")
+    assert not recovery.is_other_boot(tmp_path)

@@ -14,6 +14,7 @@ from backburner.domain.errors import Busy, InvalidRequest, NotFound
 from backburner.ports import Clock
 from backburner_local.adapters import files
 from backburner_local.adapters.clock import FixedClock
+from backburner_local.adapters.durable import write_secret
 from backburner_local.adapters.files import DirectoryBlobs
 
 URL = "http://127.0.0.1:8088"
@@ -176,6 +177,33 @@ def test_a_durable_object_is_synced_with_all_folders_that_were_made(tmp_path, mo
     synced.clear()
     blobs.put("a/b/d", b"1")
     assert synced[1:] == ["bucket/a/b"]
+
+
+def test_the_folder_of_a_new_bucket_is_durable_by_name(tmp_path, monkeypatch):
+    synced = []
+    real = os.fsync
+
+    def record(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    open_bucket(tmp_path / "buckets", durable=True)
+    assert synced == [tmp_path, tmp_path / "buckets"]
+
+
+def test_a_secret_is_durable_with_its_name(tmp_path, monkeypatch):
+    synced = []
+    real = os.fsync
+
+    def record(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    write_secret(tmp_path / "sign.key", "secret")
+    assert synced == [tmp_path / "sign.key", tmp_path]
+    assert (tmp_path / "sign.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_a_crash_left_in_the_staging_folder_is_removed_after_a_day(tmp_path):

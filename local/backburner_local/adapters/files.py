@@ -22,6 +22,7 @@ from backburner.domain.errors import (
     StorageUnavailable,
 )
 from backburner.ports import BlobStat, Clock
+from backburner_local.adapters.durable import sync_folder
 from backburner_local.adapters.signing import Signer
 
 #: Most bytes of a key: S3's limit (user guide, "Naming Amazon S3 objects").
@@ -96,7 +97,7 @@ class DirectoryBlobs:
         self._numbers = count()
         self._run = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._folders_lock = threading.Lock()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder(self._folder)
         self._staging.mkdir(exist_ok=True)
         self._remove_stale()
 
@@ -280,7 +281,7 @@ class DirectoryBlobs:
                 raise _in_the_way(key) from exc
             if self._durable:
                 with suppress(FileNotFoundError):  # deleted already
-                    _sync(target.parent)
+                    sync_folder(target.parent)
             return
         raise Busy(f"The folder of '{key}' is removed as fast as it is made.")
 
@@ -298,7 +299,7 @@ class DirectoryBlobs:
                     if one.is_file():
                         raise
                 if self._durable:
-                    _sync(one.parent)
+                    sync_folder(one.parent)
 
     def _prune(self, key: str) -> None:
         """Remove the folders that an object leaves empty, but not those of the top level."""
@@ -380,15 +381,6 @@ def _copy(source: BinaryIO, out: BinaryIO) -> None:
         if isinstance(exc, OSError) and exc.errno not in _NO_COPY:
             raise
         shutil.copyfileobj(source, out, 1 << 20)
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _not_stored(error: OSError) -> Exception:

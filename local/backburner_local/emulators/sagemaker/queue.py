@@ -7,7 +7,8 @@ One row an invocation in one SQLite file. Its life:
 
 After a kill, a row without a message is run again, and a row with one is published again. A commit
 does not wait for the disk: a power cut may take the last ones along, as it may take objects that
-the emulator wrote. Whoever uses the endpoint has leases for what is lost inside of it.
+the emulator wrote, or a part of them. So the stack drops the queue then, and sends all again; any
+other user of the endpoint has leases for what is lost inside of it.
 
 All that one turn of the event loop writes shares a commit.
 """
@@ -55,7 +56,15 @@ _IDLE_SECONDS = 0.05
 #: Pages of the write-ahead log after which a commit moves them to the file: 32 MiB.
 _CHECKPOINT_PAGES = 8192
 
+_NAME = "queue.sqlite"
+
 _encode = msgspec.json.Encoder().encode
+
+
+def drop(data_dir: Path) -> None:
+    """Forget all that was accepted; nobody may have the queue open."""
+    for suffix in ("", "-wal", "-shm"):
+        (data_dir / f"{_NAME}{suffix}").unlink(missing_ok=True)
 
 
 @dataclass(slots=True)
@@ -77,7 +86,7 @@ class InvocationQueue:
     """Accepted invocations in ``<data_dir>/queue.sqlite``; used on one event loop."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._connection = sqlite3.connect(data_dir / "queue.sqlite", isolation_level=None)
+        self._connection = sqlite3.connect(data_dir / _NAME, isolation_level=None)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
