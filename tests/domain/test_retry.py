@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from backburner.domain.request import Outcome, Usage
-from backburner.domain.retry import Fate, RetryPolicy, fate, has_failed_as_a_whole, sort_outcomes
+from backburner.domain.retry import (
+    Fate,
+    RetryPolicy,
+    fate,
+    has_failed_as_a_whole,
+    most_attempts,
+    sort_outcomes,
+)
 from backburner.domain.shard import LAST_PIECE, WHOLE
 from tests.domain.values import a_shard, pool
 
@@ -60,14 +67,31 @@ def test_only_2xx_is_a_success(status, is_success):
 
 
 @pytest.mark.parametrize(
-    ("attempt", "final", "retry"),
-    [(1, [1, 3], [2]), (2, [1, 3], [2]), (3, [1, 2, 3], []), (9, [1, 2, 3], [])],
+    ("is_last", "final", "retry"), [(False, [1, 3], [2]), (True, [1, 2, 3], [])]
 )
-def test_the_last_attempt_is_final(attempt, final, retry):
+def test_the_last_attempt_is_final(is_last, final, retry):
     outcomes = [outcome(1, 200), outcome(2, 500), outcome(3, 400)]
-    parted = sort_outcomes(outcomes, attempt=attempt, policy=RetryPolicy(max_attempts=3))
+    parted = sort_outcomes(outcomes, is_last=is_last)
     assert [one.line for one in parted.final] == final
     assert [one.line for one in parted.retry] == retry
+
+
+@pytest.mark.parametrize(
+    ("piece", "lines", "code", "attempts"),
+    [
+        (WHOLE, 1, "backend_failed", 3),
+        (WHOLE, 9, "backend_failed", 3),
+        (4, 2, "backend_failed", 3),
+        (4, 1, "backend_failed", 6),  # whoever it died with may be to blame
+        (4, 1, "attempt_lost", 3),
+        (4, 1, None, 3),
+    ],
+)
+def test_a_line_that_is_alone_and_may_be_innocent_is_tried_more_often(piece, lines, code, attempts):
+    one = a_shard(piece=piece, line_count=lines)
+    assert (
+        most_attempts(one, [outcome(1, 0 if code else 500, code)], policy=RetryPolicy()) == attempts
+    )
 
 
 @pytest.mark.parametrize(

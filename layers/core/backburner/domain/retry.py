@@ -15,6 +15,9 @@ class RetryPolicy:
 
     #: Attempts after which a line fails for good.
     max_attempts: int = 3
+    #: Attempts of a line that was found by halving and whose server died with it each time: so may
+    #: it have with another that runs beside it, which is as alone by then.
+    max_isolated_attempts: int = 6
     #: Pause after the first attempt; doubles with each.
     base_seconds: float = 5.0
     max_seconds: float = 300.0
@@ -41,9 +44,16 @@ class Sorted:
     retry: tuple[Outcome, ...]
 
 
-def sort_outcomes(outcomes: Iterable[Outcome], *, attempt: int, policy: RetryPolicy) -> Sorted:
+def most_attempts(shard: Shard, outcomes: Iterable[Outcome], *, policy: RetryPolicy) -> int:
+    """Attempts after which the shard's lines fail for good."""
+    is_isolated = shard.piece != WHOLE and shard.line_count == 1
+    if is_isolated and all(outcome.code == "backend_failed" for outcome in outcomes):
+        return policy.max_isolated_attempts
+    return policy.max_attempts
+
+
+def sort_outcomes(outcomes: Iterable[Outcome], *, is_last: bool) -> Sorted:
     """Part outcomes into those that stand and those whose lines are tried again."""
-    is_last = attempt >= policy.max_attempts
     final: list[Outcome] = []
     retry: list[Outcome] = []
     for outcome in outcomes:

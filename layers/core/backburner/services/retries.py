@@ -11,6 +11,7 @@ from backburner.domain.retry import (
     fate,
     has_failed_as_a_whole,
     is_well,
+    most_attempts,
     sort_outcomes,
 )
 from backburner.domain.shard import Shard, ShardStatus, piece_id, retry_id
@@ -37,7 +38,8 @@ def judge(env: Environment, shard: Shard, outcomes: Sequence[Outcome]) -> Verdic
         if decided is Fate.HALVE:
             parted = Sorted(final=(), retry=tuple(outcomes))
             return Verdict(parted=parted, is_halved=True, is_probe=not well)
-    return Verdict(parted=sort_outcomes(outcomes, attempt=shard.attempt, policy=policy))
+    is_last = shard.attempt >= most_attempts(shard, outcomes, policy=policy)
+    return Verdict(parted=sort_outcomes(outcomes, is_last=is_last))
 
 
 def is_repeated(env: Environment, shard: Shard) -> bool:
