@@ -25,6 +25,7 @@ test-long: .venv/.dev ## the long ones too
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not aws and not gpu and not e2e_aws and not conformance"
 
 e2e-aws: .venv/.dev .venv-aws/.done ## the deployed template on another AWS emulator, its roles enforced
+	$(BIN)/pytest -q -n 2 --dist loadfile tests/aws/test_permissions.py
 	$(BIN)/pytest -q tests/e2e_aws
 
 conformance: .venv/.dev $(CLIENTS) $(NODE) ## clients of OpenAI and Anthropic, old and new, against the stack

@@ -35,6 +35,9 @@ PATHS = (paths_api, paths_drop, paths_messages, paths_uploads, paths_work, paths
 ADAPTERS = Path(adapters.__file__).parent
 SERVICES = ("dynamodb", "s3", "sqs", "sns", "sesv2", "sagemaker", "sagemaker-runtime")
 
+#: A minute of work; `make e2e-aws` looks at roles anyway.
+pytestmark = pytest.mark.e2e_aws
+
 STACK = Stack(CreateEndpoint="true", SenderAddress=SENDER)
 FUNCTIONS, NAMES = STACK.functions(), STACK.logical_ids()
 

@@ -10,10 +10,8 @@ from tests.local.stacks import Up, lines, request, text_of, wait_until
 DIES = "null:exit"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("count", "bad"), [(3, {3}), pytest.param(100, {1, 30, 77}, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("count", "bad"), [(3, {3}), (100, {1, 30, 77})])
 def test_a_request_that_kills_every_instance_it_meets_fails_alone(tmp_path, count, bad):
     data = b"".join(request(n, DIES if n in bad else None) for n in range(1, count + 1))
     with Up(tmp_path / "data", "--max-instances", "1") as up:
