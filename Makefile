@@ -1,6 +1,6 @@
 # Each target sets up what it needs, in .venv; nothing but Python 3.11+, make and a package registry.
 PYTHON ?= python3
-WORKERS ?= 3
+WORKERS ?= 4
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 CLIENTS := $(patsubst tests/conformance/requirements/%.txt,.venv-clients/%/.done,$(wildcard tests/conformance/requirements/*.txt))

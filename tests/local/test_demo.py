@@ -19,6 +19,7 @@ MODEL_DIR = ROOT / "model" / "mistral-tiny"
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long  # `make demo` runs it at every commit
 def test_the_demo_says_yes_to_everything_and_exits_with_0(tmp_path):
     command = [sys.executable, "-m", "backburner_local.demo"]
     result = subprocess.run(
