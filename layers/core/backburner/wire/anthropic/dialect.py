@@ -12,7 +12,7 @@ from backburner.wire.bodies import Body
 from backburner.wire.jsonlines import NESTING, NOT_JSON, read_object
 
 #: What a custom_id looks like; Anthropic's servers insist on it, its documentation is silent
-#: (github.com/anthropics/anthropic-sdk-python, issue 984).
+#: (github.com/anthropics/anthropic-sdk-python/issues/984).
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 #: Results of requests that never ran, by our code.
