@@ -18,7 +18,7 @@ from backburner.domain.delivery import (
 from backburner.domain.errors import InvalidRequest
 from backburner.ports import QueueName
 from backburner.services import deliver, records
-from backburner.services.deliver import duration
+from backburner.services.mails import duration
 from tests import oracle
 from tests.backend import by_name
 from tests.tap import crash_after, meanwhile

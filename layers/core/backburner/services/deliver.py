@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from backburner.domain.batch import Batch, BatchKind, BatchStatus
+from backburner.domain.batch import Batch
 from backburner.domain.delivery import (
     MAX_DELIVERY_ATTEMPTS,
     Channel,
@@ -14,8 +14,8 @@ from backburner.domain.delivery import (
     pause_seconds,
 )
 from backburner.domain.errors import Conflict, InvalidRequest
-from backburner.ports import Environment, Is, Mail, QueueName, Update
-from backburner.services import batches, records
+from backburner.ports import Environment, Is, QueueName, Update
+from backburner.services import batches, mails, records
 
 #: Longest delay of a message, and time after which one that did not come is lost.
 _LONGEST_DELAY, _MESSAGE_SECONDS = 900.0, 60.0
@@ -140,7 +140,7 @@ def _note(env: Environment, delivery: Delivery, **changes: Any) -> bool:
 
 def _send(env: Environment, batch: Batch, delivery: Delivery) -> None:
     if delivery.channel is Channel.EMAIL:
-        env.mailer.send(compose(env, batch, delivery))
+        env.mailer.send(mails.compose(env, batch, delivery))
     else:
         event = {
             "id": delivery.event_id,
@@ -162,69 +162,3 @@ def _send(env: Environment, batch: Batch, delivery: Delivery) -> None:
         if batch.model:
             attributes["model"] = batch.model
         env.events.publish(event, {name: str(value) for name, value in attributes.items()})
-
-
-_OUTCOME = {
-    BatchStatus.COMPLETED: "is complete",
-    BatchStatus.FAILED: "failed",
-    BatchStatus.EXPIRED: "expired",
-    BatchStatus.CANCELLED: "was cancelled",
-}
-
-
-#: Where one is found.
-_ROUTES = {
-    BatchKind.FILE: "batches",
-    BatchKind.MESSAGES: "messages/batches",
-    BatchKind.RESPONSE: "responses",
-    BatchKind.REQUEST: "requests",
-}
-
-
-def compose(env: Environment, batch: Batch, delivery: Delivery) -> Mail:
-    """The mail: ids, counts, duration and links, never prompts or results."""
-    noun = batch.kind.noun.capitalize()
-    url = f"{env.public_url}/v1/{_ROUTES[batch.kind]}/{batch.id}"
-    outcome = _OUTCOME[batch.status]
-    seconds = (batch.ended_at or batch.created_at) - batch.created_at
-    lines = [
-        f"{noun} {batch.id} {outcome}.",
-        "",
-        f"Requests:   {batch.total}",
-        f"Completed:  {batch.completed}",
-        f"Failed:     {batch.failed}",
-        f"Duration:   {duration(seconds)}",
-        "",
-        f"Status:     {url}",
-    ]
-    if batch.kind is BatchKind.MESSAGES:
-        lines.append(f"Results:    {url}/results")
-    else:
-        lines += _file_links(env, batch)
-    lines += ["", "The links need your API key."]
-    return Mail(
-        to=delivery.target,
-        subject=f"{noun} {batch.id} {outcome}: {batch.completed} of {batch.total} succeeded",
-        text="\n".join(lines) + "\n",
-        message_id=delivery.event_id,
-    )
-
-
-def _file_links(env: Environment, batch: Batch) -> list[str]:
-    return [
-        f"{label + ':':<12}{env.public_url}/v1/files/{file_id}/content"
-        for label, file_id in (("Results", batch.output_file_id), ("Errors", batch.error_file_id))
-        if file_id is not None
-    ]
-
-
-def duration(seconds: float) -> str:
-    """A span as people write it: `42 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = int(seconds + 0.5)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
