@@ -25,6 +25,7 @@ import functions.report_backlog.app
 from backburner import bootstrap
 from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind
 from backburner.domain.catalog import Catalog, Model
+from backburner.domain.delivery import Delivery
 from backburner.domain.errors import NotFound
 from backburner.domain.file import FilePurpose
 from backburner.domain.request import Request
@@ -38,7 +39,7 @@ from backburner.ports import (
     Mailer,
     QueueName,
 )
-from backburner.services import batches, files, raw, records, retrying, singles, submit
+from backburner.services import batches, files, outbox, raw, records, retrying, singles, submit
 from backburner.wire.anthropic.dialect import AnthropicDialect
 from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
@@ -510,6 +511,10 @@ class World:
 
     def shards(self, batch: Batch) -> list[Shard]:
         return batches.shards(self.untapped, batch)
+
+    def deliveries(self, batch: Batch) -> list[Delivery]:
+        """What was or is to be told of the batch."""
+        return outbox.of_batch(self.untapped, batch.tenant, batch.id)
 
     def pool(self, model: str = "mistral") -> Pool:
         name = self.env.catalog.models[model].pool

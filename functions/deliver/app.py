@@ -3,13 +3,12 @@
 from typing import Any
 
 from backburner.bootstrap import environment
-from backburner.domain.delivery import Channel
 from backburner.services.deliver import deliver
 from backburner.wire.messages import Message, each_message
 
 
 def handle(message: Message) -> None:
-    deliver(environment(), message["tenant"], message["batch_id"], Channel(message["channel"]))
+    deliver(environment(), message["tenant"], message["batch_id"], message["delivery"])
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

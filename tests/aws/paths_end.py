@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from backburner.domain.batch import BatchStatus
-from backburner.domain.delivery import MAX_DELIVERY_ATTEMPTS
+from backburner.domain.delivery import POLICIES, Channel
 from tests.aws import account
 from tests.aws.scenarios import LIMITS, SMALL, scenario
 from tests.aws.world import AwsWorld, requests
@@ -11,6 +11,7 @@ from tests.backend import answer_with, by_name
 from tests.world import MINUTE
 
 HOUR = 60 * MINUTE
+MAX_ATTEMPTS = POLICIES[Channel.EVENTS].max_attempts
 
 # ---------------------------------------------------------------- finalize
 
@@ -85,12 +86,12 @@ def telling_fails_for_now_and_for_good(world: AwsWorld) -> None:
     batch = world.submit(2)
     world.recorder.refuse("sns", "Publish", "Throttling", status=400)
     world.run()
-    for _ in range(MAX_DELIVERY_ATTEMPTS):
-        world.clock.advance(HOUR)
+    for _ in range(MAX_ATTEMPTS):
+        world.clock.advance(2 * HOUR)
         world.recorder.refuse("sns", "Publish", "Throttling", status=400)
         world.deliver(batch, "events")
     world.recorder.forget_plans()
-    assert world.recorder.names("deliver").count("sns:Publish") == MAX_DELIVERY_ATTEMPTS
+    assert world.recorder.names("deliver").count("sns:Publish") == MAX_ATTEMPTS
 
 
 @scenario()

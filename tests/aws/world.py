@@ -27,9 +27,10 @@ from backburner.adapters.s3 import S3Blobs
 from backburner.adapters.s3.writing import Sizes
 from backburner.domain.batch import RAW_ROUTE, Batch
 from backburner.domain.catalog import Catalog
+from backburner.domain.delivery import Delivery
 from backburner.domain.shard import Shard
 from backburner.ports import Environment, Limits, QueueName
-from backburner.services import batches, keys
+from backburner.services import batches, keys, outbox
 from backburner.settings import Settings
 from backburner_local import events as aws_events
 from backburner_local.adapters.clock import FixedClock
@@ -334,6 +335,9 @@ class AwsWorld:
     def shards(self, batch: Batch) -> list[Shard]:
         return batches.shards(self.env, batch)
 
+    def deliveries(self, batch: Batch) -> list[Delivery]:
+        return outbox.of_batch(self.env, batch.tenant, batch.id)
+
     def objects(self, prefix: str) -> list[str]:
         """Keys of the bucket."""
         found = self.own.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
@@ -344,7 +348,8 @@ class AwsWorld:
 
     def deliver(self, batch: Batch, channel: str) -> None:
         """A message of the deliver queue, without the queue."""
-        body = {"tenant": batch.tenant, "batch_id": batch.id, "channel": channel}
+        (name,) = (one.name for one in self.deliveries(batch) if one.channel == channel)
+        body = {"tenant": batch.tenant, "batch_id": batch.id, "delivery": name}
         message = Message(
             id="1",
             queue=QueueName.DELIVER,

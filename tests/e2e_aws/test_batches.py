@@ -13,7 +13,7 @@ from backburner.domain.batch import BatchStatus
 from backburner.domain.delivery import Channel, Delivery, DeliveryStatus
 from backburner.domain.file import FilePurpose
 from backburner.domain.slots import pool_id
-from backburner.services import batches, files, records
+from backburner.services import batches, files, outbox, records
 from tests.e2e_aws.conftest import TENANT, World
 from tests.e2e_aws.deploy import SENDER
 from tests.e2e_aws.ministack import ROOT
@@ -120,9 +120,8 @@ def test_a_mail_tells_of_it(world, sample):
     env = world.deployment.environment
 
     def tried() -> Delivery | None:
-        (item,) = env.store.get(records.delivery_key(TENANT, sample.id, Channel.EMAIL))
-        assert item is not None
-        found = records.to_delivery(item)
+        told = outbox.of_batch(env, TENANT, sample.id)
+        (found,) = (one for one in told if one.channel is Channel.EMAIL)
         return found if found.last_error or found.status is not DeliveryStatus.PENDING else None
 
     delivery = wait_until(tried, "an attempt to send the mail")

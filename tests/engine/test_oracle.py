@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from backburner.domain.batch import Batch
-from backburner.domain.delivery import Channel
 from backburner.ports import Delete, Put, Update
 from backburner.services import batches, files, records
 from tests import oracle
@@ -160,7 +159,7 @@ PLANTED: dict[str, tuple[int, Plant]] = {
         3,
         lambda world, day: world.store.transact(
             Update(
-                records.delivery_key("acme", day["file"].id, Channel.EVENTS),
+                records.key_of(world.deliveries(day["file"])[0]),
                 set={"due_key": records.DUE_DELIVERY, "due_sort": "1"},
             )
         ),

@@ -106,7 +106,8 @@ def told_of_failure(world: World, batch: Batch) -> None:
 
 
 def do_deliver(world: World, batch: Batch) -> None:
-    deliver.deliver(world.env, batch.tenant, batch.id, Channel.EMAIL)
+    (mail,) = (one for one in world.deliveries(batch) if one.channel is Channel.EMAIL)
+    deliver.deliver(world.env, batch.tenant, batch.id, mail.name)
 
 
 def planned(world: World, batch: Batch) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from backburner.domain.batch import BatchStatus, StopReason
-from backburner.domain.delivery import Channel, Delivery
+from backburner.domain.delivery import TOPIC, Channel, Delivery
 from backburner.domain.errors import Conflict
 from backburner.domain.request import Usage
 from backburner.domain.shard import ShardStatus
-from backburner.ports import Index, Is, Key, Put, Update, Write
+from backburner.ports import Index, Is, Put, Update, Write
 from backburner.services import records, transitions
 from tests.domain.values import a_shard, batch
 from tests.reference import ReferenceStore
@@ -47,10 +47,11 @@ TOLD = Delivery(
     tenant="acme",
     batch_id="batch_1",
     channel=Channel.EVENTS,
-    target="",
+    target_id=TOPIC,
     event_id="evt_batch_1",
     event_type="batch.completed",
     created_at=0.0,
+    tried_since=0.0,
     due_at=60.0,
 )
 
@@ -208,7 +209,7 @@ def test_a_change_goes_through_where_all_is_as_it_was_seen_and_once(change):
         (begin_finalizing, BATCH, {"status": "completed"}),
         (begin_finalizing, BATCH, {"open_shards": 1}),
         (end, BATCH, {"status": "completed"}),
-        (end, records.delivery_key("acme", "batch_1", Channel.EVENTS), {"attempts": 1}),
+        (end, records.key_of(TOLD), {"attempts": 1}),
         (claim, SHARD, {"status": "in_flight"}),
         (claim, SHARD, {"status": "dropped"}),
         (claim, SHARD, {"attempt": 1}),
@@ -291,7 +292,7 @@ def test_slots_and_lines_are_counted_where_they_go(change, held, waiting, runnin
         (drop_taken, Index.DUE, records.DUE_SHARD, []),
         (stop, Index.DUE, records.DUE_BATCH, [BATCH]),
         (end, Index.DUE, records.DUE_BATCH, []),
-        (end, Index.DUE, records.DUE_DELIVERY, [Key("acme/batch_1", "delivery/events")]),
+        (end, Index.DUE, records.DUE_DELIVERY, [records.key_of(TOLD)]),
     ],
 )
 def test_what_waits_is_queued_and_what_needs_a_look_is_due(change, index, partition, keys):

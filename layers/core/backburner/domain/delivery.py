@@ -1,5 +1,6 @@
 """A delivery: telling one target that a batch reached its terminal state."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,8 +31,10 @@ class Delivery:
     tenant: str
     batch_id: str
     channel: Channel
+    #: Tells targets of one channel apart.
+    target_id: str
     #: Address of the target; empty for the events topic.
-    target: str
+    target: str = ""
     #: Stable over all attempts: receivers tell repeats by it.
     event_id: str
     event_type: str
@@ -39,6 +42,8 @@ class Delivery:
     #: Attempts begun.
     attempts: int = 0
     created_at: Instant
+    #: When the first of these attempts could be made: its creation, or when it was asked for anew.
+    tried_since: Instant
     #: When reap looks whether a message got lost.
     due_at: Instant
     #: No attempt is made before: one runs, or the pause after one that failed.
@@ -46,6 +51,23 @@ class Delivery:
     last_error: str | None = None
     #: As its batch's.
     ttl: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Which delivery of its batch it is."""
+        return f"{self.channel}/{self.target_id}"
+
+
+#: Target id of the only topic that there is.
+TOPIC = "topic"
+
+#: Characters of an address's hash: enough for the few addresses of one batch.
+_HASH_LENGTH = 16
+
+
+def address_id(address: str) -> str:
+    """Target id of a mail address; keys and logs need not hold the address itself."""
+    return hashlib.sha256(address.encode()).hexdigest()[:_HASH_LENGTH]
 
 
 _ADDRESS = re.compile(
@@ -59,10 +81,51 @@ def is_address(text: str) -> bool:
     return len(text) <= 254 and "=?" not in text and bool(_ADDRESS.fullmatch(text))
 
 
-def pause_seconds(attempts: int) -> float:
-    """Seconds to the next attempt: half a minute, doubling up to an hour."""
-    return min(3600.0, 30.0 * 2.0 ** max(0, attempts - 1))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPolicy:
+    """How often a channel is tried, and with which pauses."""
+
+    #: Least seconds from each attempt that failed to the next; after the last one it is dead.
+    pauses: tuple[float, ...]
+    #: Share of a pause that chance adds at most: what failed together need not come back together.
+    jitter: float = 0.2
+
+    @property
+    def max_attempts(self) -> int:
+        return len(self.pauses) + 1
 
 
-#: Attempts after which a delivery is dead: about nine hours.
-MAX_DELIVERY_ATTEMPTS = 16
+def doubling(first: float, *, longest: float, count: int) -> tuple[float, ...]:
+    """Pauses that double up to the longest."""
+    return tuple(min(longest, first * 2.0**number) for number in range(count))
+
+
+_HOUR = 3600.0
+
+#: About nine hours, with chance up to eleven.
+_USUAL = DeliveryPolicy(pauses=doubling(30.0, longest=_HOUR, count=15))
+
+POLICIES = {Channel.EMAIL: _USUAL, Channel.EVENTS: _USUAL}
+
+#: Seconds after which nothing is tried any more, however long targets ask to wait; and the longest
+#: that one of them may.
+LONGEST_SECONDS, LONGEST_PAUSE_SECONDS = 72 * _HOUR, 24 * _HOUR
+
+
+def next_pause(
+    delivery: Delivery, *, now: Instant, chance: float, asked: float = 0.0
+) -> float | None:
+    """Seconds to the next attempt; None: the one that failed was the last.
+
+    Args:
+        delivery: with the attempt that failed.
+        now: the instant.
+        chance: from 0 to 1.
+        asked: seconds that the target asked to wait.
+    """
+    policy = POLICIES[delivery.channel]
+    left = delivery.tried_since + LONGEST_SECONDS - now
+    if delivery.attempts >= policy.max_attempts or left <= 0:
+        return None
+    own = policy.pauses[max(0, delivery.attempts - 1)] * (1 + policy.jitter * chance)
+    return max(own, min(asked, left, LONGEST_PAUSE_SECONDS))

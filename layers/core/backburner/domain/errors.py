@@ -15,6 +15,7 @@ BackburnerError
 │       └── StorageFull         as no room is left
 ├── Conflict            a condition of a transaction did not hold: someone else was first
 ├── Lost                something that we had written is gone, or can't be read
+├── Undelivered         a target could not be told now; it may have said when to try again
 └── BackendError        a backend refused or broke
     ├── BackendThrottled    the backend asks for less; nothing was started
     └── BackendRefused      the backend will never take this shard
@@ -122,6 +123,14 @@ class Conflict(BackburnerError):
 
 class Lost(BackburnerError):
     """Something that we had written is gone, or can't be read."""
+
+
+class Undelivered(BackburnerError):
+    """The target could not be told now."""
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class BackendError(BackburnerError):

@@ -14,13 +14,12 @@ from backburner.domain.batch import (
     StopReason,
     next_step,
 )
-from backburner.domain.delivery import Channel, Delivery
 from backburner.domain.errors import Conflict, NotFound
 from backburner.domain.finding import Finding
 from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus, root_id
 from backburner.ports import Environment, Is, Missing, QueueName, Update
-from backburner.services import files, mirror, records, transitions
+from backburner.services import files, mirror, outbox, records, transitions
 
 #: Shards dropped in one transaction: beside each may stand a pool and a share.
 _DROPPED_AT_ONCE = 30
@@ -116,7 +115,7 @@ def reject(env: Environment, batch: Batch, found: list[Finding]) -> None:
     mirror.reject(env, batch.dropped_key, found)
     now = env.clock.now()
     ended = transitions.ended_as(batch, BatchStatus.FAILED, now=now, failure=found[0].message)
-    told = deliveries(env, ended)
+    told = outbox.of_end(env, ended)
     try:
         env.store.transact(
             *transitions.end(
@@ -128,7 +127,7 @@ def reject(env: Environment, batch: Batch, found: list[Finding]) -> None:
         )
     except Conflict:
         return
-    tell(env, told)
+    outbox.send(env, told)
 
 
 def remove_objects(env: Environment, tenant: str, batch_id: str) -> None:
@@ -314,38 +313,3 @@ def _drop_unreleased(env: Environment, batch: Batch) -> None:
         env.store.transact(*transitions.drop_unreleased(batch, shards=shards, lines=lines))
     except Conflict:
         return
-
-
-def deliveries(env: Environment, ended: Batch) -> list[Delivery]:
-    """What is to be told of a batch that ended, and to whom. One stable event id for all."""
-    now = env.clock.now()
-    targets = [(Channel.EVENTS, "")]
-    if address := ended.metadata.get("notify_email"):
-        targets.append((Channel.EMAIL, address))
-    return [
-        Delivery(
-            tenant=ended.tenant,
-            batch_id=ended.id,
-            channel=channel,
-            target=target,
-            event_id=f"evt_{ended.id}",
-            event_type=f"{ended.kind.noun}.{ended.status}",
-            created_at=now,
-            due_at=now + 60.0,
-            ttl=ended.ttl,
-        )
-        for channel, target in targets
-    ]
-
-
-def tell(env: Environment, told: list[Delivery]) -> None:
-    """Have the deliveries made."""
-    for delivery in told:
-        env.queue.send(
-            QueueName.DELIVER,
-            {
-                "tenant": delivery.tenant,
-                "batch_id": delivery.batch_id,
-                "channel": delivery.channel,
-            },
-        )

@@ -14,6 +14,7 @@ from backburner.services import (
     batches,
     capacity,
     deliver,
+    outbox,
     raw,
     records,
     retries,
@@ -197,7 +198,7 @@ def _save(
         again = retries.shards(env, done, requests, verdict)
         single = _load_single(env, shard)
         ended = _ended(env, single, done, verdict) if not again else None
-        told = deliver.begun(env, batches.deliveries(env, ended)) if ended is not None else []
+        told = deliver.begun(env, outbox.of_end(env, ended)) if ended is not None else []
         writes = _writes(env, shard, done, verdict, again, _ending(single, ended, told))
         try:
             env.store.transact(*writes)

@@ -1,10 +1,9 @@
 """Remove a single request with all that is known of it."""
 
 from backburner.domain.batch import BatchKind
-from backburner.domain.delivery import Channel
 from backburner.domain.errors import Conflict
 from backburner.ports import Environment
-from backburner.services import batches, records, transitions
+from backburner.services import batches, outbox, records, transitions
 
 
 def delete(env: Environment, tenant: str, batch_id: str, *, kind: BatchKind) -> None:
@@ -21,5 +20,5 @@ def delete(env: Environment, tenant: str, batch_id: str, *, kind: BatchKind) -> 
         raise Conflict(f"{batch_id} keeps changing")
     batches.remove_objects(env, tenant, batch_id)
     shards = [records.shard_key(tenant, batch_id, shard.id) for shard in batches.shards(env, batch)]
-    told = [records.delivery_key(tenant, batch_id, channel) for channel in Channel]
+    told = [records.key_of(delivery) for delivery in outbox.of_batch(env, tenant, batch_id)]
     env.store.transact(*transitions.forget(batch, [*shards, *told]))

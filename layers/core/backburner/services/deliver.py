@@ -6,16 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from backburner.domain.batch import Batch
-from backburner.domain.delivery import (
-    MAX_DELIVERY_ATTEMPTS,
-    Channel,
-    Delivery,
-    DeliveryStatus,
-    pause_seconds,
-)
-from backburner.domain.errors import Conflict, InvalidRequest
-from backburner.ports import Environment, Is, QueueName, Update
-from backburner.services import batches, mails, records
+from backburner.domain.delivery import POLICIES, Channel, Delivery, DeliveryStatus, next_pause
+from backburner.domain.errors import Conflict, InvalidRequest, Undelivered
+from backburner.ports import Environment, Is, Update
+from backburner.services import batches, mails, outbox, records
 
 #: Longest delay of a message, and time after which one that did not come is lost.
 _LONGEST_DELAY, _MESSAGE_SECONDS = 900.0, 60.0
@@ -51,15 +45,15 @@ def begin(env: Environment, ended: Batch, told: Sequence[Delivery]) -> None:
         if delivery.attempts:
             _attempt(env, ended, delivery)
         else:
-            batches.tell(env, [delivery])
+            outbox.send(env, [delivery])
 
 
-def deliver(env: Environment, tenant: str, batch_id: str, channel: Channel) -> None:
+def deliver(env: Environment, tenant: str, batch_id: str, name: str) -> None:
     """Make one attempt, and note how it went. Does nothing before the next attempt is due.
 
     A crash between sending and noting sends again: receivers know the repeat by its id.
     """
-    (item,) = env.store.get(records.delivery_key(tenant, batch_id, channel))
+    (item,) = env.store.get(records.delivery_key(tenant, batch_id, name))
     batch = batches.load(env, tenant, batch_id)
     if item is None or batch is None:
         return
@@ -69,7 +63,7 @@ def deliver(env: Environment, tenant: str, batch_id: str, channel: Channel) -> N
         or env.clock.now() < seen.not_before - _SLACK_SECONDS
     ):
         return
-    if seen.attempts >= MAX_DELIVERY_ATTEMPTS:
+    if seen.attempts >= POLICIES[seen.channel].max_attempts:
         reason = seen.last_error or "The last attempt broke off."
         _note(env, seen, status=DeliveryStatus.DEAD, last_error=reason)
         return
@@ -92,24 +86,21 @@ def _attempt(env: Environment, batch: Batch, delivery: Delivery) -> None:
         # The reason may name an address: it is for the record alone.
         kind = type(error).__name__
         _logger.warning("delivery.failed batch=%s channel=%s error=%s", batch_id, channel, kind)
-        _failed(env, delivery, reason=f"{kind}: {error}"[:300])
+        asked = error.retry_after_seconds if isinstance(error, Undelivered) else 0.0
+        _failed(env, delivery, reason=f"{kind}: {error}"[:300], asked=asked)
     else:
         _note(env, delivery, status=DeliveryStatus.DELIVERED)
 
 
-def _failed(env: Environment, delivery: Delivery, *, reason: str) -> None:
-    if delivery.attempts >= MAX_DELIVERY_ATTEMPTS:
+def _failed(env: Environment, delivery: Delivery, *, reason: str, asked: float) -> None:
+    now = env.clock.now()
+    pause = next_pause(delivery, now=now, chance=env.ids.random(), asked=asked)
+    if pause is None:
         _note(env, delivery, status=DeliveryStatus.DEAD, last_error=reason)
         return
-    pause = pause_seconds(delivery.attempts)
     noted = _note(env, delivery, last_error=reason, **_pause(env, delivery, pause))
     if noted and pause <= _LONGEST_DELAY:
-        message = {
-            "tenant": delivery.tenant,
-            "batch_id": delivery.batch_id,
-            "channel": delivery.channel,
-        }
-        env.queue.send(QueueName.DELIVER, message, delay_seconds=pause)
+        outbox.send(env, [delivery], delay_seconds=pause)
 
 
 def _pause(env: Environment, delivery: Delivery, seconds: float) -> dict[str, Any]:
@@ -130,7 +121,7 @@ def _note(env: Environment, delivery: Delivery, **changes: Any) -> bool:
     when = [Is("status", DeliveryStatus.PENDING)]
     if status is not DeliveryStatus.DELIVERED:
         when.append(Is("attempts", delivery.attempts))
-    key = records.delivery_key(delivery.tenant, delivery.batch_id, delivery.channel)
+    key = records.key_of(delivery)
     try:
         env.store.transact(Update(key, set=records.attributes(changes), when=tuple(when)))
     except Conflict:

@@ -13,7 +13,7 @@ from backburner.domain.file import FilePurpose, LineStarts, StoredFile
 from backburner.domain.finding import Finding
 from backburner.domain.request import Outcome
 from backburner.ports import Environment, Is
-from backburner.services import batches, files, merging, mirror, results, transitions
+from backburner.services import batches, files, merging, mirror, outbox, results, transitions
 
 _logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _finalize(env: Environment, batch: Batch) -> None:
         batch = batches.find(env, batch.tenant, batch.id, kind=batch.kind)
     written = _write(env, batch)
     ended = _ended(env, batch, written)
-    told = batches.deliveries(env, ended)
+    told = outbox.of_end(env, ended)
     mirror.publish(env, ended)
     with suppress(Conflict):
         env.store.transact(
@@ -80,7 +80,7 @@ def _finalize(env: Environment, batch: Batch) -> None:
                 when=(Is("status", BatchStatus.FINALIZING),),
             )
         )
-        batches.tell(env, told)
+        outbox.send(env, told)
 
 
 def _has_ended(env: Environment, batch: Batch) -> bool:

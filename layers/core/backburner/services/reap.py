@@ -13,6 +13,7 @@ from backburner.services import (
     capacity,
     collect,
     files,
+    outbox,
     records,
     retries,
     sending,
@@ -99,9 +100,9 @@ def _kinds(env: Environment) -> list[_Kind]:
         _Kind(
             partition=records.DUE_DELIVERY,
             key=lambda item: records.delivery_key(
-                item["tenant"], item["batch_id"], item["channel"]
+                item["tenant"], item["batch_id"], f"{item['channel']}/{item['target_id']}"
             ),
-            look=lambda env, item: batches.tell(env, [records.to_delivery(item)]),
+            look=lambda env, item: outbox.send(env, [records.to_delivery(item)]),
             pause=limits.batch_check_seconds,
             note="due_at",
         ),

@@ -7,7 +7,7 @@
 | response | `<tenant>/responses` | response id | | `due/batch` until terminal |
 | other single request | `<tenant>/requests` | request id | | `due/batch` until terminal |
 | shard | `<tenant>/<batch id>` | `shard/<id>` | `<pool>`: waiting | `due/shard`: in flight |
-| delivery | `<tenant>/<batch id>` | `delivery/<channel>` | | `due/delivery` while pending |
+| delivery | `<tenant>/<batch id>` | `delivery/<channel>/<id>` | | `due/delivery` while pending |
 | file | `<tenant>/files` | file id | | `due/file` if it expires |
 | what a request made | `<tenant>/once` | hash of its key, or of what it says | | |
 | upload | `<tenant>/uploads` | upload id | | `due/file` until cleaned up |
@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from backburner.domain.batch import Batch, BatchKind
-from backburner.domain.delivery import Channel, Delivery, DeliveryStatus
+from backburner.domain.delivery import Delivery, DeliveryStatus
 from backburner.domain.file import StoredFile
 from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus, queue_position
@@ -83,8 +83,12 @@ def shard_key(tenant: str, batch_id: str, shard_id: str) -> Key:
     return Key(f"{tenant}/{batch_id}", f"shard/{shard_id}")
 
 
-def delivery_key(tenant: str, batch_id: str, channel: Channel) -> Key:
-    return Key(f"{tenant}/{batch_id}", f"delivery/{channel}")
+def delivery_key(tenant: str, batch_id: str, name: str) -> Key:
+    return Key(f"{tenant}/{batch_id}", f"delivery/{name}")
+
+
+def key_of(delivery: Delivery) -> Key:
+    return delivery_key(delivery.tenant, delivery.batch_id, delivery.name)
 
 
 def file_key(tenant: str, file_id: str) -> Key:
@@ -180,7 +184,7 @@ def delivery_item(delivery: Delivery) -> dict[str, Any]:
 
 
 def delivery_due(delivery: Delivery, at: Instant) -> dict[str, Any]:
-    sort = due_sort(at, delivery.tenant, delivery.batch_id, delivery.channel)
+    sort = due_sort(at, delivery.tenant, delivery.batch_id, delivery.name)
     return {"due_at": at, "due_key": DUE_DELIVERY, "due_sort": sort}
 
 

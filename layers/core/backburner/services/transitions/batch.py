@@ -303,12 +303,8 @@ def end(
             else []
         ),
         *(
-            Put(
-                records.delivery_key(d.tenant, d.batch_id, d.channel),
-                records.delivery_item(d),
-                when=(Absent(),),
-            )
-            for d in deliveries
+            Put(records.key_of(delivery), records.delivery_item(delivery), when=(Absent(),))
+            for delivery in deliveries
         ),
     ]
 
