@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from backburner import bootstrap
 from backburner.domain.catalog import Model
-from backburner.domain.shard import Shard, ShardStatus
+from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.ports import (
     AttemptState,
     Blobs,
@@ -145,8 +145,11 @@ class ManualBackend:
     def stop(self, shard: Shard) -> None:
         self.stopped.append(shard)
 
-    def instances(self, model: Model) -> int:
-        return self.instance_count
+    def attempt_of(self, job: str) -> AttemptRef | None:
+        return AttemptRef.parse(job)
+
+    def instances(self, model: Model) -> int | None:
+        return self.instance_count if model.jobs is None else None
 
     def wake(self, model: Model, wanted: int) -> None:
         self.wakes.append(wanted)

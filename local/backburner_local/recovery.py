@@ -67,7 +67,7 @@ def take_back(
         for item in items:
             after = str(item["due_sort"])
             shard = records.to_shard(item)
-            model = env.catalog.get(shard.model)
+            model = env.catalog.running(shard.model, shard.pool)
             if model is None or shard.status is not ShardStatus.IN_FLIGHT:
                 continue
             if str(shard.ref) in accepted:

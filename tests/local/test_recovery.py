@@ -9,7 +9,7 @@ import pytest
 
 from backburner.domain.catalog import Model
 from backburner.domain.file import FilePurpose
-from backburner.domain.shard import Shard, ShardStatus
+from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.ports import AttemptState, Environment, Look, Submitted
 from backburner.services import batches, collect, dispatch, files, plan, submit
 from backburner_local import recovery
@@ -35,7 +35,10 @@ class CutOff:
     def stop(self, shard: Shard) -> None:
         raise PowerCut
 
-    def instances(self, model: Model) -> int:
+    def attempt_of(self, job: str) -> AttemptRef | None:
+        raise PowerCut
+
+    def instances(self, model: Model) -> int | None:
         return 0
 
     def wake(self, model: Model, wanted: int) -> None:

@@ -21,7 +21,7 @@ from botocore.exceptions import (
 from backburner.adapters.clients import Clients
 from backburner.domain.catalog import Model
 from backburner.domain.errors import BackendError, BackendThrottled
-from backburner.domain.shard import Shard
+from backburner.domain.shard import AttemptRef, Shard
 from backburner.ports import AttemptState, Blobs, Limits, Look, Submitted
 
 #: Largest inline body (API reference, InvokeEndpointAsync, Body).
@@ -94,7 +94,11 @@ class SageMakerAsync:
     def stop(self, shard: Shard) -> None:
         """Nothing: SageMaker has no call that takes an invocation back."""
 
-    def instances(self, model: Model) -> int:
+    def attempt_of(self, job: str) -> AttemptRef | None:  # noqa: ARG002
+        """None: an invocation is no job, and its notification names the attempt."""
+        return None
+
+    def instances(self, model: Model) -> int | None:
         try:
             endpoint = self.clients.sagemaker.describe_endpoint(EndpointName=model.endpoint)
         except (ClientError, BotoCoreError) as error:

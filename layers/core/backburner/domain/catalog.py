@@ -1,5 +1,6 @@
 """The catalog: models that clients may ask for, and how each is run."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from backburner.domain.request import Usage
@@ -8,14 +9,49 @@ from backburner.domain.slots import pool_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Jobs:
+    """What is special about a model whose shards run as jobs: one shard a job."""
+
+    #: The backend's name of the model: Bedrock's id of the model or of its inference profile, the
+    #: name of a SageMaker model.
+    model_id: str
+    #: Fewest requests that a job takes, and what becomes of fewer.
+    least_lines: int = 1
+    #: Whether fewer are filled up with requests for one token, which cost next to nothing.
+    is_padded: bool = False
+    #: Longest that a job may take; the backend ends it then. Jobs have sat in Bedrock's queue for
+    #: a day (reference page `bedrock.md` §1.6).
+    timeout_seconds: float = 3 * 86400.0
+    #: Body that a Bedrock model is asked with: `converse`, or its own, such as `anthropic`.
+    format: str = "converse"
+    #: Name that Service Quotas gives the model in names of its quotas; None: its limits are the
+    #: catalog's.
+    quota_name: str | None = None
+    #: Of a transform job.
+    instance_type: str | None = None
+    instance_count: int = 1
+    #: Requests in one object of a transform job: what one failure of the container loses.
+    object_lines: int = 100
+
+    @property
+    def lease_seconds(self) -> float:
+        """Time after which a job can't be running any more."""
+        return self.timeout_seconds + 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model that clients may name."""
+    """One model that clients may name, on one backend."""
 
     name: str
     #: Backend that runs it, such as `sagemaker_async`.
     backend: str
-    #: SageMaker endpoint that it is behind.
+    #: SageMaker endpoint that it is behind; empty where its shards run as jobs.
     endpoint: str
+    #: How its shards run as jobs; None: an endpoint takes them.
+    jobs: Jobs | None = None
+    #: The same model on other backends, which a batch's requests may go to instead.
+    others: tuple["Model", ...] = ()
     #: Tokens of prompt and answer together; 0 where it takes only raw requests.
     context_window: int
     #: Routes that it serves.
@@ -41,6 +77,11 @@ class Model:
     created: int = 0
 
     @property
+    def has_jobs(self) -> bool:
+        """Whether its shards run as jobs."""
+        return self.jobs is not None
+
+    @property
     def has_price(self) -> bool:
         return self.input_price is not None and self.output_price is not None
 
@@ -52,7 +93,17 @@ class Model:
 
     @property
     def pool(self) -> str:
-        return pool_id(self.backend, self.name)
+        """Pool of its slots: what the account limits is the jobs of a backend's model."""
+        return pool_id(self.backend, self.jobs.model_id if self.jobs is not None else self.name)
+
+    @property
+    def places(self) -> tuple["Model", ...]:
+        """The model on each of its backends, the first one first."""
+        return (self, *self.others)
+
+    def at(self, pool: str) -> "Model":
+        """The model on the backend that the pool is of; on its first one, if on none of it."""
+        return next((place for place in self.places if place.pool == pool), self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,5 +115,20 @@ class Catalog:
     def get(self, name: str) -> Model | None:
         return self.models.get(name)
 
+    def running(self, name: str, pool: str) -> Model | None:
+        """The model as it runs in one of its pools."""
+        model = self.models.get(name)
+        return model.at(pool) if model is not None else None
+
     def of_pool(self, pool: str) -> Model | None:
-        return next((model for model in self.models.values() if model.pool == pool), None)
+        """A model whose slots are of the pool."""
+        return next((model for model in self.each() if model.pool == pool), None)
+
+    def each(self) -> Iterator[Model]:
+        """Every model on every backend; of those with one pool, the first."""
+        seen: set[str] = set()
+        for model in self.models.values():
+            for place in model.places:
+                if place.pool not in seen:
+                    seen.add(place.pool)
+                    yield place

@@ -73,6 +73,8 @@ class Shard:
     #: Where the backend said that it will put the result, and the failure.
     output_location: str | None = None
     failure_location: str | None = None
+    #: The backend's name of the job that runs the attempt, where attempts are jobs.
+    job: str | None = None
     #: Final outcomes of its lines: an object, or inline where they are small.
     result_key: str | None = None
     result_inline: bytes | None = None

@@ -5,15 +5,18 @@ from enum import StrEnum
 from typing import Protocol
 
 from backburner.domain.catalog import Model
-from backburner.domain.shard import Shard
+from backburner.domain.shard import AttemptRef, Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """Where the backend said that it will put what comes out."""
+    """What the backend said when it took the attempt."""
 
+    #: Where it will put what comes out.
     output_location: str | None = None
     failure_location: str | None = None
+    #: Its name of the job that runs the attempt, where attempts are jobs.
+    job: str | None = None
 
 
 class AttemptState(StrEnum):
@@ -21,8 +24,11 @@ class AttemptState(StrEnum):
 
     #: No result yet; nobody knows more.
     UNKNOWN = "unknown"
+    #: There is a result, be it of a part of the lines.
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    #: The backend has no such attempt: it never started it, or has forgotten it.
+    ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +36,12 @@ class Look:
     """What a look at an attempt found."""
 
     state: AttemptState
-    #: Object with the result, where it succeeded.
+    #: Object with the result, in the format of shards, where it succeeded.
     result_key: str | None = None
+    #: Why it failed, in words that a client may see; None: nobody said.
+    reason: str | None = None
+    #: Whether another attempt would fail as well.
+    is_final: bool = False
 
 
 class Backend(Protocol):
@@ -52,13 +62,27 @@ class Backend(Protocol):
         """
 
     def look(self, shard: Shard) -> Look:
-        """See whether the attempt's result is there, although nobody told."""
+        """See whether the attempt's result is there, although nobody told.
+
+        Of a job that ended, what it finished is made a result in the format of shards, whatever
+        its state says; lines that it left are missing in it.
+
+        Raises:
+            BackendError: nobody knows now.
+        """
 
     def stop(self, shard: Shard) -> None:
-        """Stop the attempt if the backend can; no promise."""
+        """Stop the attempt if the backend can; no promise. What it finished can be looked at."""
 
-    def instances(self, model: Model) -> int:
-        """Instances that the model has now, running or starting.
+    def attempt_of(self, job: str) -> AttemptRef | None:
+        """The attempt that a job runs, by the backend's name of the job; None: it is not ours.
+
+        Raises:
+            BackendError: nobody knows now.
+        """
+
+    def instances(self, model: Model) -> int | None:
+        """Instances that the model has now, running or starting; None: jobs bring their own.
 
         Raises:
             BackendError: nobody knows.

@@ -20,7 +20,7 @@ def report_backlog(env: Environment) -> list[Backlog]:
     could stop an instance that works.
     """
     reported = []
-    for model in env.catalog.models.values():
+    for model in env.catalog.each():
         backlog = measure(env, model)
         values: dict[str, float] = {
             "OutstandingRequests": backlog.outstanding,

@@ -280,11 +280,27 @@ def drain(env: Environment, batch: Batch) -> None:
 
 
 def _ending(env: Environment, batch: Batch) -> Iterator[Shard]:
-    """Shards of a stopping batch that may not go on."""
-    is_over = env.clock.now() >= (batch.grace_ends_at or 0.0)
+    """Shards of a stopping batch that may not go on; jobs that still may are asked to stop.
+
+    A job that stops has a result with what it finished, and the grace to bring it.
+    """
+    now, grace_ends_at = env.clock.now(), batch.grace_ends_at or 0.0
     for shard in each_shard(env, batch):
-        if shard.is_open and (is_over or shard.status is not ShardStatus.IN_FLIGHT):
+        if shard.is_open and shard.status is not ShardStatus.IN_FLIGHT:
             yield shard
+        elif shard.is_open:
+            model = env.catalog.running(shard.model, shard.pool)
+            is_job = model is not None and model.has_jobs
+            if now >= grace_ends_at + (env.limits.job_grace_seconds if is_job else 0.0):
+                yield shard
+            elif is_job and batch.stopping is not StopReason.BUDGET:
+                _stop(env, shard)
+
+
+def _stop(env: Environment, shard: Shard) -> None:
+    model = env.catalog.running(shard.model, shard.pool)
+    if model is not None:
+        env.backends[model.backend].stop(shard)
 
 
 def _drop(env: Environment, some: Sequence[Shard]) -> None:
@@ -298,9 +314,8 @@ def _drop(env: Environment, some: Sequence[Shard]) -> None:
             _drop(env, [shard])
         return
     for shard in some:
-        model = env.catalog.get(shard.model)
-        if shard.status is ShardStatus.IN_FLIGHT and model is not None:
-            env.backends[model.backend].stop(shard)
+        if shard.status is ShardStatus.IN_FLIGHT:
+            _stop(env, shard)
 
 
 def _drop_unreleased(env: Environment, batch: Batch) -> None:

@@ -61,7 +61,7 @@ def kick_if_waiting(env: Environment, pool: str) -> None:
 
 
 def wake_if_asleep(env: Environment, model: Model, pool: Pool) -> None:
-    """Ask for the instances that the work is worth, at most once per cool-down.
+    """Ask for the instances that the work is worth, at most once per cool-down. Jobs bring theirs.
 
     The update's condition lets one caller through; whoever comes second finds `woken_at` new.
 
@@ -72,7 +72,7 @@ def wake_if_asleep(env: Environment, model: Model, pool: Pool) -> None:
     """
     now = env.clock.now()
     since = now - env.limits.wake_cooldown_seconds
-    if pool.backlog == 0 or pool.woken_at > since:
+    if model.has_jobs or pool.backlog == 0 or pool.woken_at > since:
         return
     guard = Update(
         records.pool_key(model.pool), set={"woken_at": now}, when=(Below("woken_at", since),)
@@ -84,8 +84,8 @@ def wake_if_asleep(env: Environment, model: Model, pool: Pool) -> None:
     backend = env.backends[model.backend]
     try:
         instances = backend.instances(model)
-        worth = wanted(env, model, pool, instances=instances)
-        if instances < worth:
+        worth = wanted(env, model, pool, instances=instances or 0)
+        if instances is not None and instances < worth:
             backend.wake(model, worth)
     except BackendError:  # the alarm on the backlog metric is the second way
         _ask_again(env, model, asked_at=now)

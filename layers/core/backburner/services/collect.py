@@ -249,7 +249,7 @@ def _go_on(env: Environment, shard: Shard, again: Sequence[Shard]) -> None:
 
 def _kick_others(env: Environment, ended: Shard) -> None:
     """What was in flight of one model may have left no room in the budget for those of another."""
-    for pool in {model.pool for model in env.catalog.models.values()} - {ended.pool}:
+    for pool in {model.pool for model in env.catalog.each()} - {ended.pool}:
         capacity.kick_if_waiting(env, pool)
 
 
@@ -307,7 +307,7 @@ def _writes(
     ending: Sequence[Write],
 ) -> list[Write]:
     usage = sum((outcome.usage for outcome in verdict.parted.final), Usage())
-    model = env.catalog.get(shard.model)
+    model = env.catalog.running(shard.model, shard.pool)
     return transitions.finish(
         shard,
         done,

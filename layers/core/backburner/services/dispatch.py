@@ -87,7 +87,7 @@ def dispatch(env: Environment, pool: str) -> int:
     ends_at = env.clock.now() + env.limits.dispatch_seconds
     seen = capacity.load(env, pool)
     free = capacity.free_slots(env, model, seen)
-    with Sender(env, model) as sender:
+    with Sender(env) as sender:
         for shard in _waiting(env, pool, limit=min(_PAGE, free)) if free > 0 else ():
             if sender.count and env.clock.now() >= ends_at:
                 capacity.kick(env, pool)
@@ -122,15 +122,19 @@ def _hold_back(env: Environment, shard: Shard, verdict: Verdict) -> None:
 def claimed(env: Environment, shard: Shard) -> Shard:
     """The shard as it is once claimed now."""
     now = env.clock.now()
+    model = env.catalog.running(shard.model, shard.pool)
+    jobs = model.jobs if model is not None else None
+    lease = env.limits.lease_seconds if jobs is None else jobs.lease_seconds
     return replace(
         shard,
         status=ShardStatus.IN_FLIGHT,
         attempt=shard.attempt + 1,
         claimed_at=now,
         look_at=now + env.limits.look_seconds,
-        lease_ends_at=now + env.limits.lease_seconds,
+        lease_ends_at=now + lease,
         output_location=None,
         failure_location=None,
+        job=None,
     )
 
 

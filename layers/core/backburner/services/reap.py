@@ -2,24 +2,12 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from backburner.domain.batch import Batch
-from backburner.domain.errors import BackendError, Conflict
-from backburner.domain.shard import Shard, ShardStatus
-from backburner.ports import AttemptState, Environment, Index, Is, Item, Key, Update
-from backburner.services import (
-    batches,
-    capacity,
-    collect,
-    files,
-    outbox,
-    records,
-    retries,
-    sending,
-    transitions,
-    uploads,
-)
+from backburner.domain.errors import Conflict
+from backburner.ports import Environment, Index, Is, Item, Key, Update
+from backburner.services import batches, capacity, files, looks, outbox, records, uploads
 
 #: Things of one kind that are looked at before it is the next kind's turn.
 _PAGE = 25
@@ -69,7 +57,7 @@ def reap(env: Environment) -> int:
                 kind.look(env, item)
         except Exception as error:  # noqa: BLE001 - the others come first
             errors.append(error)
-    for model in env.catalog.models.values():
+    for model in env.catalog.each():
         # Batches belong to no endpoint: its name only tells one deployment from another.
         env.metrics.publish({"StuckBatches": stuck}, {"EndpointName": model.endpoint})
         if env.store.query(model.pool, index=Index.QUEUE, limit=1):
@@ -85,7 +73,7 @@ def _kinds(env: Environment) -> list[_Kind]:
         _Kind(
             partition=records.DUE_SHARD,
             key=lambda item: records.shard_key(item["tenant"], item["batch_id"], item["id"]),
-            look=lambda env, item: _shard(env, records.to_shard(item)),
+            look=lambda env, item: looks.look(env, records.to_shard(item).ref),
             pause=limits.look_seconds,
             own=("lease_ends_at",),
             note="look_at",
@@ -151,49 +139,6 @@ def _is_stuck(env: Environment, kind: _Kind, item: Item) -> bool:
     """Whether it is a batch that should have ended long ago."""
     is_batch = kind.partition == records.DUE_BATCH
     return is_batch and env.clock.now() >= item["expires_at"] + STUCK_SECONDS
-
-
-def _shard(env: Environment, shard: Shard) -> None:
-    """A shard in flight without a word: is the result there, or did the lease end?"""
-    (item,) = env.store.get(records.shard_key(shard.tenant, shard.batch_id, shard.id))
-    if item is None or records.to_shard(item).status is not ShardStatus.IN_FLIGHT:
-        return
-    shard = records.to_shard(item)
-    model = env.catalog.get(shard.model)
-    state = AttemptState.UNKNOWN
-    if model is not None:
-        state = _look(env, shard, model.backend)
-    if state is AttemptState.FAILED:
-        collect.collect_failure(
-            env, shard.ref, code="backend_failed", reason="The model's server failed."
-        )
-    elif state is AttemptState.UNKNOWN and env.clock.now() >= (shard.lease_ends_at or 0.0):
-        _lost(env, shard)
-
-
-def _look(env: Environment, shard: Shard, backend: str) -> AttemptState:
-    try:
-        found = env.backends[backend].look(shard)
-    except BackendError:
-        return AttemptState.UNKNOWN
-    if found.state is AttemptState.SUCCEEDED and found.result_key is not None:
-        collect.collect_result(env, shard.ref, result_key=found.result_key)
-    return found.state
-
-
-def _lost(env: Environment, shard: Shard) -> None:
-    """The lease ended and nothing is there: the shard waits again, or has failed as a whole."""
-    if not retries.is_repeated(env, shard):
-        collect.collect_failure(
-            env, shard.ref, code="attempt_lost", reason="No result came back from the model."
-        )
-        return
-    try:
-        waiting = replace(sending.wait(shard), failed_at=env.clock.now())
-        env.store.transact(*transitions.wait_again(shard, waiting))
-    except Conflict:
-        return
-    capacity.kick_for_new(env, shard.pool)
 
 
 def _file_key(item: Item) -> Key:

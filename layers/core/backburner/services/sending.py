@@ -5,7 +5,6 @@ from dataclasses import replace
 from threading import Semaphore
 from typing import Self
 
-from backburner.domain.catalog import Model
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled, Conflict
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Environment, Write
@@ -19,12 +18,11 @@ class Sender:
     time that the context ends, however it does.
     """
 
-    def __init__(self, env: Environment, model: Model) -> None:
+    def __init__(self, env: Environment) -> None:
         self.count = 0
         #: Whether the backend asked for less.
         self.is_refused = False
         self._env = env
-        self._model = model
         self._held: Shard | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._room = Semaphore(env.limits.sends_at_once)
@@ -66,16 +64,19 @@ class Sender:
             self._room.release()
 
     def _send(self, shard: Shard) -> None:
-        if not send(self._env, self._model, shard):
+        if not send(self._env, shard):
             self.is_refused = True
 
 
-def send(env: Environment, model: Model, shard: Shard) -> bool:
+def send(env: Environment, shard: Shard) -> bool:
     """Hand a claimed shard to its backend; False: the backend asks for less.
 
     The record was there first. If it is unknown whether the backend took the shard, it stays in
     flight: the notification will come, or the lease will end.
     """
+    model = env.catalog.running(shard.model, shard.pool)
+    if model is None:  # the catalog lost it since the claim
+        return True
     backend = env.backends[model.backend]
     payload = shard.input_inline if shard.input_inline is not None else shard.input_key
     try:
@@ -91,11 +92,13 @@ def send(env: Environment, model: Model, shard: Shard) -> bool:
     # A single request is as cheap to wait for as this write: should the word of its failure get
     # lost, the end of its lease shows it. A raw one's failure is read.
     is_read = shard.line_count > 1 or shard.is_raw
-    if submitted.output_location or (submitted.failure_location and is_read):
+    is_told = submitted.output_location or submitted.job
+    if is_told or (submitted.failure_location and is_read):
         watched = replace(
             shard,
             output_location=submitted.output_location,
             failure_location=submitted.failure_location,
+            job=submitted.job,
         )
         _try(env, transitions.watch(shard, watched))
     return True
@@ -116,6 +119,7 @@ def wait(shard: Shard) -> Shard:
         claimed_at=None,
         look_at=None,
         lease_ends_at=None,
+        job=None,
     )
 
 

@@ -250,7 +250,7 @@ def _take_in(
         raise
     with submit.going_on(batch):
         if claimed is not None:
-            sending.send(env, model, claimed)
+            sending.send(env, claimed)
             pool = replace(pool, running_lines=pool.running_lines + 1)
         else:
             # Whoever frees a slot from now on sees this shard waiting, and has it looked at.

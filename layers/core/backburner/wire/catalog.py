@@ -1,15 +1,29 @@
 """The catalog as a TOML file: `model/catalog.toml`."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backburner.domain.batch import RAW_ROUTE
-from backburner.domain.catalog import Catalog, Model
+from backburner.domain.catalog import Catalog, Jobs, Model
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.shard import Cut
 
 _REQUIRED = ("backend", "routes")
+
+#: Backends whose shards run as jobs.
+JOB_BACKENDS = frozenset({"bedrock_batch", "sagemaker_transform"})
+
+#: Lines, bytes and tokens of a shard. One that is a job fits into a function's memory, with its
+#: result; more requests become several jobs.
+_CUT = (500, 4_000_000, 2_000_000)
+_JOB_CUT = (20_000, 32_000_000, 1_000_000_000)
+
+#: Jobs of a model that an account may have at once (reference page `bedrock.md` §6).
+_JOBS = 20
+
+#: Fewest requests of a job (the same).
+_LEAST_LINES = {"bedrock_batch": 100}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +49,20 @@ def parse(text: str, own: OwnEndpoint) -> Catalog:
 
 
 def _model(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
+    """A model with all its backends: each has the model's settings, but for its own."""
+    backends = entry.get("backends", [{}])
+    shared = {setting: value for setting, value in entry.items() if setting != "backends"}
+    if not backends:
+        raise InvalidRequest(f"Model '{name}' of the catalog has no backends.")
+    first, *others = (_place(name, shared | one, own) for one in backends)
+    model = replace(first, others=tuple(others))
+    pools = [place.pool for place in model.places]
+    if len(set(pools)) < len(pools):
+        raise InvalidRequest(f"Model '{name}' of the catalog has two backends of one pool.")
+    return model
+
+
+def _place(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
     for setting in _REQUIRED:
         if setting not in entry:
             raise InvalidRequest(f"Model '{name}' of the catalog lacks '{setting}'.")
@@ -43,21 +71,24 @@ def _model(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
     shard, price = entry.get("shard", {}), entry.get("price", {})
     if price and not price.keys() >= {"input", "output"}:
         raise InvalidRequest(f"The price of model '{name}' of the catalog lacks a part.")
+    jobs = _jobs(name, entry)
     instances = int(entry.get("max_instances", own.max_instances))
     per_instance = int(entry.get("slots_per_instance", own.concurrent_invocations))
+    lines, size, tokens = _JOB_CUT if jobs is not None else _CUT
     return Model(
         name=name,
         backend=entry["backend"],
-        endpoint=entry.get("endpoint", own.name),
+        endpoint=entry.get("endpoint", own.name) if jobs is None else "",
+        jobs=jobs,
         context_window=int(entry.get("context_window", 0)),
         routes=tuple(entry["routes"]),
-        slots=int(entry.get("slots", instances * per_instance)),
+        slots=int(entry.get("slots", instances * per_instance if jobs is None else _JOBS)),
         slots_per_instance=per_instance,
         max_instances=instances,
         cut=Cut(
-            lines=int(shard.get("lines", 500)),
-            bytes=int(shard.get("bytes", 4_000_000)),
-            tokens=int(shard.get("tokens", 2_000_000)),
+            lines=int(shard.get("lines", lines)),
+            bytes=int(shard.get("bytes", size)),
+            tokens=int(shard.get("tokens", tokens)),
         ),
         takes_images=bool(entry.get("images", False)),
         template_tokens=int(entry.get("template_tokens", 16)),
@@ -68,3 +99,18 @@ def _model(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
         owned_by=entry.get("owned_by", "backburner"),
         created=int(entry.get("created", 0)),
     )
+
+
+def _jobs(name: str, entry: dict[str, Any]) -> Jobs | None:
+    backend = entry["backend"]
+    if backend not in JOB_BACKENDS:
+        return None
+    jobs = entry.get("jobs", {})
+    if not jobs.get("model_id"):
+        raise InvalidRequest(f"Model '{name}' of the catalog lacks 'jobs.model_id'.")
+    known = Jobs.__dataclass_fields__.keys() | {"padded"}
+    if unknown := sorted(jobs.keys() - known):
+        raise InvalidRequest(f"Model '{name}' of the catalog has an unknown 'jobs.{unknown[0]}'.")
+    settings = {setting: value for setting, value in jobs.items() if setting != "padded"}
+    settings.setdefault("least_lines", _LEAST_LINES.get(backend, 1))
+    return Jobs(is_padded=bool(jobs.get("padded", False)), **settings)

@@ -294,6 +294,7 @@ _CHANGING = (
     "claimed_at",
     "output_location",
     "failure_location",
+    "job",
     "result_key",
     "result_inline",
     "succeeded",

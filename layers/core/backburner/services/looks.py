@@ -1,0 +1,73 @@
+"""Look for the result of a shard in flight: nobody told of it, or only that its job ended."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+from backburner.domain.errors import BackendError, Conflict
+from backburner.domain.shard import AttemptRef, Shard, ShardStatus
+from backburner.ports import AttemptState, Environment, Look
+from backburner.services import capacity, collect, records, retries, sending, transitions
+
+#: How long a backend may know nothing of an attempt that it is just given.
+_ABSENT_SECONDS = 600.0
+
+
+def look(env: Environment, ref: AttemptRef) -> None:
+    """Is the result there, or did the lease end? Does nothing once the attempt is over."""
+    (item,) = env.store.get(records.shard_key(ref.tenant, ref.batch_id, ref.shard_id))
+    shard = records.to_shard(item) if item is not None else None
+    if shard is None or shard.status is not ShardStatus.IN_FLIGHT or shard.ref != ref:
+        return
+    seen = _look(env, shard)
+    if seen.state is AttemptState.SUCCEEDED and seen.result_key is not None:
+        collect.collect_result(env, shard.ref, result_key=seen.result_key)
+    elif seen.state is AttemptState.FAILED:
+        collect.collect_failure(
+            env,
+            shard.ref,
+            code="backend_refused" if seen.is_final else "backend_failed",
+            reason=seen.reason or "The model's server failed.",
+        )
+    elif _is_lost(env, shard, seen.state):
+        _lost(env, shard)
+
+
+def ended(env: Environment, backend: str, job: str) -> None:
+    """A job ended, says its backend: take in what it left. Jobs that are not ours are left alone.
+
+    Raises:
+        BackendError: nobody knows whose it is; to be told again.
+    """
+    ref = env.backends[backend].attempt_of(job) if backend in env.backends else None
+    if ref is not None:
+        look(env, ref)
+
+
+def _look(env: Environment, shard: Shard) -> Look:
+    model = env.catalog.running(shard.model, shard.pool)
+    if model is not None:
+        with suppress(BackendError):
+            return env.backends[model.backend].look(shard)
+    return Look(state=AttemptState.UNKNOWN)
+
+
+def _is_lost(env: Environment, shard: Shard, state: AttemptState) -> bool:
+    now = env.clock.now()
+    if state is AttemptState.ABSENT:
+        return now >= (shard.claimed_at or 0.0) + _ABSENT_SECONDS
+    return now >= (shard.lease_ends_at or 0.0)
+
+
+def _lost(env: Environment, shard: Shard) -> None:
+    """Nothing is there, nor will be: the shard waits again, or has failed as a whole."""
+    if not retries.is_repeated(env, shard):
+        collect.collect_failure(
+            env, shard.ref, code="attempt_lost", reason="No result came back from the model."
+        )
+        return
+    try:
+        waiting = replace(sending.wait(shard), failed_at=env.clock.now())
+        env.store.transact(*transitions.wait_again(shard, waiting))
+    except Conflict:
+        return
+    capacity.kick_for_new(env, shard.pool)
