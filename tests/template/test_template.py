@@ -13,7 +13,7 @@ from backburner_local import functions, template
 from tests.template.resolved import EXPANDED, ROOT, TEMPLATE, of_type
 
 #: Functions that AWS calls without waiting for an answer.
-ASYNCHRONOUS = {"S3", "SNS", "ScheduleV2"}
+ASYNCHRONOUS = {"S3", "SNS", "ScheduleV2", "EventBridgeRule"}
 
 #: Properties that name a resource within its account and Region.
 NAMES = {
@@ -42,6 +42,7 @@ def test_every_handler_can_be_imported(function):
 
 def test_every_trigger_has_a_sample_of_its_event_and_every_sample_a_trigger():
     of_kind = {"HttpApi": "api", "S3": "s3", "ScheduleV2": "schedule", "SQS": "sqs", "SNS": "sns"}
+    of_kind["EventBridgeRule"] = "eventbridge"
     expected = set()
     for function in TEMPLATE.functions:
         assert function.triggers
@@ -114,8 +115,9 @@ def test_what_an_asynchronous_function_can_not_do_is_kept(function):
         if trigger.kind == "SNS":
             redrive = trigger.properties["RedrivePolicy"]
             assert redrive == {"deadLetterTargetArn": "EventDeadLetters"}
-        if trigger.kind == "ScheduleV2":
+        if trigger.kind in ("ScheduleV2", "EventBridgeRule"):
             assert trigger.properties["DeadLetterConfig"] == {"Arn": "EventDeadLetters"}
+        if trigger.kind == "ScheduleV2":
             assert trigger.properties["RetryPolicy"]["MaximumEventAgeInSeconds"] == 60
 
 
