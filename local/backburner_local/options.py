@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backburner.domain.retry import RetryPolicy
 from backburner.ports import Limits
+
+if TYPE_CHECKING:
+    from backburner_local.adapters.smtp import SmtpServer
 
 #: Where a stack keeps everything, unless it is told otherwise.
 DATA_DIR = Path(".backburner")
@@ -58,6 +62,12 @@ class Options:
     max_instances: int = 2
     #: Minutes without work after which the last instance is stopped.
     idle_minutes: int = 5
+    #: Where users reach the gateway, for links, if a proxy stands before it; no slash at the end.
+    public_url: str | None = None
+    #: Server that mails are handed to; None: they stay in the outbox.
+    smtp: "SmtpServer | None" = None
+    #: Address that mails come from.
+    mail_from: str = "backburner@localhost"
     limits: Limits = LOCAL_LIMITS
     #: Whether commits wait for the disk; tests need not.
     durable: bool = True

@@ -11,7 +11,7 @@ from backburner.adapters.sagemaker import SageMakerAsync
 from backburner.adapters.system import SystemIds
 from backburner.domain.catalog import Catalog
 from backburner.domain.errors import Conflict
-from backburner.ports import Environment, TokenCounter
+from backburner.ports import Environment, Mailer, TokenCounter
 from backburner.services import keys
 from backburner.wire import catalog as catalog_file
 from backburner.wire.anthropic.dialect import AnthropicDialect
@@ -31,10 +31,6 @@ from backburner_local.template import REGION, Template
 
 #: Folders of the bucket that users open themselves.
 USER_FOLDERS = ("drop", "results", "rejected")
-
-#: Sender of mails that stay in the outbox.
-SENDER = "backburner@localhost"
-
 
 #: Routes that any OpenAI-compatible server may be asked for.
 OTHER_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
@@ -62,9 +58,10 @@ class LocalWorld:
         Args:
             options: the operator's.
             declared: the template; names the bucket and the queues.
-            url: where users reach the gateway.
+            url: where the gateway is; links begin with it, unless users reach it elsewhere.
             aws: clients of the emulated endpoint; None: nothing is sent to one.
         """
+        url = options.public_url or url
         with ExitStack() as ending:
             clock = StoppableClock()
             database = Database(options.data_dir / "backburner.sqlite", durable=options.durable)
@@ -96,7 +93,7 @@ class LocalWorld:
                 blobs=blobs,
                 queue=queue,
                 backends={"sagemaker_async": sagemaker},
-                mailer=OutboxMailer(options.data_dir / "outbox", SENDER, clock),
+                mailer=_mailer(options, clock),
                 events=LocalEvents(),
                 metrics=metrics,
                 clock=clock,
@@ -167,6 +164,14 @@ def forget_dev_key(path: Path, revoked: keys.ApiKey) -> bool:
             path.unlink()
             return True
     return False
+
+
+def _mailer(options: Options, clock: StoppableClock) -> Mailer:
+    if options.smtp is None:
+        return OutboxMailer(options.data_dir / "outbox", options.mail_from, clock)
+    from backburner_local.adapters.smtp import SmtpMailer  # few need it, and it is slow to import
+
+    return SmtpMailer(options.smtp, options.mail_from, clock)
 
 
 def _catalog(options: Options, declared: Template) -> Catalog:

@@ -17,11 +17,13 @@ from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.adapters.metrics import LocalMetrics
 from backburner_local.adapters.outbox import OutboxMailer
 from backburner_local.adapters.queue import Message, SqliteQueue
+from backburner_local.adapters.smtp import Security, SmtpMailer, SmtpServer
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.store import SqliteStore
 from tests.contract import on_s3, on_sqs, on_telling
 from tests.contract.on_dynamodb import dynamo_store
 from tests.contract.on_telling import EventsWorld, MailerWorld, MetricsWorld
+from tests.mail_server import MailServer
 from tests.memory import MemoryBlobs, MemoryQueue
 from tests.reference import ReferenceStore
 
@@ -220,9 +222,18 @@ def outbox_mailer(folder: Path) -> Iterator[MailerWorld]:
     )
 
 
+@contextmanager
+def smtp_mailer(folder: Path) -> Iterator[MailerWorld]:
+    with MailServer() as server:
+        here = SmtpServer(host="127.0.0.1", port=server.port, security=Security.NONE)
+        mailer = SmtpMailer(here, "backburner@example.com", FixedClock())
+        yield MailerWorld(mailer, lambda: [one.data for one in server.taken])
+
+
 MAILERS: dict[str, Callable[[Path], AbstractContextManager[MailerWorld]]] = {
     "outbox": outbox_mailer,
     "ses": on_telling.ses_mailer,
+    "smtp": smtp_mailer,
 }
 
 

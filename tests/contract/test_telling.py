@@ -50,6 +50,33 @@ def test_any_text_arrives_as_it_was(mailer_world, text):
     assert message.get_content().replace("\r\n", "\n").rstrip("\n") == expected.rstrip("\n")
 
 
+def test_a_mail_is_read_as_text_or_as_html(mailer_world):
+    page = "<!doctype html><html><body><p>120 requests: naïve 😀</p></body></html>\n"
+    mailer_world.mailer.send(replace(MAIL, html=page))
+    message = parse(mailer_world.arrived()[0])
+    assert message.get_content_type() == "multipart/alternative"
+    assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+    text, html = (part.get_content().replace("\r\n", "\n") for part in message.iter_parts())
+    assert (text, html) == (MAIL.text, page)
+    assert not message.defects
+
+
+@pytest.mark.parametrize(
+    ("scheme", "one_click"), [("https", "List-Unsubscribe=One-Click"), ("http", None)]
+)
+def test_a_mail_says_how_to_end_such_mails_in_one_line(mailer_world, scheme, one_click):
+    url = f"{scheme}://example.com/v1/unsubscribe?signature={'x' * 300}"
+    mailer_world.mailer.send(replace(MAIL, unsubscribe_url=url))
+    arrived = mailer_world.arrived()[0]
+    assert f"List-Unsubscribe: <{url}>\r\n".encode() in arrived
+    assert parse(arrived)["List-Unsubscribe-Post"] == one_click
+
+
+def test_a_mail_answers_to_no_machine(mailer_world):
+    mailer_world.mailer.send(MAIL)
+    assert parse(mailer_world.arrived()[0])["Auto-Submitted"] == "auto-generated"
+
+
 HEADERS = [
     "x\nBcc: eve@example.com",
     "x\r\nBcc: eve@example.com",
@@ -64,7 +91,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize("hostile", HEADERS)
-@pytest.mark.parametrize("field", ["subject", "to", "message_id"])
+@pytest.mark.parametrize("field", ["subject", "to", "message_id", "unsubscribe_url"])
 def test_no_header_can_be_smuggled_in(mailer_world, field, hostile):
     value = f"{hostile}@example.com" if field == "to" else hostile
     with pytest.raises(InvalidRequest):

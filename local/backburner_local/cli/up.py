@@ -17,6 +17,7 @@ from backburner_local.cli.common import (
     log_to,
     reason,
 )
+from backburner_local.cli.mail_options import mail_options, with_mail
 from backburner_local.options import DEFAULT_PORT, Options
 
 
@@ -78,6 +79,13 @@ from backburner_local.options import DEFAULT_PORT, Options
     show_default=True,
     help="Time until an instance is there, for demos.",
 )
+@click.option(
+    "--public-url",
+    metavar="URL",
+    envvar="BACKBURNER_PUBLIC_URL",
+    help="Where users reach the gateway, for links; default: the address it listens at.",
+)
+@mail_options
 @as_json_option
 def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
     """Run the whole stack until Ctrl-C: gateway, functions, and the model's endpoint."""
@@ -85,6 +93,7 @@ def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
 
     if choices["engine"] == "openai" and not choices["base_url"]:
         raise click.UsageError("--engine openai needs --base-url.")
+    choices = with_mail(choices)
     stopping = _told_to_stop()
     log_to(choices["data_dir"])
     try:

@@ -3,6 +3,7 @@
 BackburnerError
 ├── Rejected            the caller must change the request
 │   ├── InvalidRequest      a field is wrong; `param` names it
+│   │   └── AddressRefused      mails never reach the address
 │   ├── Unauthenticated     no key, or a key nobody knows
 │   ├── NotFound            no such thing for this tenant
 │   ├── StateConflict       the thing is in a state that forbids this, and will stay so
@@ -49,6 +50,10 @@ class Rejected(BackburnerError):
 
 class InvalidRequest(Rejected):
     """A field of the request is wrong."""
+
+
+class AddressRefused(InvalidRequest):
+    """No mail will ever reach the address."""
 
 
 class Unauthenticated(Rejected):

@@ -13,13 +13,22 @@ class Mail:
     subject: str
     text: str
     message_id: str
+    #: The same as HTML, for programs that show it; None: the text alone.
+    html: str | None = None
+    #: URL at which the receiver ends such mails; None: there is none.
+    unsubscribe_url: str | None = None
 
 
 class Mailer(Protocol):
     """Sends mail."""
 
     def send(self, mail: Mail) -> None:
-        """Hand over one message; raises an exception if it was not taken."""
+        """Hand over one message; raises an exception if it was not taken.
+
+        Raises:
+            AddressRefused: nobody is there, and never will be.
+            InvalidRequest: this mail will never be taken; trying again is no use.
+        """
 
 
 class Events(Protocol):

@@ -1,5 +1,6 @@
 """Mails as RFC 5322 messages: the same bytes whoever sends them."""
 
+import re
 from datetime import UTC, datetime
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -16,6 +17,9 @@ DOMAIN = "backburner.local"
 #: The mail's id once more: some services, such as SES, replace the Message-ID by their own.
 EVENT_ID = "X-Backburner-Event-Id"
 
+#: One word of printable ASCII: what a header can hold as it is, without being folded.
+_URL = re.compile(r"https?://[!-;=?-~]{1,900}")
+
 #: Text beyond ASCII is encoded: not every server on the way takes 8 bits.
 _POLICY = SMTP.clone(cte_type="7bit")
 
@@ -30,8 +34,27 @@ def compose(mail: Mail, *, sender: Address, now: Instant) -> bytes:
     message["Date"] = datetime.fromtimestamp(now, UTC)
     message["Message-ID"] = f"<{message_id}>" if "@" in message_id else f"<{message_id}@{DOMAIN}>"
     message[EVENT_ID] = message_id
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office note comes back
     message.set_content(mail.text)
-    return bytes(message)
+    if mail.html is not None:
+        message.add_alternative(mail.html, subtype="html")
+    return _unsubscribing(mail.unsubscribe_url) + bytes(message)
+
+
+def _unsubscribing(url: str | None) -> bytes:
+    """Headers by which mail programs offer to end such mails (RFC 2369, RFC 8058).
+
+    Written by hand: the email package would encode a URL that is longer than a line. The second is
+    for `https` alone: what is posted there must not be changed on the way.
+    """
+    if url is None:
+        return b""
+    if not _URL.fullmatch(url):
+        raise InvalidRequest("A link to unsubscribe is an http URL.", param="unsubscribe_url")
+    lines = f"List-Unsubscribe: <{url}>\r\n"
+    if url.startswith("https:"):
+        lines += "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+    return lines.encode()
 
 
 def address(text: str) -> Address:
