@@ -90,6 +90,7 @@ def http(
     body: bytes,
     source_ip: str,
     body_key: str | None = None,
+    streams: bool = False,
 ) -> dict[str, Any]:
     """One request to an HTTP API, payload format 2.0.
 
@@ -101,6 +102,7 @@ def http(
         body: empty where the body was spooled.
         source_ip: of the client.
         body_key: object that a large body was spooled to; only on one machine.
+        streams: whether the answer may come piece by piece; only on one machine.
     """
     event: dict[str, Any] = {
         "version": "2.0",
@@ -128,8 +130,9 @@ def http(
     }
     if query:
         event["queryStringParameters"] = _joined(parse_qsl(query, keep_blank_values=True))
-    if body_key is not None:
-        event["requestContext"]["backburner"] = {"bodyKey": body_key}
+    own = {"bodyKey": body_key} if body_key is not None else {}
+    if own or streams:
+        event["requestContext"]["backburner"] = own | ({"streams": True} if streams else {})
     if body:
         event["body"] = base64.b64encode(body).decode()
         event["isBase64Encoded"] = True

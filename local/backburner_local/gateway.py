@@ -15,11 +15,12 @@ from typing import Any, Self
 from aiohttp import web
 from aiohttp.helpers import content_disposition_header
 
-from backburner.domain.errors import InvalidRequest, StorageUnavailable, TooLarge
+from backburner.domain.errors import Busy, InvalidRequest, StorageUnavailable, TooLarge
 from backburner.ports import Blobs
 from backburner.web import errors
 from backburner_local import events
 from backburner_local.functions import LoadedFunction
+from backburner_local.streams import Streams
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,9 @@ SPOOL = "spool/"
 UPLOAD_BYTES = 1 << 30
 
 _CHUNK = 1 << 18
+
+#: When a client should come back that found too many streams.
+STREAM_RETRY_SECONDS = 15
 
 #: Connections that may wait to be accepted.
 _BACKLOG = 1024
@@ -51,6 +55,7 @@ class Gateway:
         metrics: Callable[[], str],
         max_body_bytes: int,
         threads: int = 128,
+        streams: int = 256,
     ) -> None:
         """Prepare; nothing is served before `start`.
 
@@ -63,6 +68,7 @@ class Gateway:
             metrics: text of `/metrics`.
             max_body_bytes: largest body that is taken at all.
             threads: requests that the function works on at once.
+            streams: answers that may come piece by piece at once; each is a connection.
         """
         self._listener = listener
         self._function = function
@@ -72,7 +78,9 @@ class Gateway:
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="api")
-        self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._stopping = asyncio.Event()
+        self._streams = Streams(self._pool, self._stopping, most=streams)
+        self._started: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(target=self._run, name="gateway")
 
     def start(self) -> Self:
@@ -83,8 +91,7 @@ class Gateway:
 
     def stop(self) -> None:
         """Take no more requests, finish those that are there, and end."""
-        loop, stopping = self._started.result()
-        loop.call_soon_threadsafe(stopping.set)
+        self._started.result().call_soon_threadsafe(self._stopping.set)
         self._thread.join()
         self._pool.shutdown()
 
@@ -111,9 +118,8 @@ class Gateway:
         )
         await runner.setup()
         await web.SockSite(runner, self._listener, backlog=_BACKLOG).start()
-        stopping = asyncio.Event()
-        self._started.set_result((asyncio.get_running_loop(), stopping))
-        await stopping.wait()
+        self._started.set_result(asyncio.get_running_loop())
+        await self._stopping.wait()
         await runner.cleanup()
 
     async def _blob(self, request: web.Request) -> web.StreamResponse:
@@ -148,13 +154,13 @@ class Gateway:
     async def _show_metrics(self, _: web.Request) -> web.Response:
         return web.Response(text=self._metrics(), content_type="text/plain")
 
-    async def _invoke(self, request: web.Request) -> web.Response:
+    async def _invoke(self, request: web.Request) -> web.StreamResponse:
         try:
             return await self._answer(request)
         except (InvalidRequest, StorageUnavailable) as error:  # the body could not be had
             return _refused(request, error)
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         async with self._body(request) as (body, body_key):
             if body is None:
                 limit = self._max_body_bytes
@@ -167,6 +173,7 @@ class Gateway:
                 body=body,
                 body_key=body_key,
                 source_ip=request.remote or "",
+                streams=True,
             )
             loop = asyncio.get_running_loop()
             try:
@@ -174,6 +181,9 @@ class Gateway:
             except Exception:
                 logger.exception("function.failed %s", self._function.name)
                 return web.json_response({"message": "Internal Server Error"}, status=500)
+        if (stream := answer.get("stream")) is not None:
+            sent = await self._streams.send(request, answer, stream)
+            return sent or _refused(request, Busy(retry_after_seconds=STREAM_RETRY_SECONDS))
         return _response(answer)
 
     @contextlib.asynccontextmanager

@@ -158,13 +158,14 @@ def test_every_route_was_answered_as_documented(world, acme):  # noqa: PLR0915 -
         failed = acme.batch(requests(1))
         world.finish(status=400)
         acme.post(f"/v1/batches/{failed['id']}/{act}", body)
-    acme.get(f"/v1/batches/{batch['id']}/results")
+    for about in ("results", "events"):
+        acme.get(f"/v1/batches/{batch['id']}/{about}")
     acme.post("/v1/messages/count_tokens", CHAT_BODY)
     messages = ask(acme, "POST", MESSAGES).json["id"]
     acme.post(f"{MESSAGES}/{messages}/cancel")
     world.finish()
     world.tick(10)
-    for path in ("", f"/{messages}", f"/{messages}/results"):
+    for path in ("", f"/{messages}", f"/{messages}/results", f"/{messages}/events"):
         acme.get(f"{MESSAGES}{path}")
     acme.delete(f"{MESSAGES}/{messages}")
     response = acme.post("/v1/responses", RESPONSE).json

@@ -23,6 +23,7 @@ ROUTES = [
     ("GET", "/v1/batches/{batch}/results"),
     ("GET", "/v1/batches/{running}"),
     ("GET", "/v1/batches/{running}/results"),
+    ("GET", "/v1/batches/{running}/events"),
     ("POST", "/v1/batches/{running}/cancel"),
     ("POST", "/v1/batches/{running}/pause"),
     ("POST", "/v1/batches/{running}/resume"),

@@ -215,6 +215,14 @@ class Batch:
         return self.status in TERMINAL
 
     @property
+    def shown_status(self) -> BatchStatus:
+        """Where clients see it stand: a cancelled one is `cancelling` to its end."""
+        is_cancelled = self.stopping is StopReason.CANCELLED
+        if self.status is BatchStatus.FINALIZING and is_cancelled:
+            return BatchStatus.CANCELLING
+        return self.status
+
+    @property
     def has_budget(self) -> bool:
         return self.max_cost_nanos is not None or self.max_tokens is not None
 

@@ -105,8 +105,13 @@ def page(call: Call) -> Object:
 def retrieve(call: Call, batch_id: str) -> Object:
     """`GET /v1/batches/{id}`."""
     batch = batches.find(call.env, call.tenant, batch_id)
-    shown = _shown(call, batch, _findings(call, batch), standing.look(call.env, batch))
+    shown = as_it_stands(call, batch)
     return shown | {"results": results.small(call, batch)} if batch.is_inline else shown
+
+
+def as_it_stands(call: Call, batch: Batch) -> Object:
+    """The batch with all that is known of it, but its results."""
+    return _shown(call, batch, _findings(call, batch), standing.look(call.env, batch))
 
 
 def cancel(call: Call, batch_id: str) -> Object:

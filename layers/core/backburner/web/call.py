@@ -52,6 +52,11 @@ class Call:
         context = self.event.get("requestContext") or {}
         return str(context.get("requestId") or "req_unknown")
 
+    @property
+    def can_stream(self) -> bool:
+        """Whether the gateway takes an answer that comes piece by piece."""
+        return bool(_of_gateway(self.event).get("streams"))
+
     def query(self, name: str) -> str | None:
         return (self.event.get("queryStringParameters") or {}).get(name)
 
@@ -140,8 +145,13 @@ def read_object(data: bytes) -> dict[str, Any]:
 
 def body_key(event: Event) -> str | None:
     """Key of the object that the body is in, where the gateway put a large one aside."""
+    return _of_gateway(event).get("bodyKey")
+
+
+def _of_gateway(event: Event) -> Mapping[str, Any]:
+    """What the gateway of one machine says beyond what API Gateway does."""
     context = event.get("requestContext") or {}
-    return (context.get("backburner") or {}).get("bodyKey")
+    return context.get("backburner") or {}
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from backburner.web import (
     results,
     sync,
     uploads,
+    watching,
 )
 from backburner.web.answer import Answer, with_rate
 from backburner.web.call import authenticate, body_key, checked_id
@@ -49,6 +50,7 @@ ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/v1/batches", batches.page),
     ("GET", "/v1/batches/<batch_id>", batches.retrieve),
     ("GET", "/v1/batches/<batch_id>/results", results.page),
+    ("GET", "/v1/batches/<batch_id>/events", watching.batch_events),
     ("POST", "/v1/batches/<batch_id>/cancel", batches.cancel),
     ("POST", "/v1/batches/<batch_id>/retry", batches.retry),
     ("POST", "/v1/batches/<batch_id>/retry-requests", batches.retry_requests),
@@ -77,6 +79,7 @@ ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("DELETE", "/v1/messages/batches/<batch_id>", message_batches.delete),
     ("POST", "/v1/messages/batches/<batch_id>/cancel", message_batches.cancel),
     ("GET", "/v1/messages/batches/<batch_id>/results", message_batches.results),
+    ("GET", "/v1/messages/batches/<batch_id>/events", watching.message_batch_events),
     ("POST", "/v1/messages/count_tokens", messages.count_tokens),
     ("GET", "/v1/models", models.page),
     ("GET", "/v1/models/<name>", models.retrieve),

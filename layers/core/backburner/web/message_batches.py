@@ -118,6 +118,11 @@ def retrieve(call: Call, batch_id: str) -> Body:
     return _shown(call.env, _find(call, batch_id))
 
 
+def as_it_stands(call: Call, batch: Batch) -> Body:
+    """The Message Batch, as it is shown."""
+    return _shown(call.env, batch)
+
+
 def cancel(call: Call, batch_id: str) -> Body:
     """`POST /v1/messages/batches/{id}/cancel`; again is no error while it is being cancelled."""
     batch = _find(call, batch_id)

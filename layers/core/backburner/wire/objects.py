@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backburner.domain import budget
-from backburner.domain.batch import STOPPED, Batch, BatchStatus, StopReason
+from backburner.domain.batch import STOPPED, Batch, StopReason
 from backburner.domain.catalog import Model
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.finding import Finding
@@ -115,7 +115,7 @@ def batch_object(
         "errors": {"object": "list", "data": errors} if errors else None,
         "input_file_id": batch.input_file_id,
         "completion_window": batch.completion_window,
-        "status": shown_status(batch),
+        "status": str(batch.shown_status),
         "output_file_id": batch.output_file_id,
         "error_file_id": batch.error_file_id,
         "created_at": int(batch.created_at),
@@ -144,7 +144,7 @@ def batch_object(
         "x_retry_of": batch.retry_of,
         "x_retried_by": batch.retried_by,
         "x_merged_file_id": batch.merged_file_id,
-        "x_state": "paused" if batch.paused else shown_status(batch),
+        "x_state": "paused" if batch.paused else str(batch.shown_status),
     }
 
 
@@ -177,13 +177,6 @@ def _incomplete_reason(batch: Batch) -> str | None:
     if batch.stopping is not StopReason.BUDGET or (batch.is_terminal and not batch.dropped):
         return None
     return STOPPED[StopReason.BUDGET][1]
-
-
-def shown_status(batch: Batch) -> str:
-    """OpenAI's word for where the batch stands: a cancelled one is `cancelling` to its end."""
-    if batch.status is BatchStatus.FINALIZING and batch.stopping is StopReason.CANCELLED:
-        return str(BatchStatus.CANCELLING)
-    return str(batch.status)
 
 
 def model_object(model: Model) -> Object:

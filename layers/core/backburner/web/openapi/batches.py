@@ -204,6 +204,14 @@ OPERATIONS: dict[str, Operation] = {
         query=Results,
         errors=(404,),
     ),
+    "GET /v1/batches/<batch_id>/events": Operation(
+        summary="Watch one batch, by server-sent events",
+        answer=bytes,
+        answer_type="text/event-stream",
+        errors=(404,),
+        others={204: None},
+        tells_news=True,
+    ),
     "POST /v1/batches/<batch_id>/retry": Operation(
         summary="Run again what failed in a batch",
         answer=Batch,

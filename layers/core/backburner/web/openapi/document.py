@@ -39,6 +39,7 @@ _REF = "#/components/schemas/{name}"
 _DESCRIPTIONS = {
     201: "Where the body may be sent.",
     202: "It goes on; read the result at `Location`.",
+    204: "All was told: there will be nothing new.",
     206: "The bytes that were asked for.",
     302: "The content is at this link, which needs no key.",
     400: "The request is wrong; the message names the field and the limit.",
@@ -83,6 +84,14 @@ _PREFER: Object = {
     "required": False,
     "description": "`respond-async`: 202 at once. `wait=n`: 202 after n seconds (RFC 7240).",
     "schema": {"type": "string"},
+}
+_WAIT: Object = _PREFER | {"description": "`wait=n`: n seconds at most (RFC 7240)."}
+_LAST_EVENT_ID: Object = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The id of the event that was seen last: what came after it is told.",
+    "schema": {"type": "string", "examples": ["in_progress-120"]},
 }
 _RETRY_AFTER: Object = {
     "description": "Seconds until it is worth asking again.",
@@ -163,6 +172,8 @@ def _operation(method: str, rule: str, operation: Operation, schemas: "_Schemas"
         parameters.append(_RANGE)
     if operation.others and operation.body is not None:
         parameters.append(_PREFER)
+    if operation.tells_news:
+        parameters += [_LAST_EVENT_ID, _WAIT]
     if parameters:
         made["parameters"] = parameters
     if operation.body is not None:
@@ -207,8 +218,10 @@ def _responses(rule: str, operation: Operation, schemas: "_Schemas") -> Object:
         found[str(status)] = {
             "description": _DESCRIPTIONS[status],
             "headers": {"x-request-id": _REQUEST_ID} | (_LATER if status == 202 else {}),
-            "content": {"application/json": {"schema": schemas.of(answer)}},
         }
+        if answer is not None:
+            content = {"application/json": {"schema": schemas.of(answer)}}
+            found[str(status)]["content"] = content
     if operation.takes_ranges:
         found["206"] = {
             "description": _DESCRIPTIONS[206],

@@ -129,6 +129,14 @@ OPERATIONS: dict[str, Operation] = {
         errors=(400, 404),
         may_redirect=True,
     ),
+    "GET /v1/messages/batches/<batch_id>/events": Operation(
+        summary="Watch a batch of messages, by server-sent events",
+        answer=bytes,
+        answer_type="text/event-stream",
+        errors=(404,),
+        others={204: None},
+        tells_news=True,
+    ),
     "POST /v1/messages/count_tokens": Operation(
         summary="Count what a model would read of a message",
         answer=dict[str, Any],

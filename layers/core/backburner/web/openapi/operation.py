@@ -93,9 +93,11 @@ class Operation:
     #: Whether a redirect to a signed link may be the answer.
     may_redirect: bool = False
     redirect_status: int = 302
-    #: Types of other successes, by status.
+    #: Types of other successes, by status; None: without a body.
     others: Mapping[int, Any] = field(default_factory=dict)
     #: Whether the model's server is heard: its errors are answered with its own statuses.
     relays: bool = False
+    #: Whether it tells news, and goes on after what was told last.
+    tells_news: bool = False
     #: Whether no key is needed.
     is_public: bool = False
