@@ -15,9 +15,11 @@ ROOT = Path(__file__).parents[2]
 HOWTO = sorted((ROOT / "docs/howto").glob("*.md"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-#: Names of AWS's own that look like ours.
+#: Names of AWS's own, and of browsers', that look like ours.
 OF_AWS = {
     *("AllTraffic", "AsyncInferenceConfig", "DesiredInstanceCount", "InsufficientInstanceCapacity"),
+    *("CodeUri", "EndedInQueue", "EventSource", "FilterPolicy", "OnBatch", "RawMessageDelivery"),
+    "SqsSubscription",
     *("MaxConcurrentInvocationsPerInstance", "MinCapacity", "PermissionsBoundary"),
     *("RequestTTLSeconds", "RetainAllVariantProperties", "S3FailurePath", "S3OutputPath"),
     *("UpdateEndpointWeightsAndCapacities", "VariantName"),
