@@ -97,6 +97,13 @@ class Template:
         }
 
 
+def parse(path: Path) -> dict[str, Any]:
+    """The document as it is written, with the short intrinsic functions in their full form."""
+    # The loader is a SafeLoader; it only knows a few tags more.
+    document: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+    return document
+
+
 def load(path: Path, parameters: Mapping[str, Any] | None = None) -> Template:
     """Read a template.
 
@@ -104,8 +111,7 @@ def load(path: Path, parameters: Mapping[str, Any] | None = None) -> Template:
         path: of template.yaml.
         parameters: values that replace the parameters' defaults.
     """
-    # The loader is a SafeLoader; it only knows a few tags more.
-    document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+    document = parse(path)
     resolver = _Resolver(document, parameters or {})
     resources = resolver.resources()
     defaults = resolver.value(document.get("Globals", {})).get("Function", {})

@@ -3,14 +3,11 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from backburner_local.template import ACCOUNT, REGION
-from tests.template.expand import expand
-
-TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+from tests.template.expand import expanded
 
 _PSEUDO = {
     "AWS::AccountId": ACCOUNT,
@@ -54,16 +51,11 @@ class Function:
     is_scheduled: bool
 
 
-@cache
-def _expanded(path: Path) -> dict[str, Any]:
-    return expand(path)
-
-
 class Stack:
     """The template, deployed with these parameters; a resource is named by its logical id."""
 
     def __init__(self, **parameters: str) -> None:
-        document = _expanded(TEMPLATE)
+        document = expanded()
         given = {name: p.get("Default", "") for name, p in document["Parameters"].items()}
         self._values = {**_PSEUDO, **given, **parameters}
         self._conditions: dict[str, Any] = document.get("Conditions", {})

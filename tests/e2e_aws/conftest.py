@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from openai import DefaultHttpxClient, OpenAI
 
 from backburner.services import keys
 from tests.e2e_aws.certificate import make_certificate
@@ -15,6 +14,12 @@ from tests.e2e_aws.deploy import Deployment, deploy
 from tests.e2e_aws.ministack import PYTHON, Ministack
 from tests.e2e_aws.sagemaker import SageMaker
 from tests.e2e_aws.servers import free_port
+from tests.late import Late
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 TENANT: Final = "acme"
 
@@ -86,21 +91,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
-def connect(world: World) -> Iterator[Callable[[str], OpenAI]]:
+def connect(world: World) -> Iterator[Callable[[str], "openai.OpenAI"]]:
     """The unmodified client of a tenant; closed at the end."""
     with ExitStack() as opened:
 
-        def connect(tenant: str) -> OpenAI:
+        def connect(tenant: str) -> "openai.OpenAI":
             secret, _ = keys.create(world.deployment.environment, tenant)
             url = f"{world.deployment.api_url}/v1"
-            http = DefaultHttpxClient(verify=world.aws.context)
-            return opened.enter_context(
-                OpenAI(base_url=url, api_key=secret, http_client=http, max_retries=0, timeout=60)
+            http = openai.DefaultHttpxClient(verify=world.aws.context)
+            client = openai.OpenAI(
+                base_url=url, api_key=secret, http_client=http, max_retries=0, timeout=60
             )
+            return opened.enter_context(client)
 
         yield connect
 
 
 @pytest.fixture(scope="session")
-def ai(connect: Callable[[str], OpenAI]) -> OpenAI:
+def ai(connect: Callable[[str], "openai.OpenAI"]) -> "openai.OpenAI":
     return connect(TENANT)

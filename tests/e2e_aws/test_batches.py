@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import openai
 import pytest
-from openai import OpenAI
 
 from backburner.domain.batch import BatchStatus
 from backburner.domain.delivery import Channel, Delivery, DeliveryStatus
@@ -20,7 +18,13 @@ from tests.e2e_aws.ministack import ROOT
 from tests.e2e_aws.model_server import FAILS_ONCE
 from tests.e2e_aws.servers import wait_until
 from tests.e2e_aws.submitting import finished, read, submit
+from tests.late import Late
 from tests.local.stacks import MODEL, lines, names, request, requests, text_of
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 pytestmark = pytest.mark.e2e_aws
 
@@ -68,7 +72,7 @@ def inbox(world: World) -> Iterator[Inbox]:
 
 
 @pytest.fixture(scope="module")
-def sample(world: World, ai: OpenAI, inbox: Inbox) -> Any:
+def sample(world: World, ai: "openai.OpenAI", inbox: Inbox) -> Any:
     """The sample batch with its bad lines at the end, run to its end."""
     content = (ROOT / "events" / "sample_batch.jsonl").read_bytes()
     bad = (ROOT / "events" / "sample_bad_lines.jsonl").read_bytes()

@@ -2,27 +2,31 @@
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import pytest
-from anthropic import Anthropic
 from click.testing import CliRunner
 
 from backburner.services import keys
 from backburner_local import cli
+from tests.late import Late
 from tests.local.stacks import MODEL, wait_until
+
+if TYPE_CHECKING:
+    import anthropic
+else:
+    anthropic = Late("anthropic")
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def connect(stack) -> Iterator[Callable[..., Anthropic]]:
+def connect(stack) -> Iterator[Callable[..., "anthropic.Anthropic"]]:
     """Clients of the stack; closed afterwards."""
-    made: list[Anthropic] = []
+    made: list[anthropic.Anthropic] = []
 
-    def connect(key: str, **options: Any) -> Anthropic:
-        one = Anthropic(base_url=stack.url, api_key=key, max_retries=0, **options)
+    def connect(key: str, **options: Any) -> "anthropic.Anthropic":
+        one = anthropic.Anthropic(base_url=stack.url, api_key=key, max_retries=0, **options)
         made.append(one)
         return one
 
@@ -42,7 +46,7 @@ def asked(number: int, text: str | None = None, **members: Any) -> Any:
     return {"custom_id": f"r{number}", "params": whole | members}
 
 
-def run(claude: Anthropic, requests: list[Any], **options: Any) -> Any:
+def run(claude: "anthropic.Anthropic", requests: list[Any], **options: Any) -> Any:
     """Make a batch and wait until it has ended."""
     batch = claude.messages.batches.create(requests=requests, **options)
 

@@ -4,12 +4,18 @@ import hashlib
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from openai import OpenAI
 
 from backburner.ports import Limits
+from tests.late import Late
 from tests.local.stacks import CHAT, Up, lines, names, request, wait_until
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 LINES = 100_000
 PART_BYTES = 4 << 20
@@ -23,11 +29,11 @@ def up(tmp_path):
         yield up
 
 
-def connect(up: Up) -> OpenAI:
-    return OpenAI(base_url=f"{up.url}/v1", api_key=up.key)
+def connect(up: Up) -> "openai.OpenAI":
+    return openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key)
 
 
-def upload(ai: OpenAI, path: Path) -> str:
+def upload(ai: "openai.OpenAI", path: Path) -> str:
     done = ai.uploads.upload_file_chunked(
         file=path, mime_type="application/jsonl", purpose="batch", part_size=PART_BYTES
     )

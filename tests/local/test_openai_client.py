@@ -6,16 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx
-import openai
 import pytest
-from anthropic import Anthropic
-from openai import OpenAI
 
 from backburner.services import keys
+from tests.late import Late
 from tests.local.lossy_proxy import lossy_proxy
 from tests.local.stacks import (
     CHAT,
@@ -29,6 +26,12 @@ from tests.local.stacks import (
     wait_until,
 )
 
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+else:
+    anthropic, openai = Late("anthropic"), Late("openai")
+
 MEGABYTE = 1 << 20
 ENDED = ("completed", "failed", "expired", "cancelled")
 
@@ -36,12 +39,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def connect(stack) -> Iterator[Callable[..., OpenAI]]:
+def connect(stack) -> Iterator[Callable[..., "openai.OpenAI"]]:
     """Clients of the stack; closed afterwards."""
-    made: list[OpenAI] = []
+    made: list[openai.OpenAI] = []
 
-    def connect(key: str, **options: Any) -> OpenAI:
-        one = OpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0, **options)
+    def connect(key: str, **options: Any) -> "openai.OpenAI":
+        one = openai.OpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0, **options)
         made.append(one)
         return one
 
@@ -69,14 +72,14 @@ def newcomer(stack, connect):
     return connect(secret)
 
 
-def submit(ai: OpenAI, content: bytes, **options: Any) -> Any:
+def submit(ai: "openai.OpenAI", content: bytes, **options: Any) -> Any:
     file = ai.files.create(file=("in.jsonl", content), purpose="batch")
     return ai.batches.create(
         input_file_id=file.id, endpoint=CHAT, completion_window="24h", **options
     )
 
 
-def run(ai: OpenAI, content: bytes, **options: Any) -> Any:
+def run(ai: "openai.OpenAI", content: bytes, **options: Any) -> Any:
     """Submit a batch and wait until it has ended."""
     batch_id = submit(ai, content, **options).id
     wait_until(lambda: ai.batches.retrieve(batch_id).status in ENDED, "the end of the batch")
@@ -247,7 +250,7 @@ def test_a_background_response_is_polled_until_it_is_there(ai):
         ai.responses.cancel(response.id)
 
 
-def _completed(ai: OpenAI, response_id: str) -> Any:
+def _completed(ai: "openai.OpenAI", response_id: str) -> Any:
     response = ai.responses.retrieve(response_id)
     assert response.status in ("queued", "in_progress", "completed"), response
     return response if response.status == "completed" else None
@@ -272,18 +275,17 @@ def test_a_client_that_waits_gets_its_answer_in_one_call(ai):
 
 
 def test_a_client_that_does_not_wait_reads_its_answer_later(ai):
-    accepted = ai.chat.completions.with_raw_response.create(
-        model=MODEL,
-        messages=[{"role": "user", "content": "null:delay=0.5"}],
-        extra_headers={"Prefer": "respond-async"},
-    )
-    assert accepted.status_code == 202
-    headers = {"Authorization": f"Bearer {ai.api_key}"}
-    with httpx.Client(headers=headers) as http:
+    with httpx.Client(headers={"Authorization": f"Bearer {ai.api_key}"}) as http:
+        accepted = ai.chat.completions.with_raw_response.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": "null:delay=1.5"}],
+            extra_headers={"Prefer": "respond-async"},
+        )
+        assert accepted.status_code == 202
         location = accepted.headers["location"]
         assert http.get(location).status_code == 202
         done = wait_until(lambda: _unless_202(http.get(location)), "the answer")
-    assert done.json()["choices"][0]["message"]["content"] == "null:delay=0.5"
+    assert done.json()["choices"][0]["message"]["content"] == "null:delay=1.5"
 
 
 def _unless_202(answer: httpx.Response) -> httpx.Response | None:
@@ -291,7 +293,7 @@ def _unless_202(answer: httpx.Response) -> httpx.Response | None:
 
 
 def test_anthropics_client_waits_as_well(stack, dev_key):
-    with Anthropic(base_url=stack.url, api_key=dev_key, max_retries=0) as client:
+    with anthropic.Anthropic(base_url=stack.url, api_key=dev_key, max_retries=0) as client:
         asked: Any = {"model": MODEL, "max_tokens": 20}
         message = client.messages.create(messages=[{"role": "user", "content": "hi"}], **asked)
         assert (message.type, message.content[0].text) == ("message", "hi")

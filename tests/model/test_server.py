@@ -7,12 +7,17 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
+from tests.late import Late
 from tests.model.servers import command, read_port
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 CHAT_BODY = {"messages": [{"role": "user", "content": "hello"}]}
 
@@ -226,7 +231,7 @@ def test_a_setting_that_cannot_be_ends_the_server_with_a_reason(arguments, reaso
     assert reason in ended.stderr
 
 
-def _client(server, **options: Any) -> openai.OpenAI:
+def _client(server, **options: Any) -> "openai.OpenAI":
     return openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0, **options)
 
 

@@ -6,28 +6,35 @@ Usage: python -m tests.template.expand template.yaml > expanded.json
 import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from samtranslator.public.translator import ManagedPolicyLoader
-from samtranslator.translator.transform import transform
-from samtranslator.yaml_helper import yaml_parse
+from backburner_local import template
+
+ROOT = Path(__file__).parents[2]
 
 
-class _NoManagedPolicies(ManagedPolicyLoader):  # type: ignore[misc]
+class _NoManagedPolicies:
     """The template uses no managed policy by name: nothing need be fetched from IAM."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
 
     def load(self) -> dict[str, str]:
         return {}
 
 
+@cache
+def expanded() -> dict[str, Any]:
+    """What SAM makes of the project's template: the same for all, not to be changed."""
+    return expand(ROOT / "template.yaml")
+
+
 def expand(path: Path) -> dict[str, Any]:
     """The CloudFormation template that SAM makes of the file."""
+    # Takes most of a second: not for those who need no template.
+    from samtranslator.translator.transform import transform
+
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
-    document = yaml_parse(path.read_text(encoding="utf-8"))
+    document = template.parse(path)
     for properties in (
         resource["Properties"]
         for resource in document["Resources"].values()

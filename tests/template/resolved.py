@@ -1,12 +1,9 @@
 """The template as AWS gets it: expanded by SAM, and with its intrinsic functions resolved."""
 
-from pathlib import Path
 from typing import Any
 
 from backburner_local import template
-from tests.template.expand import expand
-
-ROOT = Path(__file__).parents[2]
+from tests.template.expand import ROOT, expanded
 
 #: As this machine reads it, with everything that a parameter can add.
 TEMPLATE = template.load(
@@ -21,15 +18,12 @@ TEMPLATE = template.load(
     },
 )
 
-#: As CloudFormation gets it.
-EXPANDED: dict[str, Any] = expand(ROOT / "template.yaml")
-
 
 def of_type(kind: str) -> dict[str, dict[str, Any]]:
     """Properties of the expanded resources of a type, by logical id."""
     return {
         name: resource.get("Properties", {})
-        for name, resource in EXPANDED["Resources"].items()
+        for name, resource in expanded()["Resources"].items()
         if resource["Type"] == kind
     }
 

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from backburner.services import mirror
+from tests.template.expand import expanded
 from tests.template.prefixes import WRITTEN
-from tests.template.resolved import EXPANDED, TEMPLATE, listed, of_type, statements
+from tests.template.resolved import TEMPLATE, listed, of_type, statements
 
 FUNCTION_ROLES = [f"{function.name}FunctionRole" for function in TEMPLATE.functions]
 
@@ -69,7 +70,7 @@ def test_mail_is_sent_from_one_address_and_only_where_there_is_one():
         "sender@example.com",
         "example.com",
     ]
-    assert EXPANDED["Parameters"]["SenderAddress"]["Default"] == ""
+    assert expanded()["Parameters"]["SenderAddress"]["Default"] == ""
 
 
 @pytest.mark.parametrize("name", FUNCTION_ROLES)

@@ -5,7 +5,8 @@ from dataclasses import MISSING, fields
 import pytest
 
 from backburner.settings import MissingSetting, Settings
-from tests.template.resolved import EXPANDED, of_type
+from tests.template.expand import expanded
+from tests.template.resolved import of_type
 
 FUNCTIONS = of_type("AWS::Lambda::Function")
 
@@ -19,7 +20,7 @@ def test_a_functions_variables_are_its_settings(name):
 
 
 def test_numbers_come_from_parameters_that_are_numbers():
-    parameters = EXPANDED["Parameters"]
+    parameters = expanded()["Parameters"]
     for field in fields(Settings):
         given = FUNCTIONS["DeliverFunction"]["Environment"]["Variables"][field.name.upper()]
         kind = parameters.get(given.get("Ref"), {}).get("Type")

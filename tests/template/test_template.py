@@ -10,7 +10,8 @@ import yaml
 from backburner.ports import Limits
 from backburner.services import mirror
 from backburner_local import functions, template
-from tests.template.resolved import EXPANDED, ROOT, TEMPLATE, of_type
+from tests.template.expand import ROOT, expanded
+from tests.template.resolved import TEMPLATE, of_type
 
 #: Functions that AWS calls without waiting for an answer.
 ASYNCHRONOUS = {"S3", "SNS", "ScheduleV2", "EventBridgeRule"}
@@ -229,13 +230,13 @@ def test_the_configuration_of_deployments_names_parameters_that_there_are():
         deploy = environment["deploy"]["parameters"]
         assert deploy["capabilities"] == ["CAPABILITY_IAM"]
         given = dict(one.split("=", 1) for one in deploy.get("parameter_overrides", ()))
-        assert set(given) <= set(EXPANDED["Parameters"])
+        assert set(given) <= set(expanded()["Parameters"])
         endpoints.add(given.get("EndpointName"))
     assert len(stacks) == len(endpoints) == len(environments) == 3, "they may share an account"
 
 
 def test_two_stacks_of_one_account_do_not_take_each_others_names():
-    for resource in EXPANDED["Resources"].values():
+    for resource in expanded()["Resources"].values():
         given = {n: v for n, v in resource.get("Properties", {}).items() if n in NAMES}
         for value in given.values():
             assert not isinstance(value, str)
@@ -243,15 +244,15 @@ def test_two_stacks_of_one_account_do_not_take_each_others_names():
 
 
 def test_every_parameter_is_described_and_in_one_group():
-    parameters = EXPANDED["Parameters"]
+    parameters = expanded()["Parameters"]
     assert all(one["Description"].strip() for one in parameters.values())
-    groups = EXPANDED["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    groups = expanded()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     grouped = [name for group in groups for name in group["Parameters"]]
     assert sorted(grouped) == sorted(parameters)
 
 
 def test_every_output_is_described():
-    assert all(one["Description"].strip() for one in EXPANDED["Outputs"].values())
+    assert all(one["Description"].strip() for one in expanded()["Outputs"].values())
 
 
 def test_no_alias_of_yaml_is_left_for_cloudformation_to_refuse():

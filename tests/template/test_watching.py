@@ -8,7 +8,8 @@ import pytest
 
 from backburner.wire.messages import each_message
 from backburner_local import template
-from tests.template.resolved import EXPANDED, ROOT, TEMPLATE, of_type
+from tests.template.expand import ROOT, expanded
+from tests.template.resolved import TEMPLATE, of_type
 from tests.world import a_world
 
 ALARMS = TEMPLATE.of_type("AWS::CloudWatch::Alarm")
@@ -53,7 +54,7 @@ def test_every_log_ends():
 
 
 def test_metrics_which_are_log_lines_are_not_filtered_away():
-    assert set(EXPANDED["Parameters"]["LogLevel"]["AllowedValues"]) == {"DEBUG", "INFO"}
+    assert set(expanded()["Parameters"]["LogLevel"]["AllowedValues"]) == {"DEBUG", "INFO"}
 
 
 def test_the_log_of_requests_says_no_more_than_it_should():

@@ -4,15 +4,20 @@ Bodies come as API Gateway passes them: in an event, as base64.
 """
 
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx2
-import openai
 import pytest
 
 from functions.api import app
+from tests.late import Late
 from tests.web.conftest import make_event, requests
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+else:
+    anthropic, openai = Late("anthropic"), Late("openai")
 
 
 class HandlerTransport(httpx2.BaseTransport):
