@@ -51,6 +51,9 @@ def batch(lines: int) -> Counts:
 def idle_minute() -> Counts:
     """A minute in which nothing is to be done: the schedules run."""
     with an_aws_world(charges=True) as world:
+        with contextlib.redirect_stdout(io.StringIO()):
+            world.report_backlog()  # the first one notes how many instances there are
+        world.recorder.forget_calls()
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             world.reap()

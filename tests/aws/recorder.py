@@ -120,6 +120,11 @@ class Recorder:
         """Whether all that was planned has happened."""
         return not any(self._planned.values())
 
+    def forget_calls(self) -> None:
+        """Count from here on."""
+        self.calls.clear()
+        self.invocations.clear()
+
     def forget_plans(self) -> None:
         """What was planned and did not happen will not."""
         self._planned.clear()

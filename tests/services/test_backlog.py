@@ -1,5 +1,6 @@
 """The backlog metric: always there, and true."""
 
+from dataclasses import replace
 from typing import Any
 
 from backburner.domain.errors import BackendError
@@ -113,3 +114,40 @@ def test_capacity_that_could_not_be_asked_for_is_asked_for_again_soon(world):
     world.advance(capacity.ASK_AGAIN_SECONDS)
     world.pump()
     assert asked == [1]
+
+
+class TestOwnBacklog:
+    """What a tenant sees of the pools."""
+
+    def test_each_tenant_sees_its_own_part(self, world):
+        world.submit(12)
+        world.submit(3, tenant="other")
+        world.pump(QueueName.PLAN, QueueName.DISPATCH)
+        waiting = {
+            tenant: [(one.waiting, one.in_flight) for one in backlog.of_tenant(world.env, tenant)]
+            for tenant in ("acme", "other", "nobody")
+        }
+        assert waiting["nobody"] == [(0, 0)] * 3
+        assert waiting["other"][0] == (0, 1)
+        assert waiting["acme"][0] == (0, 1)  # its canary: the rest is not released yet
+
+    def test_where_the_backend_is_not_asked_the_last_report_tells_its_instances(self, world):
+        world.set_env(replace(world.env, limits=replace(world.env.limits, asks_instances=False)))
+        counts = []
+        for count in (0, 2, 1):
+            world.backend.instance_count = count
+            seen = backlog.of_tenant(world.env, "acme")[0].instances
+            world.report_backlog()
+            counts.append((seen, backlog.of_tenant(world.env, "acme")[0].instances))
+        assert counts == [(None, 0), (0, 2), (2, 1)]
+
+    def test_where_it_is_asked_it_tells_what_there_is_now(self, world):
+        for count in (0, 2):
+            world.backend.instance_count = count
+            assert backlog.of_tenant(world.env, "acme")[0].instances == count
+
+    def test_a_report_that_finds_nothing_new_writes_nothing(self, world):
+        world.report_backlog()
+        before = len(world.tap.calls)
+        world.report_backlog()
+        assert "store.transact" not in world.tap.calls[before:]

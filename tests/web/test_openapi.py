@@ -188,7 +188,7 @@ def test_every_route_was_answered_as_documented(world, acme):  # noqa: PLR0915 -
     acme.post(f"/v1/requests/{again}/cancel")
     acme.get("/v1/requests")
     acme.delete(f"/v1/requests/{again}")
-    for path in ("/v1/models", "/v1/models/tiny", "/v1/models/acme/large"):
+    for path in ("/v1/models", "/v1/models/tiny", "/v1/models/acme/large", "/v1/backlog"):
         acme.get(path)
     for path in ("/healthz", "/openapi.json", "/docs"):
         acme.get(path)

@@ -35,6 +35,7 @@ AWS_LIMITS = Limits(
     part_bytes=4_500_000,
     body_bytes=4_500_000,
     sends_at_once=8,
+    asks_instances=False,
 )
 
 _installed: list[Environment] = []

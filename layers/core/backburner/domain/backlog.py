@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from backburner.domain.catalog import Model
 from backburner.domain.request import Instant
 from backburner.domain.slots import Pool
 
@@ -28,6 +29,19 @@ class Backlog:
     def per_instance(self) -> float:
         """Requests per instance; with no instance, all of them, so that the metric never gaps."""
         return self.outstanding / max(1, self.instances or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnBacklog:
+    """What one tenant may know of one pool: its own part, and what it waits for."""
+
+    model: Model
+    #: None where nobody knows, or where jobs bring their own.
+    instances: int | None
+    #: Requests of the tenant that wait.
+    waiting: int
+    #: Its shards in flight: the slots that it holds.
+    in_flight: int
 
 
 def wanted_instances(

@@ -28,6 +28,8 @@ class Pool:
     #: Shards that were halved since then, to find out whether anything still succeeds.
     probes: int = 0
 
+    #: Instances at the last report; None: never known, or jobs bring their own.
+    instances: int | None = None
     #: Since when work has waited without any instance; None: one is there, or nothing waits.
     cold_since: Instant | None = None
     #: How long it took the last time until one was there, to the minute; None: never measured.

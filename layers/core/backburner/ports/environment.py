@@ -91,6 +91,9 @@ class Limits:
     #: How long an API key that was good is believed without another look; 0: not at all. That long
     #: a revoked key may still open its tenant.
     key_cache_seconds: float = 0.0
+    #: Whether whoever looks at the backlog has the backend asked for its instances. SageMaker
+    #: throttles such calls, and functions that start instances need them: the last report does.
+    asks_instances: bool = True
     #: Longest that a call waits for a result: API Gateway gives up after 30 seconds, and the
     #: function is stopped after 29.
     wait_seconds: float = 25.0

@@ -84,6 +84,7 @@ ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/v1/models", models.page),
     ("GET", "/v1/models/<name>", models.retrieve),
     ("GET", "/v1/models/<owner>/<name>", models.retrieve_owned),
+    ("GET", "/v1/backlog", models.backlog),
 )
 
 #: What needs no key, and is read with GET.

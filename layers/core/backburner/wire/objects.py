@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backburner.domain import budget
+from backburner.domain.backlog import OwnBacklog
 from backburner.domain.batch import STOPPED, Batch, StopReason
 from backburner.domain.catalog import Model
 from backburner.domain.file import FilePurpose, StoredFile
@@ -187,6 +188,22 @@ def model_object(model: Model) -> Object:
         "owned_by": model.owned_by,
         "x_context_window": model.context_window,
         "x_routes": list(model.routes),
+    }
+
+
+def backlog_object(own: OwnBacklog) -> Object:
+    """A tenant's part of one pool's backlog."""
+    model = own.model
+    return {
+        "id": model.pool,
+        "object": "backlog",
+        "model": model.name,
+        "backend": model.backend,
+        "instances": own.instances,
+        "max_instances": None if model.has_jobs else model.max_instances,
+        "waiting_requests": own.waiting,
+        "shards_in_flight": own.in_flight,
+        "slots": model.slots,
     }
 
 
