@@ -53,6 +53,9 @@ class Objects(Protocol):
     def size(self, bucket: str, key: str) -> int:
         """Length in bytes."""
 
+    def keys(self, bucket: str, prefix: str) -> list[str]:
+        """Keys that begin with the prefix, in order; none in a bucket that is not there."""
+
 
 class DirectoryObjects:
     """Objects as files ``<root>/<bucket>/<key>``; the content type is not kept.
@@ -119,6 +122,15 @@ class DirectoryObjects:
         except OSError as error:
             raise ObjectUnavailable(f"s3://{bucket}/{key}: {error.strerror}") from error
 
+    def keys(self, bucket: str, prefix: str) -> list[str]:
+        root = Path(f"{self.root}/{bucket}")
+        # Below the prefix's last folder there is all that begins with it.
+        folder = root / prefix.rpartition("/")[0]
+        if bucket.startswith(".") or ".." in prefix.split("/"):
+            return []
+        found = (path.relative_to(root).as_posix() for path in folder.rglob("*") if path.is_file())
+        return sorted(key for key in found if key.startswith(prefix))
+
 
 class S3Objects:
     """Objects of any S3 endpoint, through boto3."""
@@ -155,6 +167,17 @@ class S3Objects:
             return self.client.head_object(Bucket=bucket, Key=key)["ContentLength"]
         except _failures() as error:
             raise ObjectUnavailable(f"s3://{bucket}/{key}: {error}") from error
+
+    def keys(self, bucket: str, prefix: str) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2")
+        try:
+            return [
+                one["Key"]
+                for page in pages.paginate(Bucket=bucket, Prefix=prefix)
+                for one in page.get("Contents", ())
+            ]
+        except _failures() as error:
+            raise ObjectUnavailable(f"s3://{bucket}/{prefix}: {error}") from error
 
 
 def _failures() -> tuple[type[Exception], ...]:

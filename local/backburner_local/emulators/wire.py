@@ -1,4 +1,4 @@
-"""The wire formats that boto3 speaks to the emulated services: JSON 1.x and RPC v2 CBOR."""
+"""The wire formats that boto3 speaks to the emulated services: JSON 1.x, REST JSON, RPC v2 CBOR."""
 
 from __future__ import annotations
 
@@ -89,6 +89,19 @@ def json_response(message: Message | None) -> web.Response:
 def json_error(error: ApiError) -> web.Response:
     body = encode_json({"__type": error.code, "message": error.message})
     return _response(error.status, body, JSON_1_1)
+
+
+def rest_response(message: Message) -> web.Response:
+    """Of a service whose operations are routes; its instants are text already."""
+    return _response(200, msgspec.json.encode(message), "application/json")
+
+
+def rest_error(error: ApiError) -> web.Response:
+    response = _response(
+        error.status, msgspec.json.encode({"message": error.message}), "application/json"
+    )
+    response.headers["x-amzn-ErrorType"] = error.code
+    return response
 
 
 def cbor_response(message: Message | None) -> web.Response:
