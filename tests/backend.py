@@ -12,6 +12,7 @@ from backburner.ports import (
     AttemptState,
     Blobs,
     Look,
+    Room,
     Store,
     Submitted,
 )
@@ -114,6 +115,7 @@ class ManualBackend:
     errors: list[tuple[Exception, bool]] = field(default_factory=list)
     stopped: list[Shard] = field(default_factory=list)
     instance_count: int = 1
+    room_left: Room | None = None
     wakes: list[int] = field(default_factory=list)
     #: What the oracle complains about.
     violations: list[str] = field(default_factory=list)
@@ -150,6 +152,9 @@ class ManualBackend:
 
     def instances(self, model: Model) -> int | None:
         return self.instance_count if model.jobs is None else None
+
+    def room(self, model: Model) -> Room | None:
+        return self.room_left if model.jobs is not None else None
 
     def wake(self, model: Model, wanted: int) -> None:
         self.wakes.append(wanted)

@@ -279,7 +279,7 @@ def _nothing_is_left_to_do(scene: _Scene) -> Iterator[str]:
 def _slots_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
     world = scene.world
     shards = [shard for some in scene.shards.values() for shard in some]
-    for model in world.env.catalog.models.values():
+    for model in world.env.catalog.each():
         mine = [one for one in shards if one.pool == model.pool]
         running = [one for one in mine if one.status is ShardStatus.IN_FLIGHT]
         waiting = [one for one in mine if one.status is ShardStatus.WAITING]
@@ -304,7 +304,7 @@ def _slots_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
 
 
 def _no_slot_is_taken(scene: _Scene) -> Iterator[str]:
-    for model in scene.world.env.catalog.models.values():
+    for model in scene.world.env.catalog.each():
         pool = scene.world.pool(model.name)
         if (pool.in_flight, pool.waiting_lines, pool.running_lines) != (0, 0, 0):
             yield f"nothing runs, and {pool}"

@@ -10,7 +10,7 @@ import pytest
 from backburner.domain.catalog import Model
 from backburner.domain.file import FilePurpose
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
-from backburner.ports import AttemptState, Environment, Look, Submitted
+from backburner.ports import AttemptState, Environment, Look, Room, Submitted
 from backburner.services import batches, collect, dispatch, files, plan, submit
 from backburner_local import recovery
 from backburner_local.client import Client
@@ -40,6 +40,9 @@ class CutOff:
 
     def instances(self, model: Model) -> int | None:
         return 0
+
+    def room(self, model: Model) -> Room | None:
+        return None
 
     def wake(self, model: Model, wanted: int) -> None:
         raise PowerCut

@@ -11,7 +11,7 @@ from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.errors import NotFound
 from backburner.domain.shard import Cut
 from backburner.ports import QueueName
-from backburner.services import batches, files, manifest, plan
+from backburner.services import batches, files, manifest, plan, reading
 from tests import oracle
 from tests.tap import meanwhile
 from tests.world import (
@@ -200,7 +200,7 @@ MARK = b"\xef\xbb\xbf"
     ],
 )
 def test_a_line_is_what_stands_before_one_line_end(data, lines):
-    assert list(plan.numbered_lines(io.BytesIO(data), 10)) == lines
+    assert list(reading.numbered_lines(io.BytesIO(data), 10)) == lines
 
 
 def test_a_file_may_have_as_many_lines_as_the_limit():

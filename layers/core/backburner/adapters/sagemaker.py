@@ -22,7 +22,7 @@ from backburner.adapters.clients import Clients
 from backburner.domain.catalog import Model
 from backburner.domain.errors import BackendError, BackendThrottled
 from backburner.domain.shard import AttemptRef, Shard
-from backburner.ports import AttemptState, Blobs, Limits, Look, Submitted
+from backburner.ports import AttemptState, Blobs, Limits, Look, Room, Submitted
 
 #: Largest inline body (API reference, InvokeEndpointAsync, Body).
 INLINE_BYTES = 128_000
@@ -108,6 +108,10 @@ class SageMakerAsync:
             max(v.get("CurrentInstanceCount", 0), v.get("DesiredInstanceCount", 0))
             for v in variants
         )
+
+    def room(self, model: Model) -> Room | None:  # noqa: ARG002
+        """None: instances limit the slots, and the catalog knows both."""
+        return None
 
     def wake(self, model: Model, wanted: int) -> None:
         """Set the capacity at once; the policies take over from there.

@@ -2,10 +2,29 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from backburner.domain.request import Usage
+from backburner.domain.request import Instant, Usage
 from backburner.domain.shard import Cut
-from backburner.domain.slots import pool_id
+from backburner.domain.slots import Pool, pool_id
+
+
+class Preference(StrEnum):
+    """Which of several backends that would end in time is taken."""
+
+    CHEAPEST = "cheapest"
+    SOONEST = "soonest"
+    FIRST = "first"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class When:
+    """What a batch must be like for one of a model's backends to take its requests."""
+
+    from_lines: int = 1
+    to_lines: int | None = None
+    #: Shortest completion window.
+    from_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +41,11 @@ class Jobs:
     #: Longest that a job may take; the backend ends it then. Jobs have sat in Bedrock's queue for
     #: a day (reference page `bedrock.md` §1.6).
     timeout_seconds: float = 3 * 86400.0
+    #: Jobs that the account may have at once, as long as nobody has asked it (reference page
+    #: `bedrock.md` §6).
+    usual_slots: int = 20
+    #: What one takes as a rule, as long as none was measured.
+    expected_seconds: float = 6 * 3600.0
     #: Body that a Bedrock model is asked with: `converse`, or its own, such as `anthropic`.
     format: str = "converse"
     #: Name that Service Quotas gives the model in names of its quotas; None: its limits are the
@@ -52,6 +76,9 @@ class Model:
     jobs: Jobs | None = None
     #: The same model on other backends, which a batch's requests may go to instead.
     others: tuple["Model", ...] = ()
+    #: Which batches' requests it takes, and which of several backends is taken.
+    when: When = When()
+    prefer: Preference = Preference.CHEAPEST
     #: Tokens of prompt and answer together; 0 where it takes only raw requests.
     context_window: int
     #: Routes that it serves.
@@ -91,6 +118,21 @@ class Model:
         dollars_a_million += usage.output_tokens * (self.output_price or 0.0)
         return round(dollars_a_million * 1000)
 
+    def slots_now(self, pool: Pool, now: Instant) -> int:
+        """Slots that its pool has, as it was a moment ago: never more than the catalog's.
+
+        Where the account's limit is known, those that it leaves; what a refusal taught counts for
+        a while.
+        """
+        if self.jobs is None:
+            return self.slots
+        most = min(self.slots, self.jobs.usual_slots)
+        if pool.limit is not None:
+            most = min(self.slots, pool.limit - pool.others)
+        if pool.learnt is not None and now < pool.learnt_until:
+            most = min(most, pool.learnt)
+        return max(0, most)
+
     @property
     def pool(self) -> str:
         """Pool of its slots: what the account limits is the jobs of a backend's model."""
@@ -100,6 +142,11 @@ class Model:
     def places(self) -> tuple["Model", ...]:
         """The model on each of its backends, the first one first."""
         return (self, *self.others)
+
+    @property
+    def direct(self) -> "Model | None":
+        """The model where it takes a request for itself, without a job."""
+        return next((place for place in self.places if not place.has_jobs), None)
 
     def at(self, pool: str) -> "Model":
         """The model on the backend that the pool is of; on its first one, if on none of it."""

@@ -146,6 +146,10 @@ class BackendThrottled(BackendError):
     """The backend asks for less; the shard was not started."""
 
 
+class BackendFull(BackendThrottled):
+    """The account has no slot left for one more job of the model."""
+
+
 class BackendRefused(BackendError):
     """The backend will never take this shard."""
 

@@ -200,9 +200,11 @@ _DEADLINES_A_WINDOW = 24
 
 def queue_position(shard: Shard) -> str:
     """Sort key in the pool's queue: about the deadline, then priority, then age, then id."""
+    return f"{queue_class(shard)}/{int(shard.created_at * 1000):015d}/{shard.batch_id}/{shard.id}"
+
+
+def queue_class(shard: Shard) -> str:
+    """What its sort key begins with: shards that are equally urgent have the same."""
     grain = max(1, round(shard.deadline - shard.created_at) // _DEADLINES_A_WINDOW)
     about = int(shard.deadline) // grain * grain
-    return (
-        f"{about * 1000:015d}/{9 - shard.priority:d}"
-        f"/{int(shard.created_at * 1000):015d}/{shard.batch_id}/{shard.id}"
-    )
+    return f"{about * 1000:015d}/{9 - shard.priority:d}"

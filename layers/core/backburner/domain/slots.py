@@ -19,6 +19,17 @@ class Pool:
     #: Requests that ended, and seconds that their attempts took; gives the measured rate.
     ended_lines: int = 0
     busy_seconds: float = 0.0
+    #: Jobs that ended, and seconds that they took together; gives the time that one takes.
+    ended_jobs: int = 0
+    job_seconds: float = 0.0
+    #: Of a pool of jobs: how many the account allows at once, how many of others it runs, and when
+    #: that was asked; None: nobody could say.
+    limit: int | None = None
+    others: int = 0
+    asked_at: Instant = 0.0
+    #: Slots that the backend was found to have by refusing one more, and until when that counts.
+    learnt: int | None = None
+    learnt_until: Instant = 0.0
     #: When capacity was last asked for.
     woken_at: Instant = 0.0
     #: Until when the backend, which throttled, is asked for nothing.

@@ -1,6 +1,6 @@
 """What the services need of the world, stated as promises that every adapter keeps."""
 
-from backburner.ports.backend import AttemptState, Backend, Look, Submitted
+from backburner.ports.backend import AttemptState, Backend, Look, Room, Submitted
 from backburner.ports.blobs import Blobs, BlobStat
 from backburner.ports.environment import Environment, KnownKey, Lease, Limits
 from backburner.ports.formats import Dialect, ShardFormat, TokenCounter
@@ -58,6 +58,7 @@ __all__ = [
     "Put",
     "Queue",
     "QueueName",
+    "Room",
     "ShardFormat",
     "Store",
     "Submitted",

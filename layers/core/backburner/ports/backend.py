@@ -44,6 +44,16 @@ class Look:
     is_final: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What an account has for jobs of one model."""
+
+    #: Jobs that it may have at once; None: nobody says.
+    limit: int | None
+    #: Of these, how many are not ours.
+    others: int = 0
+
+
 class Backend(Protocol):
     """Runs shards."""
 
@@ -86,6 +96,13 @@ class Backend(Protocol):
 
         Raises:
             BackendError: nobody knows.
+        """
+
+    def room(self, model: Model) -> Room | None:
+        """What the account has for the model's jobs; None: it has no jobs, or no limit of them.
+
+        Raises:
+            BackendError: nobody knows now.
         """
 
     def wake(self, model: Model, wanted: int) -> None:

@@ -35,8 +35,10 @@ def report_backlog(env: Environment) -> list[Backlog]:
                 "WantedInstances": backlog.wanted,
                 "Instances": backlog.instances,
             }
-        env.metrics.publish(values, {"EndpointName": model.endpoint})
+        env.metrics.publish(values, {"EndpointName": model.endpoint or model.pool})
         if backlog.waiting:
+            if model.has_jobs:
+                capacity.ask_limit(env, model)
             capacity.kick(env, model.pool)
         reported.append(backlog)
     return reported

@@ -7,11 +7,14 @@ from backburner.domain.catalog import Model
 from backburner.domain.errors import BackendError, Conflict
 from backburner.domain.request import Instant
 from backburner.domain.slots import Pool
-from backburner.ports import Below, Environment, Index, Is, QueueName, Update
+from backburner.ports import Below, Environment, Index, Is, Missing, QueueName, Update
 from backburner.services import records
 
 #: Pause before capacity is asked for again, after the backend could not say or do it.
 ASK_AGAIN_SECONDS = 5.0
+
+#: How long the slots count that a refusal taught: the other jobs of the account end some time.
+LEARNT_SECONDS = 600.0
 
 
 def kick(env: Environment, pool: str, *, delay_seconds: float = 0) -> None:
@@ -33,7 +36,32 @@ def free_slots(env: Environment, model: Model, pool: Pool) -> int:
     """Slots of the model's pool that may be taken now: none while its backend throttles."""
     if pool.throttled_until > env.clock.now():
         return 0
-    return max(0, model.slots - pool.in_flight)
+    return max(0, model.slots_now(pool, env.clock.now()) - pool.in_flight)
+
+
+def learn(env: Environment, model: Model) -> None:
+    """The account refused a job: it has as many slots as are taken without it, for a while."""
+    now = env.clock.now()
+    pool = load(env, model.pool)
+    seen = Missing("learnt") if pool.learnt is None else Is("learnt", pool.learnt)
+    found = {"learnt": max(0, pool.in_flight - 1), "learnt_until": now + LEARNT_SECONDS}
+    with suppress(Conflict):  # another one learns the same
+        env.store.transact(Update(records.pool_key(model.pool), set=found, when=(seen,)))
+
+
+def ask_limit(env: Environment, model: Model) -> None:
+    """Ask how many jobs the account may have at once, and how many others run in it.
+
+    Where nobody can say, what was known stands.
+    """
+    now = env.clock.now()
+    try:
+        room = env.backends[model.backend].room(model)
+    except BackendError:
+        return
+    if room is not None:
+        found = {"limit": room.limit, "others": room.others, "asked_at": now}
+        env.store.transact(Update(records.pool_key(model.pool), set=found | {"id": model.pool}))
 
 
 def hold(env: Environment, pool: str, *, seconds: float) -> None:

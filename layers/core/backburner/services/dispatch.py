@@ -1,16 +1,18 @@
 """Hand waiting shards to backends, as slots allow."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 
 from backburner.domain import budget
 from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.catalog import Model
 from backburner.domain.errors import Conflict
 from backburner.domain.request import Instant
-from backburner.domain.shard import Shard, ShardStatus
+from backburner.domain.shard import Shard, ShardStatus, queue_class
 from backburner.domain.slots import Pool, tenant_cap
 from backburner.ports import Environment, Index, Item
 from backburner.services import batches, capacity, pausing, records, transitions
@@ -18,6 +20,8 @@ from backburner.services.sending import Sender
 
 #: Most waiting shards that are read at once.
 _PAGE = 50
+#: Waiting shards of a pool of jobs among which tenants take turns.
+_FAIR_SHARDS = 500
 _TRIES = 5
 
 
@@ -88,7 +92,7 @@ def dispatch(env: Environment, pool: str) -> int:
     seen = capacity.load(env, pool)
     free = capacity.free_slots(env, model, seen)
     with Sender(env) as sender:
-        for shard in _waiting(env, pool, limit=min(_PAGE, free)) if free > 0 else ():
+        for shard in _queue(env, model, free) if free > 0 else ():
             if sender.count and env.clock.now() >= ends_at:
                 capacity.kick(env, pool)
                 break
@@ -138,6 +142,41 @@ def claimed(env: Environment, shard: Shard) -> Shard:
     )
 
 
+def _queue(env: Environment, model: Model, free: int) -> Iterator[Shard]:
+    """Waiting shards of the model's pool in the order in which they get slots.
+
+    That is the queue's. Jobs hold their few slots for hours: among those of about one deadline and
+    of one priority it is the turn of the tenant who has least in flight.
+    """
+    if not model.has_jobs:
+        yield from _waiting(env, model.pool, limit=min(_PAGE, free))
+        return
+    seen = list(islice(_waiting(env, model.pool, limit=_PAGE), _FAIR_SHARDS))
+    tenants = sorted({shard.tenant for shard in seen})
+    shares = env.store.get(*(records.share_key(tenant, model.pool) for tenant in tenants))
+    held = {
+        tenant: int(share.get("in_flight", 0)) if share is not None else 0
+        for tenant, share in zip(tenants, shares, strict=True)
+    }
+    yield from in_fair_order(seen, held)
+
+
+def in_fair_order(shards: Sequence[Shard], held: Mapping[str, int]) -> list[Shard]:
+    """The queue's shards, tenants taking turns within a class of deadline and priority.
+
+    Args:
+        shards: in the queue's order.
+        held: slots that each tenant holds already.
+    """
+    turns = Counter(held)
+    ranked: list[tuple[str, int, int, Shard]] = []
+    for place, shard in enumerate(shards):
+        deadline_class = queue_class(shard)
+        ranked.append((deadline_class, turns[shard.tenant], place, shard))
+        turns[shard.tenant] += 1
+    return [shard for *_, shard in sorted(ranked, key=lambda one: one[:3])]
+
+
 def _waiting(env: Environment, pool: str, *, limit: int) -> Iterator[Shard]:
     """The pool's queue, in its order: so many first, then, as these were not enough, pages."""
     after: str | None = None
@@ -155,16 +194,18 @@ def _waiting(env: Environment, pool: str, *, limit: int) -> Iterator[Shard]:
 
 
 def _claim(env: Environment, model: Model, waiting: Shard) -> tuple[Verdict, Shard | None]:
-    cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
+    now = env.clock.now()
     for _ in range(_TRIES):
         seen = _see(env, waiting)
-        verdict = may_claim(seen, slots=model.slots, cap=cap, now=env.clock.now())
+        slots = model.slots_now(seen.pool, now)
+        cap = tenant_cap(capacity=slots, share=env.limits.tenant_share)
+        verdict = may_claim(seen, slots=slots, cap=cap, now=now)
         if verdict is not Verdict.CLAIM or seen.shard is None:
             return verdict, None
         taken = claimed(env, seen.shard)
         running = seen.batch.running_lines if seen.batch is not None else 0
         writes = transitions.claim(
-            seen.shard, taken, capacity=model.slots, cap=cap, running_lines=running
+            seen.shard, taken, capacity=slots, cap=cap, running_lines=running
         )
         with suppress(Conflict):
             env.store.transact(*writes)

@@ -64,7 +64,7 @@ def model_of(
             param=f"{member}.messages",
             **named,
         )
-    if needs_price and not model.has_price:
+    if needs_price and not all(place.has_price for place in model.places):
         raise InvalidLine(
             "no_price",
             f"The model '{model.name}' has no price, so that its cost can't be limited.",

@@ -1,6 +1,5 @@
 """Read a batch's file once: check every line, group by model, cut into shards."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -9,12 +8,19 @@ from backburner.domain.batch import Batch, Step, next_step
 from backburner.domain.catalog import Model
 from backburner.domain.errors import Conflict, InvalidLine, NotFound
 from backburner.domain.finding import Finding
-from backburner.domain.names import SeenNames
 from backburner.domain.request import Outcome, Request
 from backburner.domain.shard import Shard, ShardDraft, shard_id
 from backburner.ports import MAX_WRITES, Environment
-from backburner.services import batches, capacity, files, manifest, pausing, retrying, transitions
-from backburner.services.fitting import model_of
+from backburner.services import (
+    batches,
+    capacity,
+    files,
+    manifest,
+    pausing,
+    routing,
+    transitions,
+)
+from backburner.services.reading import Reader, Routes, numbered_lines, survey
 
 #: Shards released in one transaction; beside them stand the check, and a pool and a
 #: share each at most.
@@ -25,8 +31,6 @@ _WRITTEN_AT_ONCE = 16
 #: Bytes of requests that are held for that.
 _WRITTEN_BYTES = 8_000_000
 
-BOM = b"\xef\xbb\xbf"
-
 
 @dataclass(slots=True)
 class _Reading:
@@ -36,15 +40,15 @@ class _Reading:
     batch: Batch
     #: Of the objects that this run writes.
     prefix: str
-    #: Which lines of the file are meant.
-    chosen: retrying.Chosen
+    reader: Reader
+    #: Where each model's requests run.
+    routes: Routes
     #: The shard that is being filled, by model.
     drafts: dict[str, ShardDraft] = field(default_factory=dict)
     planned: list[Shard] = field(default_factory=list)
     #: Requests of planned shards that are not written yet, by key.
     unwritten: dict[str, bytes] = field(default_factory=dict)
     unwritten_bytes: int = 0
-    seen: SeenNames = field(default_factory=SeenNames)
     findings: list[Finding] = field(default_factory=list)
     invalid: int = 0
     #: Where outcomes of bad lines go, if these are skipped.
@@ -82,18 +86,21 @@ def plan(env: Environment, tenant: str, batch_id: str) -> None:
 
 def _plan(env: Environment, batch: Batch) -> None:
     prefix = f"{batch.blob_prefix}plans/{env.ids.new('plan')}/"
-    reading = _Reading(env, batch, prefix, retrying.Chosen(env, batch))
     stat = env.blobs.stat(batch.input_key or "")
     if stat is None:
-        _fail(env, reading, Finding(code="invalid_request", message="The input file was deleted."))
+        gone = Finding(code="invalid_request", message="The input file was deleted.")
+        batches.reject(env, batch, [gone])
         return
     try:
+        routes = survey(env, batch, stat.key)
+        reading = _Reading(env, batch, prefix, Reader(env, batch, refused=routes.refused), routes)
         found = _read(reading, stat.key)
     except NotFound:
         if batch.retry_of is None:
             raise
         message = "A result file of the batch that is retried was deleted."
-        found = Finding(code="invalid_request", message=message)
+        batches.reject(env, batch, [Finding(code="invalid_request", message=message)])
+        return
     if found is not None:
         _fail(env, reading, found)
     elif reading.fails:
@@ -117,7 +124,7 @@ def _read(reading: _Reading, key: str) -> Finding | None:
     for draft in list(reading.drafts.values()):
         _cut(reading, draft)
     _write(reading)
-    if missing := reading.chosen.missing():
+    if missing := reading.reader.chosen.missing():
         reading.findings[:0] = missing[1 : limits.reported_errors]
         return missing[0]
     if reading.total + reading.invalid == 0:
@@ -125,60 +132,18 @@ def _read(reading: _Reading, key: str) -> Finding | None:
     return None
 
 
-def numbered_lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | None]]:
-    """Lines that are not blank, numbered from 1, without BOM and line end; None for one too long.
-
-    Splits on LF alone: the other separators that Unicode knows may stand inside strings.
-    """
-    number = 0
-    longest = limit + len(BOM) + len(b"\r\n")
-    while data := stream.readline(longest + 1):
-        number += 1
-        if number == 1:
-            data = data.removeprefix(BOM)
-        if len(data) > limit and len(data.removesuffix(b"\n").removesuffix(b"\r")) > limit:
-            while data and not data.endswith(b"\n"):  # what is left of it
-                data = stream.readline(1 << 20)
-            yield number, None
-        elif line := data.strip(b"\n\r\t "):
-            yield number, line
-
-
 def _take(reading: _Reading, number: int, data: bytes | None) -> None:
     try:
-        if data is None:
-            limit = reading.env.limits.line_bytes
-            raise InvalidLine("line_too_long", f"This line is longer than {limit} bytes.")
-        dialect = reading.env.dialects[reading.batch.dialect]
-        request = dialect.parse(number, data, route=reading.batch.route)
-        model = _model(reading, request)
+        request, model = reading.reader.understand(number, data)
     except InvalidLine as finding:
-        if reading.chosen.has(number):
+        if reading.reader.chosen.has(number):
             _reject(reading, number, finding)
     else:
-        if not reading.chosen.has(number):
+        if not reading.reader.chosen.has(number):
             return
         reading.total += 1
         if not reading.fails:
             _add(reading, request, model)
-
-
-def _model(reading: _Reading, request: Request) -> Model:
-    """The request's model; raises InvalidLine if it can't run the request."""
-    first = reading.seen.first_line(request.custom_id, request.line)
-    if first != request.line:
-        raise InvalidLine(
-            "duplicate_custom_id",
-            f"The custom_id '{request.custom_id[:64]}' was used on line {first} already.",
-            param="custom_id",
-            custom_id=request.custom_id,
-        )
-    return model_of(
-        reading.env,
-        request,
-        dialect=reading.batch.dialect,
-        needs_price=reading.batch.max_cost_nanos is not None,
-    )
 
 
 def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:
@@ -199,29 +164,42 @@ def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:
 
 def _add(reading: _Reading, request: Request, model: Model) -> None:
     line = reading.env.shards.encode(request) + b"\n"
+    _, cut = reading.routes.of(model)
     draft = reading.drafts.get(model.name)
-    if draft is not None and not draft.takes(request, len(line), model.cut):
+    if draft is not None and not draft.takes(request, len(line), cut):
         _cut(reading, draft)
         draft = None
     if draft is None:
         draft = reading.drafts[model.name] = ShardDraft(model=model.name)
     draft.add(request, line)
-    if not reading.planned and draft.line_count >= reading.env.limits.canary_lines:
+    if _is_canary_full(reading, draft):
         _cut(reading, draft)
+
+
+def _is_canary_full(reading: _Reading, draft: ShardDraft) -> bool:
+    """Whether the draft is the canary, and has all of its requests."""
+    routes = reading.routes
+    if not routes.canary_lines or draft.line_count < routes.canary_lines:
+        return False
+    if routes.canary_model is None:
+        return not reading.planned
+    is_of_model = draft.model == routes.canary_model
+    return is_of_model and all(shard.model != draft.model for shard in reading.planned)
 
 
 def _cut(reading: _Reading, draft: ShardDraft) -> None:
     """End a model's current shard: put its requests aside, note it for the manifest."""
     del reading.drafts[draft.model]
-    model = reading.env.catalog.models[draft.model]
-    batch = reading.batch
+    batch, model = reading.batch, reading.env.catalog.models[draft.model]
+    place, _ = reading.routes.of(model)
+    place = routing.place_of_rest(reading.env, model.name, place.pool, draft.line_count) or place
     name = shard_id(len(reading.planned) + 1)
     shard = Shard(
         tenant=batch.tenant,
         batch_id=batch.id,
         id=name,
         model=model.name,
-        pool=model.pool,
+        pool=place.pool,
         first_line=draft.first_line,
         last_line=draft.last_line,
         line_count=draft.line_count,
@@ -258,12 +236,18 @@ def _start(env: Environment, reading: _Reading) -> None:
         prefix=reading.prefix,
         output_file_id=files.result_id(batch.id, "output"),
         error_file_id=files.result_id(batch.id, "errors"),
-        is_priced=all(env.catalog.models[one].has_price for one in models),
+        is_priced=all(
+            place is not None and place.has_price
+            for shard in reading.planned
+            for place in (env.catalog.running(shard.model, shard.pool),)
+        ),
         model=models.pop() if len(models) == 1 else None,
     )
     is_small = reading.total < env.limits.canary_from_lines
-    has_canary = not is_small or len(reading.planned) > RELEASE_SHARDS
-    first = reading.planned[:1] if has_canary else reading.planned
+    has_canary = bool(reading.routes.canary_lines) and not is_small
+    has_canary = has_canary or len(reading.planned) > RELEASE_SHARDS
+    canary = [shard for shard in reading.planned if reading.routes.is_canary(shard)][:1]
+    first = (canary or reading.planned[:1]) if has_canary else reading.planned
     with suppress(Conflict):  # cancelled meanwhile, or planned by another
         env.store.transact(*transitions.start(batch, planned, first, now=env.clock.now()))
     for pool in {shard.pool for shard in first}:

@@ -59,7 +59,7 @@ def reap(env: Environment) -> int:
             errors.append(error)
     for model in env.catalog.each():
         # Batches belong to no endpoint: its name only tells one deployment from another.
-        env.metrics.publish({"StuckBatches": stuck}, {"EndpointName": model.endpoint})
+        env.metrics.publish({"StuckBatches": stuck}, {"EndpointName": model.endpoint or model.pool})
         if env.store.query(model.pool, index=Index.QUEUE, limit=1):
             capacity.kick(env, model.pool)
     if errors:

@@ -14,7 +14,7 @@ from backburner.domain.errors import Lost, NotFound
 from backburner.domain.request import Outcome
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Environment
-from backburner.services import batches, collect, manifest, plan, raw, retrying
+from backburner.services import batches, collect, manifest, raw, reading, retrying
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ def _unplanned(env: Environment, batch: Batch) -> Iterator[Outcome]:
     _, code, message = STOPPED[batch.stopping]
     dialect = env.dialects[batch.dialect]
     with env.blobs.read(batch.input_key or "") as stream:
-        for number, data in plan.numbered_lines(stream, env.limits.line_bytes):
+        for number, data in reading.numbered_lines(stream, env.limits.line_bytes):
             request = dialect.parse(number, data or b"", route=batch.route)
             yield Outcome(line=number, custom_id=request.custom_id, code=code, message=message)
 
@@ -261,7 +261,7 @@ def _input_names(env: Environment, batch: Batch) -> Iterator[tuple[int, str]]:
         yield from retrying.chosen_lines(env, batch)
         return
     with env.blobs.read(batch.input_key or "") as stream:
-        for line, _ in plan.numbered_lines(stream, env.limits.line_bytes):
+        for line, _ in reading.numbered_lines(stream, env.limits.line_bytes):
             yield line, _unnamed(line)
 
 

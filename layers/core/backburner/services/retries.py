@@ -16,7 +16,7 @@ from backburner.domain.retry import (
 )
 from backburner.domain.shard import Shard, ShardStatus, piece_id, retry_id
 from backburner.ports import Environment
-from backburner.services import records
+from backburner.services import records, routing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,8 @@ class Verdict:
 def judge(env: Environment, shard: Shard, outcomes: Sequence[Outcome]) -> Verdict:
     """Decide by the outcomes of the shard's attempt."""
     policy = env.limits.retry
-    if shard.line_count > 1 and has_failed_as_a_whole(shard, outcomes):
+    # A job that failed did so for no line of its own: each has its outcome, or was not looked at.
+    if shard.line_count > 1 and not _is_job(env, shard) and has_failed_as_a_whole(shard, outcomes):
         decided, well = _fate(env, shard)
         if decided is Fate.HALVE:
             parted = Sorted(final=(), retry=tuple(outcomes))
@@ -44,6 +45,8 @@ def judge(env: Environment, shard: Shard, outcomes: Sequence[Outcome]) -> Verdic
 
 def is_repeated(env: Environment, shard: Shard) -> bool:
     """Whether a shard whose attempt was lost is tried again as it is."""
+    if _is_job(env, shard):
+        return shard.attempt < env.limits.retry.max_attempts
     return _fate(env, shard)[0] is Fate.REPEAT
 
 
@@ -82,6 +85,11 @@ def put(env: Environment, shard: Shard, name: str, data: bytes) -> str:
     return key
 
 
+def _is_job(env: Environment, shard: Shard) -> bool:
+    model = env.catalog.running(shard.model, shard.pool)
+    return model is not None and model.has_jobs
+
+
 def _fate(env: Environment, shard: Shard) -> tuple[Fate, bool]:
     """What becomes of a shard that failed as a whole, and whether the endpoint is well."""
     (item,) = env.store.get(records.pool_key(shard.pool))
@@ -91,12 +99,14 @@ def _fate(env: Environment, shard: Shard) -> tuple[Fate, bool]:
 
 def _shard(env: Environment, named: Shard, lines: list[bytes]) -> Shard:
     numbers = [env.shards.head(line)[0] for line in lines]
+    place = routing.place_of_rest(env, named.model, named.pool, len(lines))
     data = b"".join(line + b"\n" for line in lines)
     waiting = replace(
         _waiting(env, named),
         first_line=min(numbers),
         last_line=max(numbers),
         line_count=len(lines),
+        pool=place.pool if place is not None else named.pool,
         input_inline=data,
         input_key=None,
     )
@@ -116,6 +126,7 @@ def _waiting(env: Environment, named: Shard) -> Shard:
         not_before=now + pause,
         failed_at=now,
         claimed_at=None,
+        job=None,
         result_key=None,
         result_inline=None,
         succeeded=None,

@@ -5,7 +5,13 @@ from dataclasses import replace
 from threading import Semaphore
 from typing import Self
 
-from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled, Conflict
+from backburner.domain.errors import (
+    BackendError,
+    BackendFull,
+    BackendRefused,
+    BackendThrottled,
+    Conflict,
+)
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Environment, Write
 from backburner.services import capacity, collect, transitions
@@ -81,7 +87,9 @@ def send(env: Environment, shard: Shard) -> bool:
     payload = shard.input_inline if shard.input_inline is not None else shard.input_key
     try:
         submitted = backend.submit(shard, model, payload or b"")
-    except BackendThrottled:
+    except BackendThrottled as error:
+        if isinstance(error, BackendFull):
+            capacity.learn(env, model)
         give_back(env, shard, pause=env.limits.retry.pause_seconds(1, env.ids.random()))
         return False
     except BackendRefused as error:

@@ -68,9 +68,7 @@ def submit_single(
         NotFound: no such model.
     """
     request = new.request
-    model = env.catalog.get(request.model)
-    if model is None:
-        raise submit.no_model(request.model)
+    model = direct_model(env, request.model)
     batch = _single(
         env,
         tenant,
@@ -167,11 +165,19 @@ def check_raw(env: Environment, new: NewRaw) -> Model:
     return model
 
 
-def raw_model(env: Environment, name: str) -> Model:
-    """The model; raises NotFound, or InvalidRequest if it takes no raw requests."""
+def direct_model(env: Environment, name: str) -> Model:
+    """The model where it takes single requests; raises NotFound, InvalidRequest if nowhere."""
     model = env.catalog.get(name)
     if model is None:
         raise submit.no_model(name)
+    if model.direct is None:
+        raise InvalidRequest(f"The model '{name}' runs batches only.", param="model")
+    return model.direct
+
+
+def raw_model(env: Environment, name: str) -> Model:
+    """The model; raises NotFound, or InvalidRequest if it takes no raw requests."""
+    model = direct_model(env, name)
     if RAW_ROUTE not in model.routes:
         raise InvalidRequest(f"The model '{model.name}' takes no raw requests.", param="model")
     return model

@@ -11,7 +11,7 @@ import msgspec
 from backburner.domain.batch import Batch
 from backburner.domain.errors import InvalidRequest, NotFound
 from backburner.domain.file import StoredFile
-from backburner.services import batches, files, plan, results
+from backburner.services import batches, files, reading, results
 from backburner.services.inputs import Inputs
 from backburner.web.answer import Answer
 from backburner.web.call import Call
@@ -126,4 +126,4 @@ def _input_lines(call: Call, batch: Batch, stack: ExitStack) -> Iterator[tuple[i
         stream = stack.enter_context(call.env.blobs.read(batch.input_key or ""))
     except NotFound:
         return
-    yield from plan.numbered_lines(stream, call.env.limits.line_bytes)
+    yield from reading.numbered_lines(stream, call.env.limits.line_bytes)

@@ -4,8 +4,8 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backburner.domain.batch import RAW_ROUTE
-from backburner.domain.catalog import Catalog, Jobs, Model
+from backburner.domain.batch import RAW_ROUTE, window_seconds
+from backburner.domain.catalog import Catalog, Jobs, Model, Preference, When
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.shard import Cut
 
@@ -19,8 +19,9 @@ JOB_BACKENDS = frozenset({"bedrock_batch", "sagemaker_transform"})
 _CUT = (500, 4_000_000, 2_000_000)
 _JOB_CUT = (20_000, 32_000_000, 1_000_000_000)
 
-#: Jobs of a model that an account may have at once (reference page `bedrock.md` §6).
-_JOBS = 20
+#: More jobs than any account may have at once: what it may have is asked, and the catalog's
+#: `slots` only make it less.
+_JOBS = 1000
 
 #: Fewest requests of a job (the same).
 _LEAST_LINES = {"bedrock_batch": 100}
@@ -82,6 +83,8 @@ def _place(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
         jobs=jobs,
         context_window=int(entry.get("context_window", 0)),
         routes=tuple(entry["routes"]),
+        when=_when(name, entry.get("when", {})),
+        prefer=_preference(name, entry.get("prefer", "cheapest")),
         slots=int(entry.get("slots", instances * per_instance if jobs is None else _JOBS)),
         slots_per_instance=per_instance,
         max_instances=instances,
@@ -114,3 +117,30 @@ def _jobs(name: str, entry: dict[str, Any]) -> Jobs | None:
     settings = {setting: value for setting, value in jobs.items() if setting != "padded"}
     settings.setdefault("least_lines", _LEAST_LINES.get(backend, 1))
     return Jobs(is_padded=bool(jobs.get("padded", False)), **settings)
+
+
+def _when(name: str, when: dict[str, Any]) -> When:
+    if unknown := sorted(when.keys() - {"from_lines", "to_lines", "from_window"}):
+        raise InvalidRequest(f"Model '{name}' of the catalog has an unknown 'when.{unknown[0]}'.")
+    most, window = when.get("to_lines"), when.get("from_window")
+    try:
+        seconds = window_seconds(window) if window is not None else 0.0
+    except InvalidRequest as error:
+        raise InvalidRequest(
+            f"'when.from_window' of model '{name}' of the catalog: {error.message}"
+        ) from error
+    return When(
+        from_lines=int(when.get("from_lines", 1)),
+        to_lines=int(most) if most is not None else None,
+        from_seconds=seconds,
+    )
+
+
+def _preference(name: str, given: str) -> Preference:
+    try:
+        return Preference(given)
+    except ValueError:
+        known = ", ".join(Preference)
+        raise InvalidRequest(
+            f"'prefer' of model '{name}' of the catalog must be one of {known}."
+        ) from None

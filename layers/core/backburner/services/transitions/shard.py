@@ -203,8 +203,11 @@ def finish(
     pool_counts: dict[str, float] = dict(_release_counts(shard))
     pool_counts["ended_lines"] = ended
     pool_counts["busy_seconds"] = seconds
-    queued = sum(retry.line_count for retry in retries)
-    if retries:
+    if shard.job is not None:
+        pool_counts |= {"ended_jobs": 1, "job_seconds": seconds}
+    again = [retry for retry in retries if retry.pool == shard.pool]
+    queued = sum(retry.line_count for retry in again)
+    if queued:
         pool_counts["waiting_lines"] = pool_counts.get("waiting_lines", 0) + queued
     conditions: tuple[Condition, ...] = ()
     if probe_below is not None:
@@ -219,7 +222,8 @@ def finish(
             when=conditions,
         ),
         *_release_share(shard, queued=queued),
-        *(Put(_key(retry), records.shard_item(retry), when=(Absent(),)) for retry in retries),
+        *(Put(_key(retry), records.shard_item(retry), when=(Absent(),)) for retry in again),
+        *enqueue([retry for retry in retries if retry not in again]),
     ]
     if ending:
         return [*writes, *ending]

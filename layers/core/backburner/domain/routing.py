@@ -1,0 +1,190 @@
+"""Which backend runs a batch's requests for one model, and what that comes to."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backburner.domain.catalog import Model, Preference
+from backburner.domain.progress import start_seconds
+from backburner.domain.request import Instant, Usage
+from backburner.domain.shard import Cut
+from backburner.domain.slots import Pool
+
+
+@dataclass(slots=True)
+class Group:
+    """A batch's requests for one model."""
+
+    lines: int = 0
+    bytes: int = 0
+    #: Of the prompts, and the longest answers.
+    prompt_bytes: int = 0
+    max_tokens: int = 0
+
+    def add(self, *, size: int, prompt_bytes: int, max_tokens: int) -> None:
+        self.lines += 1
+        self.bytes += size
+        self.prompt_bytes += prompt_bytes
+        self.max_tokens += max_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One backend, as it looks for a group now. None wherever that is not known."""
+
+    place: Model
+    #: Slots that are free now, of so many.
+    free: int
+    slots: int
+    shards: int
+    starts_at: Instant | None
+    ends_at: Instant | None
+    #: At most, in billionths of a dollar.
+    cost_nanos: int | None
+    #: Why it can't take the group; None: it can.
+    refusal: str | None = None
+
+    def is_late(self, deadline: Instant) -> bool:
+        return self.ends_at is not None and self.ends_at > deadline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The backend that a group goes to, beside those that were not taken."""
+
+    #: None: no backend takes the group.
+    taken: Option | None
+    why: str
+    options: tuple[Option, ...]
+
+
+#: Bytes of English text that make one token, about.
+_BYTES_A_TOKEN = 4
+
+
+def option(place: Model, group: Group, pool: Pool, *, window: float, now: Instant) -> Option:
+    """What the place offers to the group.
+
+    Args:
+        place: a model on one backend.
+        group: the requests.
+        pool: of the place.
+        window: seconds until the batch's deadline, as its client set them.
+        now: the instant to plan from.
+    """
+    shards, slots = shard_count(place, group), place.slots_now(pool, now)
+    starts, ends = _span(place, group, pool, shards=shards, slots=slots, now=now)
+    usage = Usage(
+        input_tokens=math.ceil(group.prompt_bytes / _BYTES_A_TOKEN),
+        output_tokens=group.max_tokens,
+    )
+    return Option(
+        place=place,
+        free=max(0, slots - pool.in_flight),
+        slots=slots,
+        shards=shards,
+        starts_at=now + starts if starts is not None else None,
+        ends_at=now + ends if ends is not None else None,
+        cost_nanos=place.cost_nanos(usage) if place.has_price else None,
+        refusal=_refusal(place, group, window),
+    )
+
+
+def choose(options: Sequence[Option], *, deadline: Instant, prefer: Preference) -> Choice:
+    """Decide by the catalog's rule.
+
+    Of the backends that take the group, those that end it in time, as far as one knows; of these
+    the cheapest, the soonest or the first. Where no two costs can be compared, the first.
+    """
+    able = [one for one in options if one.refusal is None]
+    if not able:
+        why = options[0].refusal or "" if len(options) == 1 else "no backend takes it"
+        return Choice(taken=None, why=why, options=tuple(options))
+    if len(able) == 1:
+        why = "the only backend" if len(options) == 1 else "the only backend that takes it"
+        return Choice(taken=able[0], why=why, options=tuple(options))
+    in_time = [one for one in able if not one.is_late(deadline)]
+    if not in_time:
+        taken = min(able, key=lambda one: one.ends_at or math.inf)
+        return Choice(
+            taken=taken, why="late on every backend, the least on this", options=tuple(options)
+        )
+    taken, why = _preferred(in_time, prefer)
+    return Choice(taken=taken, why=why, options=tuple(options))
+
+
+def _preferred(in_time: Sequence[Option], prefer: Preference) -> tuple[Option, str]:
+    first = in_time[0]
+    if len(in_time) == 1:
+        return first, "the only backend that ends in time"
+    if prefer is Preference.CHEAPEST and all(one.cost_nanos is not None for one in in_time):
+        return min(in_time, key=lambda one: one.cost_nanos or 0), "the cheapest that ends in time"
+    if prefer is Preference.SOONEST and all(one.ends_at is not None for one in in_time):
+        return min(in_time, key=lambda one: one.ends_at or 0.0), "the soonest"
+    return first, "the catalog's first that ends in time"
+
+
+def _refusal(place: Model, group: Group, window: float) -> str | None:
+    least = place.jobs.least_lines if place.jobs is not None else 1
+    if place.jobs is not None and place.jobs.is_padded:
+        least = 1
+    least = max(least, place.when.from_lines)
+    if group.lines < least:
+        return f"takes at least {least} requests, not {group.lines}"
+    if place.when.to_lines is not None and group.lines > place.when.to_lines:
+        return f"takes at most {place.when.to_lines} requests, not {group.lines}"
+    if window < place.when.from_seconds:
+        return f"takes windows of at least {place.when.from_seconds / 3600:g} h"
+    return None
+
+
+def shard_count(place: Model, group: Group) -> int:
+    """Shards that the group is cut into, at least."""
+    cut = place.cut
+    return max(1, math.ceil(group.lines / cut.lines), math.ceil(group.bytes / cut.bytes))
+
+
+def even_cut(place: Model, group: Group, *, canary_lines: int = 0) -> Cut:
+    """The place's cut, with the lines spread evenly over jobs: no tail is left over.
+
+    Sizes differ by less than there are jobs, unless the bytes end a job before (reference page
+    `bedrock.md` §10.1).
+
+    Args:
+        place: that the group goes to.
+        group: the requests.
+        canary_lines: of them, that have a job of their own before.
+    """
+    cut = place.cut
+    if place.jobs is None:
+        return cut
+    rest = group.lines - canary_lines
+    share = rest / max(1, group.lines)
+    jobs = max(1, math.ceil(rest / cut.lines), math.ceil(group.bytes * share / cut.bytes))
+    return Cut(lines=max(1, math.ceil(rest / jobs)), bytes=cut.bytes, tokens=cut.tokens)
+
+
+def _span(
+    place: Model, group: Group, pool: Pool, *, shards: int, slots: int, now: Instant
+) -> tuple[float | None, float | None]:
+    """Seconds until the group's first request runs, and until its last has ended."""
+    if place.jobs is not None:
+        return _span_of_jobs(place, pool, shards=shards, slots=slots)
+    start = start_seconds(pool, now)
+    if start is None or pool.ended_lines <= 0 or pool.busy_seconds <= 0:
+        return start, None
+    rate = pool.ended_lines / pool.busy_seconds * max(1, slots)
+    return start + pool.waiting_lines / rate, start + (pool.backlog + group.lines) / rate
+
+
+def _span_of_jobs(
+    place: Model, pool: Pool, *, shards: int, slots: int
+) -> tuple[float | None, float | None]:
+    """Jobs run in waves, as many at once as there are slots."""
+    if place.jobs is None or slots <= 0:
+        return None, None
+    seconds = place.jobs.expected_seconds
+    if pool.ended_jobs:
+        seconds = pool.job_seconds / pool.ended_jobs
+    ahead = pool.in_flight + math.ceil(pool.waiting_lines / place.cut.lines)
+    return ahead // slots * seconds, math.ceil((ahead + shards) / slots) * seconds

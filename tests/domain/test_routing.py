@@ -1,0 +1,175 @@
+"""Which backend takes a batch's requests for one model."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backburner.domain.catalog import Jobs, Model, Preference, When
+from backburner.domain.routing import Choice, Group, Option, choose, even_cut, option
+from backburner.domain.shard import Cut
+from backburner.domain.slots import Pool
+from tests.world import a_model
+
+NOW = 1_000_000.0
+HOUR = 3600.0
+JOBS = Jobs(model_id="vendor.model-v1:0", least_lines=100, expected_seconds=6 * HOUR)
+CUT = Cut(lines=1000, bytes=1_000_000, tokens=10**12)
+
+
+def endpoint(**changes: Any) -> Model:
+    return a_model(slots=8, cut=Cut(lines=50, bytes=100_000, tokens=10**6), **changes)
+
+
+def bedrock(**changes: Any) -> Model:
+    settings: dict[str, Any] = {
+        "backend": "bedrock_batch",
+        "endpoint": "",
+        "jobs": JOBS,
+        "cut": CUT,
+        "slots": 1000,
+    }
+    return a_model(**settings | changes)
+
+
+def group(lines: int) -> Group:
+    return Group(lines=lines, bytes=lines * 100, prompt_bytes=lines * 80, max_tokens=lines * 10)
+
+
+def offered(
+    place: Model, lines: int, pool: Pool | None = None, window: float = 24 * HOUR
+) -> Option:
+    return option(place, group(lines), pool or Pool(id=place.pool), window=window, now=NOW)
+
+
+def busy(lines_a_second: float) -> Pool:
+    """Of an endpoint that was measured, on one slot, and is warm."""
+    return Pool(id="p", ended_lines=1000, busy_seconds=1000 / lines_a_second, succeeded_at=NOW)
+
+
+def chosen(*options: Option, hours: float = 24, prefer: Preference = Preference.CHEAPEST) -> Choice:
+    return choose(options, deadline=NOW + hours * HOUR, prefer=prefer)
+
+
+def test_a_job_starts_in_the_next_wave_with_a_free_slot():
+    pool = Pool(id="p", in_flight=25, waiting_lines=20 * 1000, limit=20, others=4)
+    seen = offered(bedrock(), 2500, pool)
+    assert (seen.slots, seen.free, seen.shards) == (16, 0, 3)
+    assert seen.starts_at == NOW + (25 + 20) // 16 * 6 * HOUR
+    assert seen.ends_at == NOW + -(-(25 + 20 + 3) // 16) * 6 * HOUR
+
+
+def test_what_jobs_took_counts_for_more_than_what_they_are_expected_to_take():
+    pool = Pool(id="p", ended_jobs=4, job_seconds=4 * 1800.0)
+    assert offered(bedrock(), 100, pool).ends_at == NOW + 1800
+
+
+def test_an_endpoint_ends_a_group_behind_all_that_waits():
+    pool = replace(busy(2.0), waiting_lines=160, running_lines=80)
+    seen = offered(endpoint(), 400, pool)
+    assert seen.starts_at == NOW + 160 / 16
+    assert seen.ends_at == NOW + (160 + 80 + 400) / 16
+
+
+def test_nobody_knows_when_an_endpoint_ends_that_was_never_measured():
+    seen = offered(endpoint(), 400)
+    assert (seen.starts_at, seen.ends_at) == (None, None)
+
+
+def test_the_cost_is_that_of_the_prompts_and_the_longest_answers():
+    priced = bedrock(input_price=2.0, output_price=4.0)
+    assert offered(priced, 1000).cost_nanos == (20_000 * 2 + 10_000 * 4) * 1000
+    assert offered(bedrock(), 1000).cost_nanos is None
+
+
+@pytest.mark.parametrize(
+    ("place", "lines", "hours", "says"),
+    [
+        (bedrock(), 99, 24, "takes at least 100 requests, not 99"),
+        (bedrock(), 100, 24, None),
+        (bedrock(jobs=replace(JOBS, is_padded=True)), 1, 24, None),
+        (bedrock(when=When(from_lines=5000)), 4999, 24, "takes at least 5000 requests, not 4999"),
+        (endpoint(when=When(to_lines=500)), 501, 24, "takes at most 500 requests, not 501"),
+        (bedrock(when=When(from_seconds=24 * HOUR)), 100, 23, "takes windows of at least 24 h"),
+        (endpoint(), 1, 1, None),
+    ],
+)
+def test_a_backend_refuses_what_it_is_not_for(place, lines, hours, says):
+    assert offered(place, lines, window=hours * HOUR).refusal == says
+
+
+def test_the_cheapest_that_ends_in_time_is_taken():
+    cheap = offered(bedrock(input_price=1.0, output_price=1.0), 1000)
+    quick = offered(endpoint(input_price=3.0, output_price=3.0), 1000, busy(2.0))
+    assert chosen(quick, cheap).taken is cheap
+    late = chosen(quick, cheap, hours=5)
+    assert (late.taken, late.why) == (quick, "the only backend that ends in time")
+
+
+@pytest.mark.parametrize(
+    ("prefer", "taken"),
+    [(Preference.CHEAPEST, 1), (Preference.SOONEST, 0), (Preference.FIRST, 0)],
+)
+def test_the_catalog_says_what_is_preferred(prefer, taken):
+    options = (
+        offered(endpoint(input_price=3.0, output_price=3.0), 1000, busy(2.0)),
+        offered(bedrock(input_price=1.0, output_price=1.0), 1000),
+    )
+    assert chosen(*options, prefer=prefer).taken is options[taken]
+
+
+def test_costs_that_can_not_be_compared_leave_the_catalogs_order():
+    options = offered(endpoint(), 1000), offered(bedrock(input_price=1.0, output_price=1.0), 1000)
+    assert chosen(*options).taken is options[0]
+    assert chosen(*options[::-1]).taken is options[1]
+
+
+def test_where_nothing_ends_in_time_the_least_late_is_taken():
+    slow = offered(endpoint(), 100_000, busy(0.001))
+    jobs = offered(bedrock(), 100_000)
+    assert chosen(slow, jobs, hours=1).taken is jobs
+
+
+def test_a_group_that_no_backend_takes_has_none():
+    few = chosen(offered(bedrock(), 7))
+    assert (few.taken, few.why) == (None, "takes at least 100 requests, not 7")
+    assert chosen(offered(bedrock(), 7), offered(bedrock(), 7)).why == "no backend takes it"
+
+
+@pytest.mark.parametrize("lines", [1, 100, 999, 1000, 1001, 2500, 50_001, 230_000])
+def test_jobs_are_cut_evenly_so_that_no_tail_is_too_small(lines):
+    most = even_cut(bedrock(), Group(lines=lines, bytes=0)).lines
+    whole, tail = divmod(lines, most)
+    jobs = whole + bool(tail)
+    assert jobs == -(-lines // 1000)
+    assert not tail or tail >= most - jobs
+
+
+def test_bytes_make_more_jobs_and_the_lines_are_spread_over_them():
+    cut = even_cut(bedrock(), Group(lines=900, bytes=2_900_000))
+    assert (cut.lines, cut.bytes) == (300, 1_000_000)
+
+
+def test_an_endpoints_shards_stay_as_they_are():
+    assert even_cut(endpoint(), group(10_000)) == endpoint().cut
+
+
+@pytest.mark.parametrize(
+    ("pool", "slots"),
+    [
+        (Pool(id="p"), 20),  # as long as nobody has asked
+        (Pool(id="p", limit=50), 50),
+        (Pool(id="p", limit=50, others=49), 1),
+        (Pool(id="p", limit=50, others=60), 0),
+        (Pool(id="p", limit=50, learnt=3, learnt_until=NOW + 1), 3),
+        (Pool(id="p", limit=50, learnt=3, learnt_until=NOW), 50),
+        (Pool(id="p", limit=5000), 1000),
+    ],
+)
+def test_slots_of_jobs_are_what_the_account_leaves(pool, slots):
+    assert bedrock().slots_now(pool, NOW) == slots
+
+
+def test_the_catalog_makes_slots_fewer_and_never_more():
+    assert bedrock(slots=2).slots_now(Pool(id="p", limit=50), NOW) == 2
+    assert endpoint().slots_now(Pool(id="p", limit=1, learnt=0, learnt_until=NOW + 9), NOW) == 8

@@ -1,0 +1,201 @@
+"""Batches whose shards run as jobs: where they go, in what order, on which slots."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.catalog import Jobs, Model, Preference
+from backburner.domain.errors import BackendFull, InvalidRequest
+from backburner.domain.shard import Cut, Shard
+from backburner.ports import QueueName, Room
+from backburner.services import batches, capacity, dispatch, records, transitions
+from backburner.services.backlog import report_backlog
+from tests import oracle
+from tests.backend import by_name
+from tests.world import World, a_catalog, a_model, a_world_in_memory, chat
+
+JOBS = Jobs(model_id="vendor.model-v1:0", least_lines=5, usual_slots=2)
+CUT = Cut(lines=10, bytes=100_000, tokens=10**9)
+
+
+def jobs_only(**changes: object) -> Model:
+    settings = {"endpoint": "", "jobs": JOBS, "cut": CUT, "slots": 1000} | changes
+    return a_model("mistral", **settings)
+
+
+def both(**changes: object) -> Model:
+    """A model that is behind an endpoint, and runs as jobs of Bedrock."""
+    return a_model("mistral", others=(jobs_only(**changes),), prefer=Preference.FIRST)
+
+
+def world_of(model: Model, **options: object):
+    return a_world_in_memory(catalog=a_catalog(model), **options)
+
+
+def pools(world: World, batch: Batch) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for shard in world.shards(batch):
+        counts[shard.pool] += shard.line_count
+    return counts
+
+
+def test_a_batch_for_jobs_is_cut_evenly_behind_its_canary():
+    with world_of(jobs_only()) as world:
+        batch = world.submit(31)
+        world.settle()
+        sizes = [len(one.requests) for one in world.backend.submissions]
+        assert sizes == [5, 9, 9, 8]  # the canary is no smaller than a job may be
+        assert world.batch(batch).status is BatchStatus.COMPLETED
+        oracle.check_end(world)
+
+
+def test_too_few_requests_for_a_job_are_refused_and_the_reason_is_told():
+    with world_of(jobs_only()) as world:
+        batch = world.submit([chat("a"), chat("b")])
+        world.settle()
+        after = world.batch(batch)
+        assert after.status is BatchStatus.FAILED
+        first = batches.findings(world.env, after)[0]
+        assert (first.line, first.code) == (1, "no_backend")
+        assert first.message == (
+            "The model 'mistral' can't run these requests: takes at least 5 requests, not 2."
+        )
+
+
+def test_the_rule_of_the_catalog_sends_big_batches_elsewhere():
+    model = replace(both(), when=replace(both().when, to_lines=8))
+    with world_of(model) as world:
+        small, big = world.submit(8), world.submit(9)
+        world.settle()
+        assert set(pools(world, small)) == {model.pool}
+        assert set(pools(world, big)) == {model.others[0].pool}
+        oracle.check_end(world)
+
+
+def test_a_rest_too_small_for_a_job_is_tried_again_behind_the_endpoint():
+    model = replace(both(), when=replace(both().when, from_lines=10**6))
+    with world_of(model) as world:
+        batch = world.submit([chat(name) for name in "abcdefgh"])
+        world.pump()
+        (job,) = world.outstanding
+        assert job.shard.pool == model.others[0].pool
+        world.answer(job, by_name({"c": 500, "e": None}))
+        world.settle()
+        assert pools(world, batch) == {model.others[0].pool: 8, model.pool: 2}
+        assert world.batch(batch).completed == 8
+        oracle.check_end(world)
+
+
+def test_a_job_that_failed_as_a_whole_is_tried_again_whole():
+    with world_of(jobs_only()) as world:
+        batch = world.submit(8)
+        for _ in range(2):
+            world.pump()
+            world.fail()
+            world.advance(600)
+        world.settle()
+        assert [len(one.requests) for one in world.backend.submissions] == [8, 8, 8]
+        assert world.batch(batch).completed == 8
+        oracle.check_end(world)
+
+
+def test_a_single_request_goes_where_no_job_is_needed():
+    with world_of(replace(both(), prefer=Preference.CHEAPEST)) as world:
+        assert world.respond().status is BatchStatus.IN_PROGRESS
+        (attempt,) = world.outstanding
+        assert attempt.shard.pool == both().pool
+
+
+def test_a_single_request_for_jobs_only_is_refused():
+    with world_of(jobs_only()) as world, pytest.raises(InvalidRequest, match="batches only"):
+        world.respond()
+
+
+def waiting(tenant: str, number: int, *, window: float = 86400.0, priority: int = 0) -> Shard:
+    return Shard(
+        tenant=tenant,
+        batch_id=f"batch_{tenant}",
+        id=f"{number:05d}",
+        model="mistral",
+        pool=jobs_only().pool,
+        first_line=1,
+        last_line=1,
+        line_count=1,
+        created_at=float(number),
+        deadline=number + window,
+        priority=priority,
+    )
+
+
+def test_tenants_take_turns_within_a_class_of_deadline_and_priority():
+    queue = [*(waiting("big", n) for n in range(4)), waiting("small", 5), waiting("late", 6)]
+    order = [one.tenant for one in dispatch.in_fair_order(queue, {"late": 1})]
+    assert order == ["big", "small", "big", "late", "big", "big"]
+
+
+def test_no_turn_goes_before_a_deadline_or_a_priority():
+    soon = [waiting("big", n, window=3600.0) for n in range(3)]
+    high = [waiting("big", n, priority=5) for n in range(3, 6)]
+    order = dispatch.in_fair_order([*soon, *high, waiting("small", 9)], {})
+    assert [one.tenant for one in order] == ["big"] * 6 + ["small"]
+
+
+def test_a_tenants_many_jobs_do_not_keep_another_tenant_waiting():
+    with world_of(jobs_only()) as world:
+        world.submit(60, tenant="big")
+        world.pump()
+        world.answer()  # the canary
+        world.pump()
+        small = world.submit(8, tenant="small")
+        world.pump()
+        world.answer()
+        world.pump()
+        assert "small" in {one.shard.tenant for one in world.outstanding}
+        assert world.shards(small)
+        world.settle()
+        oracle.check_end(world)
+
+
+def test_a_refusal_teaches_how_many_slots_there_are():
+    with world_of(jobs_only()) as world:
+        world.backend.fail_next(BackendFull("The account runs no more jobs."))
+        batch = world.submit(8)
+        world.pump()
+        pool = capacity.load(world.env, jobs_only().pool)
+        assert (pool.in_flight, pool.learnt) == (0, 0)
+        world.advance(capacity.LEARNT_SECONDS + 60)
+        world.settle()
+        assert world.batch(batch).completed == 8
+        oracle.check_end(world)
+
+
+def test_jobs_of_others_in_the_account_take_slots():
+    with world_of(jobs_only()) as world:
+        world.submit(60)
+        world.backend.room_left = Room(limit=3, others=2)
+        world.pump(QueueName.PLAN)
+        report_backlog(world.env)
+        pool = capacity.load(world.env, jobs_only().pool)
+        assert (pool.limit, pool.others) == (3, 2)
+        world.pump()
+        world.answer()
+        world.pump()
+        assert len(world.outstanding) == 1
+        world.settle()
+        oracle.check_end(world)
+
+
+def test_what_jobs_took_is_measured():
+    with world_of(jobs_only()) as world:
+        world.submit(8)
+        world.pump()
+        (attempt,) = world.outstanding
+        watched = replace(attempt.shard, job="arn:job")
+        world.store.transact(*transitions.watch(attempt.shard, watched))
+        world.clock.advance(100)
+        world.answer(attempt)
+        world.settle()
+        (item,) = world.store.get(records.pool_key(jobs_only().pool))
+        assert (item["ended_jobs"], item["job_seconds"]) == (1, 100)

@@ -1,0 +1,77 @@
+"""The catalog as its operator writes it: models on one backend, or on several."""
+
+import pytest
+
+from backburner.domain.catalog import Preference
+from backburner.domain.errors import InvalidRequest
+from backburner.wire.catalog import OwnEndpoint, parse
+
+OWN = OwnEndpoint(name="backburner-own", max_instances=2, concurrent_invocations=4)
+
+BOTH = """
+[models.large]
+context_window = 32768
+routes = ["/v1/chat/completions"]
+prefer = "soonest"
+price = { input = 2.0, output = 6.0 }
+
+[[models.large.backends]]
+backend = "sagemaker_async"
+when = { to_lines = 5000 }
+
+[[models.large.backends]]
+backend = "bedrock_batch"
+jobs = { model_id = "mistral.mistral-large-2407-v1:0", quota_name = "Mistral Large 2 (24.07)" }
+when = { from_lines = 1000, from_window = "24h" }
+price = { input = 1.0, output = 3.0 }
+shard = { lines = 10_000 }
+"""
+
+
+def test_a_model_on_two_backends_has_its_settings_on_both_and_each_its_own():
+    model = parse(BOTH, OWN).models["large"]
+    (other,) = model.others
+    assert (model.backend, model.endpoint, model.slots) == ("sagemaker_async", "backburner-own", 8)
+    assert (model.when.to_lines, model.prefer) == (5000, Preference.SOONEST)
+    assert (other.backend, other.endpoint, other.context_window) == ("bedrock_batch", "", 32768)
+    assert other.jobs is not None
+    assert (other.jobs.least_lines, other.jobs.quota_name) == (100, "Mistral Large 2 (24.07)")
+    assert (other.when.from_lines, other.when.from_seconds) == (1000, 86400)
+    assert (model.input_price, other.input_price) == (2.0, 1.0)
+    assert (other.cut.lines, other.cut.bytes) == (10_000, 32_000_000)
+
+
+def test_every_pool_is_found_and_tells_its_model():
+    catalog = parse(BOTH, OWN)
+    pools = [place.pool for place in catalog.each()]
+    assert pools == ["sagemaker_async:large", "bedrock_batch:mistral.mistral-large-2407-v1:0"]
+    for pool in pools:
+        assert catalog.of_pool(pool) == catalog.running("large", pool)
+    assert catalog.running("large", "another") == catalog.models["large"]
+    assert catalog.running("another", pools[0]) is None
+
+
+def test_two_names_of_one_model_of_bedrock_share_its_slots():
+    jobs = 'backend = "bedrock_batch"\njobs = { model_id = "m" }\nroutes = ["/v1/embeddings"]\n'
+    text = f"[models.a]\ncontext_window = 9\n{jobs}[models.b]\ncontext_window = 9\n{jobs}"
+    catalog = parse(text, OWN)
+    assert catalog.models["a"].pool == catalog.models["b"].pool
+    assert len(list(catalog.each())) == 1
+    assert catalog.running("b", catalog.models["b"].pool) == catalog.models["b"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ('model_id = "mistral.mistral-large-2407-v1:0", ', "", "lacks 'jobs.model_id'"),
+        ("quota_name", "quota", "unknown 'jobs.quota'"),
+        ("from_lines", "lines", "unknown 'when.lines'"),
+        ('"24h"', '"soon"', "'when.from_window' of model"),
+        ('"soonest"', '"best"', "must be one of cheapest, soonest, first"),
+        ('backend = "bedrock_batch"', 'backend = "sagemaker_async"', "two backends of one pool"),
+        ('backend = "bedrock_batch"', "", "lacks 'backend'"),
+    ],
+)
+def test_what_is_wrong_with_a_backend_is_named(before, after, says):
+    with pytest.raises(InvalidRequest, match=says):
+        parse(BOTH.replace(before, after), OWN)
