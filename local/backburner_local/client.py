@@ -119,6 +119,16 @@ class Client:
         found: list[dict[str, Any]] = self._call("GET", f"/v1/batches?limit={limit}")["data"]
         return found
 
+    def message_batches(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The same of Message Batches, in the words of OpenAI's API."""
+        found = self._call("GET", f"/v1/messages/batches?limit={limit}")["data"]
+        return [_in_one_shape(one) for one in found]
+
+    def backlog(self) -> list[dict[str, Any]]:
+        """Of each model, its instances and what waits."""
+        found: list[dict[str, Any]] = self._call("GET", "/v1/backlog")["data"]
+        return found
+
     def cancel(self, batch_id: str) -> dict[str, Any]:
         return _in_one_shape(self._call("POST", f"{_path(batch_id)}/cancel"))
 

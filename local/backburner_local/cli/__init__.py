@@ -14,6 +14,7 @@ _COMMANDS = {
     "pause": ("batches", "pause"),
     "resume": ("batches", "resume"),
     "retry": ("batches", "retry"),
+    "watch": ("watch", "watch"),
     "keys": ("keys", "keys"),
     "redrive": ("redrive", "redrive"),
     "doctor": ("doctor", "doctor"),
