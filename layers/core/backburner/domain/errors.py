@@ -19,6 +19,7 @@ BackburnerError
 ├── Undelivered         a target could not be told now; it may have said when to try again
 └── BackendError        a backend refused or broke
     ├── BackendThrottled    the backend asks for less; nothing was started
+    │   └── BackendFull         no slot of the account is left for one more job
     └── BackendRefused      the backend will never take this shard
 """
 

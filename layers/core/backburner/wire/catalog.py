@@ -23,6 +23,21 @@ _JOB_CUT = (20_000, 32_000_000, 1_000_000_000)
 #: `slots` only make it less.
 _JOBS = 1000
 
+#: Bodies that a model on Bedrock can be asked with: those of wire/bedrock/formats.py, which few
+#: functions import.
+BEDROCK_FORMATS = frozenset(
+    {
+        "anthropic",
+        "cohere",
+        "converse",
+        "llama",
+        "mistral_chat",
+        "mistral_text",
+        "nova",
+        "titan",
+    }
+)
+
 #: Fewest requests of a job (the same).
 _LEAST_LINES = {"bedrock_batch": 100}
 
@@ -116,6 +131,11 @@ def _jobs(name: str, entry: dict[str, Any]) -> Jobs | None:
         raise InvalidRequest(f"Model '{name}' of the catalog has an unknown 'jobs.{unknown[0]}'.")
     settings = {setting: value for setting, value in jobs.items() if setting != "padded"}
     settings.setdefault("least_lines", _LEAST_LINES.get(backend, 1))
+    if settings.get("format", "converse") not in BEDROCK_FORMATS:
+        formats = ", ".join(sorted(BEDROCK_FORMATS))
+        raise InvalidRequest(
+            f"'jobs.format' of model '{name}' of the catalog is none of {formats}."
+        )
     return Jobs(is_padded=bool(jobs.get("padded", False)), **settings)
 
 
