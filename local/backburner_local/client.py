@@ -108,6 +108,10 @@ class Client:
             time.sleep(1.0)
         raise AssertionError("the last call returns or raises")
 
+    def estimate(self, **fields: Any) -> dict[str, Any]:
+        """Where a batch would run; nothing is stored."""
+        return self._call("POST", "/v1/estimates", json=fields)
+
     def create_batch(self, **fields: Any) -> dict[str, Any]:
         return self._call("POST", "/v1/batches", json=fields)
 

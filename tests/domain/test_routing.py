@@ -33,7 +33,7 @@ def bedrock(**changes: Any) -> Model:
 
 
 def group(lines: int) -> Group:
-    return Group(lines=lines, bytes=lines * 100, prompt_bytes=lines * 80, max_tokens=lines * 10)
+    return Group(lines=lines, bytes=lines * 100, prompt_bytes=lines * 80, answer_tokens=lines * 10)
 
 
 def offered(

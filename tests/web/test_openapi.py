@@ -56,6 +56,7 @@ BODIES: dict[str, Any] = {
     "/v1/completions": {"model": "completer", "prompt": "hi"},
     "/v1/embeddings": {"model": "embedder", "input": "hi"},
     "/v1/messages": CHAT_BODY,
+    "/v1/estimates": {"models": {"tiny": {"requests": 7}}},
 }
 MESSAGES = "/v1/messages/batches"
 BODIES |= {
@@ -190,6 +191,7 @@ def test_every_route_was_answered_as_documented(world, acme):  # noqa: PLR0915 -
     acme.delete(f"/v1/requests/{again}")
     for path in ("/v1/models", "/v1/models/tiny", "/v1/models/acme/large", "/v1/backlog"):
         acme.get(path)
+    acme.post("/v1/estimates", BODIES["/v1/estimates"])
     for path in ("/healthz", "/openapi.json", "/docs"):
         acme.get(path)
     raw = {"post_requests 200", "post_requests_request_id_start 200"}  # tests/web/test_raw.py
@@ -242,10 +244,7 @@ def provoke(  # noqa: PLR0911 - one return a status
         case 401:
             return ask(Client("wrong", world), method, path)
         case 404:
-            body = BODIES.get(path)
-            if body and "model" in body:
-                return ask(acme, method, path, body=body | {"model": "none"})
-            return ask(acme, method, path)
+            return ask(acme, method, path, body=_of_no_model(path))
         case 413:
             return _too_large(world, acme, method, path)
         case 416:
@@ -262,6 +261,14 @@ def provoke(  # noqa: PLR0911 - one return a status
             bootstrap.install(replace(world.env, store=_Broken(error)))
             return ask(acme, method, path)
     raise AssertionError(f"nobody knows how {method} {path} answers {status}")
+
+
+def _of_no_model(path: str) -> Any:
+    """The route's body, of a model that is not there; None where it names none."""
+    if path == "/v1/estimates":
+        return {"models": {"none": {"requests": 1}}}
+    body = BODIES.get(path)
+    return body | {"model": "none"} if body and "model" in body else None
 
 
 def _bad(world: WebWorld, acme: Client, method: str, path: str) -> Answer:

@@ -15,6 +15,7 @@ _COMMANDS = {
     "resume": ("batches", "resume"),
     "retry": ("batches", "retry"),
     "watch": ("watch", "watch"),
+    "explain": ("explain", "explain"),
     "keys": ("keys", "keys"),
     "redrive": ("redrive", "redrive"),
     "doctor": ("doctor", "doctor"),

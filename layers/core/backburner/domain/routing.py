@@ -10,6 +10,9 @@ from backburner.domain.request import Instant, Usage
 from backburner.domain.shard import Cut
 from backburner.domain.slots import Pool
 
+#: Tokens of an answer whose request names no limit, for want of anything known.
+USUAL_ANSWER = 256
+
 
 @dataclass(slots=True)
 class Group:
@@ -17,15 +20,16 @@ class Group:
 
     lines: int = 0
     bytes: int = 0
-    #: Of the prompts, and the longest answers.
+    #: Of the prompts.
     prompt_bytes: int = 0
-    max_tokens: int = 0
+    #: Of the answers: the longest that requests ask for, and a usual one of those that name none.
+    answer_tokens: int = 0
 
     def add(self, *, size: int, prompt_bytes: int, max_tokens: int) -> None:
         self.lines += 1
         self.bytes += size
         self.prompt_bytes += prompt_bytes
-        self.max_tokens += max_tokens
+        self.answer_tokens += max_tokens or USUAL_ANSWER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,7 @@ class Option:
     shards: int
     starts_at: Instant | None
     ends_at: Instant | None
-    #: At most, in billionths of a dollar.
+    #: In billionths of a dollar, rather too much.
     cost_nanos: int | None
     #: Why it can't take the group; None: it can.
     refusal: str | None = None
@@ -76,7 +80,7 @@ def option(place: Model, group: Group, pool: Pool, *, window: float, now: Instan
     starts, ends = _span(place, group, pool, shards=shards, slots=slots, now=now)
     usage = Usage(
         input_tokens=math.ceil(group.prompt_bytes / _BYTES_A_TOKEN),
-        output_tokens=group.max_tokens,
+        output_tokens=group.answer_tokens,
     )
     return Option(
         place=place,

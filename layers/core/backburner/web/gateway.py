@@ -13,6 +13,7 @@ from backburner.web import (
     batches,
     content,
     errors,
+    estimates,
     files,
     message_batches,
     messages,
@@ -85,6 +86,7 @@ ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/v1/models/<name>", models.retrieve),
     ("GET", "/v1/models/<owner>/<name>", models.retrieve_owned),
     ("GET", "/v1/backlog", models.backlog),
+    ("POST", "/v1/estimates", estimates.create),
 )
 
 #: What needs no key, and is read with GET.

@@ -12,6 +12,7 @@ from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.finding import Finding
 from backburner.domain.progress import Progress
 from backburner.domain.request import Instant
+from backburner.domain.routing import Choice, Group
 from backburner.domain.upload import Upload, UploadStatus
 
 Object = dict[str, Any]
@@ -204,6 +205,31 @@ def backlog_object(own: OwnBacklog) -> Object:
         "waiting_requests": own.waiting,
         "shards_in_flight": own.in_flight,
         "slots": model.slots,
+    }
+
+
+def choice_object(model: Model, group: Group, choice: Choice) -> Object:
+    """Where a batch's requests for one model would go."""
+    taken = choice.taken
+    return {
+        "model": model.name,
+        "requests": group.lines,
+        "backend": taken.place.backend if taken is not None else None,
+        "why": choice.why,
+        "options": [
+            {
+                "backend": option.place.backend,
+                "pool": option.place.pool,
+                "slots": option.slots,
+                "free_slots": option.free,
+                "shards": option.shards,
+                "starts_at": _seconds(option.starts_at),
+                "ends_at": _seconds(option.ends_at),
+                "cost_usd": _dollars(option.cost_nanos),
+                "refusal": option.refusal,
+            }
+            for option in choice.options
+        ],
     }
 
 

@@ -11,6 +11,7 @@ import msgspec
 from backburner.web import gateway
 from backburner.web.openapi import (
     batches,
+    estimates,
     files,
     messages,
     models,
@@ -32,6 +33,7 @@ OPERATIONS: dict[str, Operation] = {
     **requests.OPERATIONS,
     **messages.OPERATIONS,
     **models.OPERATIONS,
+    **estimates.OPERATIONS,
 }
 
 _REF = "#/components/schemas/{name}"
