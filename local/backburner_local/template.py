@@ -51,7 +51,7 @@ _Loader.add_multi_constructor("!", _intrinsic)
 class Trigger:
     """One event source of a function."""
 
-    #: `HttpApi`, `S3`, `SNS`, `SQS` or `ScheduleV2`.
+    #: `HttpApi`, `S3`, `SNS`, `SQS`, `ScheduleV2` or `EventBridgeRule`.
     kind: str
     properties: Mapping[str, Any]
 

@@ -5,16 +5,17 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from watchfiles import Change, watch
 
 from backburner.domain.errors import StorageUnavailable
 from backburner.ports import Blobs, BlobStat
-from backburner_local import events
+from backburner_local import event_patterns, events
 from backburner_local.adapters.queue import Message, SqliteQueue
 from backburner_local.functions import LoadedFunction
 from backburner_local.template import QueueConfig, Trigger
@@ -220,6 +221,34 @@ class Topics:
         """Call every subscriber; what a handler raises makes the publisher try again."""
         for function in self._subscribers.get(topic_arn, ()):
             function(events.sns(topic_arn, message))
+
+
+class EventBus:
+    """The default event bus: hand each event to the functions whose rule matches it."""
+
+    #: Event sources of SAM that are rules of the bus: both are the same to AWS.
+    KINDS = ("EventBridgeRule", "CloudWatchEvent")
+
+    def __init__(self) -> None:
+        self._rules: list[tuple[Mapping[str, Any], LoadedFunction]] = []
+
+    def subscribe(self, function: LoadedFunction) -> None:
+        """Call the function with each event that one of its rules matches.
+
+        Raises:
+            UnknownOperator: a rule has a pattern that is not emulated.
+        """
+        for kind in self.KINDS:
+            for trigger in function.triggers(kind):
+                pattern = trigger.properties["Pattern"]
+                event_patterns.check(pattern)
+                self._rules.append((pattern, function))
+
+    def put(self, event: dict[str, Any]) -> None:
+        """Call a function once a rule that matches; what one raises makes the sender try again."""
+        for pattern, function in self._rules:
+            if event_patterns.matches(pattern, event):
+                function(event)
 
 
 class Workers:
