@@ -1,8 +1,9 @@
 """What the operator of a one-machine stack may choose."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backburner.domain.retry import RetryPolicy
 from backburner.ports import Limits
@@ -68,6 +69,8 @@ class Options:
     smtp: "SmtpServer | None" = None
     #: Address that mails come from.
     mail_from: str = "backburner@localhost"
+    #: Of the emulator of Bedrock, by name; see its module `knobs`.
+    bedrock_knobs: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = LOCAL_LIMITS
     #: Whether commits wait for the disk; tests need not.
     durable: bool = True

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 
+from backburner.domain.catalog import Model
 from backburner.domain.shard import ShardStatus
 from backburner.ports import AttemptState, Environment, Index
 from backburner.services import records, sending
@@ -45,6 +46,11 @@ def note_boot(data_dir: Path) -> None:
         write_secret(data_dir / _LAST_BOOT, boot_id())
 
 
+def _lost(model: Model) -> AttemptState:
+    """What is seen of an attempt that the backend never took, or has forgotten."""
+    return AttemptState.ABSENT if model.has_jobs else AttemptState.UNKNOWN
+
+
 def take_back(
     env: Environment, accepted: AbstractSet[str], *, believes_results: bool = True
 ) -> int:
@@ -75,7 +81,7 @@ def take_back(
             found = env.backends[model.backend].look(shard)
             if not believes_results and found.result_key is not None:
                 env.blobs.delete(found.result_key)
-            if not believes_results or found.state is AttemptState.UNKNOWN:
+            if not believes_results or found.state is _lost(model):
                 sending.give_back(env, shard, pause=0.0)
                 taken += 1
         if len(items) < _PAGE:

@@ -6,7 +6,7 @@ the emulator more than all that it does with an invocation before it is run. `ba
 and every other client, is served over HTTP.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -36,10 +36,14 @@ class _Raw:
         yield self._body
 
 
-def clients_of(emulator: SageMakerEmulator) -> Clients:
+def clients_of(emulator: SageMakerEmulator, endpoints: Mapping[str, str] | None = None) -> Clients:
     """Clients of a running emulator, which hand invocations over.
 
     It checks no signature: to sign would cost a fifth of each call.
+
+    Args:
+        emulator: of SageMaker.
+        endpoints: URLs of the emulators of other services, which may be started later.
     """
 
     def answer(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
@@ -57,7 +61,13 @@ def clients_of(emulator: SageMakerEmulator) -> Clients:
 
     session = botocore.session.get_session()
     session.register(_EVENT, cast("Any", answer))
-    return Clients(session=session, endpoint_url=emulator.url, region_name=REGION, is_signed=False)
+    return Clients(
+        session=session,
+        endpoint_url=emulator.url,
+        endpoints=endpoints,
+        region_name=REGION,
+        is_signed=False,
+    )
 
 
 def _text(value: str | bytes) -> str:

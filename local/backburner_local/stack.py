@@ -8,13 +8,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from backburner import bootstrap
 from backburner.domain.errors import BackburnerError
 from backburner.ports import Environment, Update
 from backburner.services import capacity, records
-from backburner_local import functions, hosting, model_server, recovery, template
+from backburner_local import (
+    functions,
+    hosting,
+    job_services,
+    model_server,
+    recovery,
+    template,
+)
 from backburner_local.emulators.objects import DirectoryObjects
 from backburner_local.emulators.sagemaker import queue
 from backburner_local.emulators.sagemaker.knobs import Knobs
@@ -25,6 +32,7 @@ from backburner_local.options import Options
 from backburner_local.shortcut import clients_of
 from backburner_local.triggers import (
     DropTrigger,
+    EventBus,
     QueueTrigger,
     ScheduleTrigger,
     Sweeper,
@@ -32,6 +40,9 @@ from backburner_local.triggers import (
     Workers,
 )
 from backburner_local.world import LocalWorld, ensure_dev_key, queue_name
+
+if TYPE_CHECKING:
+    from backburner_local.emulators.bedrock.server import BedrockEmulator
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +72,10 @@ class Stack:
         self.options = options
         self.world: LocalWorld
         self.emulator: SageMakerEmulator
+        #: Only where the catalog has a model of Bedrock's.
+        self.bedrock: BedrockEmulator | None = None
+        #: URLs of the services that have an emulator of their own.
+        self._endpoints: dict[str, str] = {}
         self.url = ""
         self._ending = ExitStack()
 
@@ -100,12 +115,14 @@ class Stack:
         self._ending.callback(listener.close)
         self.url = _url(listener)
         declared = declaration(options)
-        topics = Topics()
+        topics, bus = Topics(), EventBus()
         is_other_boot = recovery.is_other_boot(options.data_dir)
         if is_other_boot:
             queue.drop(options.data_dir / ENDPOINT)
+            job_services.drop_jobs(options.data_dir)
         self._start_emulator(topics)
-        self.world = LocalWorld.open(options, declared, url=self.url, aws=clients_of(self.emulator))
+        aws = clients_of(self.emulator, self._endpoints)
+        self.world = LocalWorld.open(options, declared, url=self.url, aws=aws)
         self._ending.callback(self.world.close)
         ensure_dev_key(self.env, options.data_dir / "dev.key")
         self.env.blobs.delete(*[left.key for left in self.env.blobs.list(SPOOL)])
@@ -115,8 +132,11 @@ class Stack:
         self._ending.callback(self.emulator.stop)  # what it drains still has a world to go to
         loaded = [functions.load(options.root, function) for function in declared.functions]
         for function in loaded:
+            bus.subscribe(function)
             for trigger in function.triggers("SNS"):
                 topics.subscribe(trigger.properties["Topic"], function)
+        if job_services.needs_bedrock(self.env.catalog):
+            self._start_bedrock(bus)
         taken = recovery.take_back(
             self.env, self.emulator.inference_ids(), believes_results=not is_other_boot
         )
@@ -143,9 +163,15 @@ class Stack:
         self.emulator.start()
         self._ending.callback(self.emulator.stop)
 
+    def _start_bedrock(self, bus: EventBus) -> None:
+        self.bedrock = job_services.start_bedrock(self.options, bus.put)
+        self._ending.callback(self.bedrock.stop)
+        self._endpoints.update(job_services.endpoints_of(self.bedrock))
+
     def _create_endpoints(self) -> None:
         """Each endpoint that the catalog names, as the template declares its one."""
-        behind = {model.endpoint: model for model in reversed(self.env.catalog.models.values())}
+        hosted = [model for model in self.env.catalog.each() if not model.has_jobs]
+        behind = {model.endpoint: model for model in reversed(hosted)}
         for endpoint, model in behind.items():
             declared = declaration(self.options, endpoint=endpoint)
             model_server.check(self.options, model_name=model.name)
@@ -190,7 +216,7 @@ class Stack:
 
     def _resume(self) -> None:
         """The endpoint is new: whatever was asked of the last one counts no more."""
-        for model in self.env.catalog.models.values():
+        for model in self.env.catalog.each():
             key = records.pool_key(model.pool)
             self.env.store.transact(Update(key, set={"id": model.pool, "woken_at": None}))
             capacity.kick(self.env, model.pool)

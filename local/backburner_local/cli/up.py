@@ -86,6 +86,13 @@ from backburner_local.options import DEFAULT_PORT, Options
     help="Where users reach the gateway, for links; default: the address it listens at.",
 )
 @mail_options
+@click.option(
+    "--bedrock-knob",
+    "bedrock_knobs",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Of the emulated Bedrock, for demos: such as fail_records_percent=5.",
+)
 @as_json_option
 def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
     """Run the whole stack until Ctrl-C: gateway, functions, and the model's endpoint."""
@@ -94,6 +101,10 @@ def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
     if choices["engine"] == "openai" and not choices["base_url"]:
         raise click.UsageError("--engine openai needs --base-url.")
     choices = with_mail(choices)
+    if choices["bedrock_knobs"]:
+        choices["bedrock_knobs"] = _bedrock_knobs(choices["bedrock_knobs"])
+    else:
+        choices["bedrock_knobs"] = {}
     stopping = _told_to_stop()
     log_to(choices["data_dir"])
     try:
@@ -114,6 +125,16 @@ def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
         click.echo("Stopping: finishing what runs. Ctrl-C again ends it at once.", err=True)
     finally:
         stack.stop()
+
+
+def _bedrock_knobs(given: tuple[str, ...]) -> dict[str, Any]:
+    from backburner_local.emulators import knob_values
+    from backburner_local.emulators.bedrock.knobs import Knobs
+
+    try:
+        return knob_values.parse(given, Knobs)
+    except knob_values.BadKnob as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _told_to_stop() -> threading.Event:

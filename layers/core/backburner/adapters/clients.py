@@ -1,7 +1,7 @@
 """Low-level clients of AWS: each made when it is first needed, and once."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -72,6 +72,7 @@ class Clients:
         session: Any = None,
         clock: Clock | None = None,
         is_signed: bool = True,
+        endpoints: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
         """Say how clients are made.
@@ -80,10 +81,13 @@ class Clients:
             session: botocore's, for a profile of the operator's; None: a new one.
             clock: tells how long connections idled; None: the machine's.
             is_signed: whether requests are signed; an emulator may not ask for it.
+            endpoints: URLs of services that are elsewhere than the others; read when the service's
+                client is made.
             options: for botocore's `create_client`: `region_name`, `endpoint_url`, credentials.
                 Without any, the environment decides, as usual.
         """
         self._options = options
+        self._endpoints = endpoints if endpoints is not None else {}
         self._signing = {} if is_signed else {"signature_version": UNSIGNED}
         self._made: dict[str, Any] = {}
         self._session: Any = session
@@ -160,7 +164,8 @@ class Clients:
                     user_agent=_USER_AGENT,
                     **_OWN_OPTIONS.get(service, {}) | self._signing,
                 )
-                self._made[service] = self._session.create_client(
-                    service, config=config, **self._options
-                )
+                options = dict(self._options)
+                if service in self._endpoints:
+                    options["endpoint_url"] = self._endpoints[service]
+                self._made[service] = self._session.create_client(service, config=config, **options)
             return self._made[service]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -39,17 +40,23 @@ class LocalModel(Protocol):
 class EngineModel:
     """An engine in this process: the echo, or one that asks an OpenAI-compatible server."""
 
-    def __init__(self, *, base_url: str | None = None) -> None:
+    def __init__(self, *, base_url: str | None = None, upstream_model: str | None = None) -> None:
         """Prepare.
 
         Args:
             base_url: of the server; None: the echo, which answers with the last message.
+            upstream_model: what the server calls its model; None: it has only one.
         """
         from backburner_model.engines import engine_for
         from backburner_model.settings import Settings
 
-        kind = "openai" if base_url else "null"
-        settings = Settings(engine=kind, base_url=base_url or "", served_model_name="local")
+        settings = dataclasses.replace(
+            Settings.from_environment(),
+            engine="openai" if base_url else "null",
+            base_url=base_url or "",
+            upstream_model_name=upstream_model or "",
+            served_model_name="local",
+        )
         self._engine = engine_for(settings, None)  # type: ignore[arg-type]  # no app is needed
         self._starting = asyncio.Lock()
         self._is_started = False
