@@ -1,7 +1,6 @@
 """Telling people: at least once, with one id, and never too often."""
 
 from dataclasses import replace
-from email import message_from_bytes, policy
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -17,7 +16,6 @@ from backburner.domain.delivery import (
 from backburner.domain.errors import InvalidRequest
 from backburner.ports import QueueName
 from backburner.services import deliver
-from backburner.services.mails import duration
 from tests import oracle
 from tests.backend import by_name
 from tests.tap import crash_after, meanwhile
@@ -59,34 +57,6 @@ def broken(world: World, times: Any, error: Exception = AWAY) -> Any:
 def delivery_of(world: World, batch: Batch, channel: Any = Channel.EMAIL) -> Any:
     (found,) = (one for one in world.deliveries(batch) if one.channel is channel)
     return found
-
-
-def test_the_mail_tells_counts_and_links_and_nothing_of_the_prompts(world_on_disk):
-    world = world_on_disk
-    batch = world.submit(3, metadata=ADDRESS)
-    world.advance(65)
-    world.settle(by_name({"acme-2": 400}))
-    (path,) = world.mails()
-    mail = message_from_bytes(path.read_bytes(), policy=policy.default)
-    after = world.batch(batch)
-    assert mail["To"] == "ada@example.com"
-    assert mail["Subject"] == f"Batch {batch.id} is complete: 2 of 3 succeeded"
-    assert mail["Message-ID"] == f"<evt_{batch.id}@backburner.local>"
-    assert mail.get_content().splitlines() == [
-        f"Batch {batch.id} is complete.",
-        "",
-        "Requests:   3",
-        "Completed:  2",
-        "Failed:     1",
-        "Duration:   1 min 5 s",
-        "",
-        f"Status:     http://here/v1/batches/{batch.id}",
-        f"Results:    http://here/v1/files/{after.output_file_id}/content",
-        f"Errors:     http://here/v1/files/{after.error_file_id}/content",
-        "",
-        "The links need your API key.",
-    ]
-    oracle.check_end(world)
 
 
 def test_the_event_has_attributes_to_filter_by(world):
@@ -268,22 +238,6 @@ def test_an_address_that_is_none_is_refused_on_submission(world, address):
     with pytest.raises(InvalidRequest, match="notify_email"):
         world.respond(metadata={"notify_email": address})
     assert world.all_batches() == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (200, "3 min 20 s"),
-        (3599.9, "1 h 0 min"),
-        (7500, "2 h 5 min"),
-        (90_000, "25 h 0 min"),
-    ],
-)
-def test_durations_are_written_as_people_do(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_the_end_of_a_single_request_is_told_without_a_message(world):

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from email import message_from_bytes, policy
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from backburner import bootstrap
 from backburner.ports import QueueName
+from backburner.services import files
 from tests.tap import Crash, meanwhile_at
 from tests.web.conftest import Client, completion, requests
 
@@ -509,10 +511,19 @@ def test_the_mail_links_to_the_batch_and_its_results(world, acme):
     world.finish()
     (path,) = world.mails()
     mail = message_from_bytes(path.read_bytes(), policy=policy.default)
-    text = mail.get_content().replace("\r\n", "\n")
-    assert mail["Subject"] == f"Batch {made} is complete: 1 of 1 succeeded"
+    body = mail.get_body(("plain",))
+    assert body is not None
+    text = body.get_content().replace("\r\n", "\n")
+    assert mail["Subject"] == f"Completed: batch {made} (1 request)"
     assert f"http://here{PATH}/{made}\n" in text
-    assert f"http://here{PATH}/{made}/results\n" in text
+    file_id = files.result_id(made, "output")
+    (link,) = (line for line in text.splitlines() if f"/v1/links/{file_id}?" in line)
+    stranger = Client(None, world)
+    path, _, query = link.removeprefix("http://here").partition("?")
+    answer = stranger.ask("GET", path, query=dict(parse_qsl(query)))
+    assert answer.status == 302
+    key = world.blobs.verify(answer.headers["location"].removeprefix("http://here"))
+    assert world.blobs.get(key or "") == acme.get(f"{PATH}/{made}/results").body
     (told,) = world.told
     assert (told.event["type"], told.event["data"]["id"]) == ("batch.completed", made)
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -18,8 +19,9 @@ from backburner import bootstrap
 from backburner.domain.errors import Busy, StorageFull
 from backburner.domain.quota import Quota
 from backburner.ports import Limits
-from backburner.services import keys
+from backburner.services import keys, links
 from backburner.web import gateway
+from backburner.web.openapi import mail
 from backburner.web.openapi.document import OPERATIONS
 from tests.web import conformity
 from tests.web.conftest import CATALOG, Answer, Client, WebWorld, form, requests
@@ -57,6 +59,7 @@ BODIES: dict[str, Any] = {
     "/v1/embeddings": {"model": "embedder", "input": "hi"},
     "/v1/messages": CHAT_BODY,
     "/v1/estimates": {"models": {"tiny": {"requests": 7}}},
+    "/v1/mail": {"enabled": True},
 }
 MESSAGES = "/v1/messages/batches"
 BODIES |= {
@@ -111,6 +114,7 @@ def test_every_schema_that_is_named_is_there():
 def test_every_route_is_declared_and_every_declared_route_is_there():
     """A new route needs a declaration in `backburner.web.openapi`."""
     assert set(OPERATIONS) == {f"{method} {rule}" for method, rule, _ in gateway.ROUTES}
+    assert set(mail.SIGNED) == {f"{method} {rule}" for method, rule, _ in gateway.SIGNED}
 
 
 def test_everything_that_is_declared_is_explained():
@@ -192,11 +196,25 @@ def test_every_route_was_answered_as_documented(world, acme):  # noqa: PLR0915 -
     for path in ("/v1/models", "/v1/models/tiny", "/v1/models/acme/large", "/v1/backlog"):
         acme.get(path)
     acme.post("/v1/estimates", BODIES["/v1/estimates"])
+    _mails(world, acme)
     for path in ("/healthz", "/openapi.json", "/docs"):
         acme.get(path)
     raw = {"post_requests 200", "post_requests_request_id_start 200"}  # tests/web/test_raw.py
-    missing = {f"{name} 200" for name in IDS} - world.seen - raw
+    ids = {one["operationId"] for _, _, one in ROUTES if "200" in one["responses"]}
+    missing = {f"{name} 200" for name in ids} - world.seen - raw
     assert not missing, "add the new routes to this test"
+
+
+def _mails(world: WebWorld, acme: Client) -> None:
+    acme.get("/v1/mail")
+    acme.post("/v1/mail", {"digest": "none"})
+    link = links.to_unsubscribe(world.env, "acme", "ada@example.com")
+    path, _, query = link.removeprefix("http://here").partition("?")
+    stranger = Client(None, world)
+    for method in ("GET", "POST"):
+        stranger.ask(method, path, query=dict(parse_qsl(query)))
+    (found,) = acme.get("/v1/mail/suppressions").json["data"]
+    acme.delete(f"/v1/mail/suppressions/{found['id']}")
 
 
 class _Broken:

@@ -191,6 +191,8 @@ class Batch:
     open_shards: int = 0
     #: Why the batch failed, beside the errors of its lines.
     failure: str | None = None
+    #: Why requests failed: codes of ours (domain/reasons.py), and how often.
+    reasons: dict[str, int] = field(default_factory=dict)
 
     output_file_id: str | None = None
     error_file_id: str | None = None

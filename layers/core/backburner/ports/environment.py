@@ -97,6 +97,8 @@ class Limits:
     #: Longest that a call waits for a result: API Gateway gives up after 30 seconds, and the
     #: function is stopped after 29.
     wait_seconds: float = 25.0
+    #: How long links in mails open files without an API key; 0: mails have none.
+    link_seconds: float = 7 * 86400.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     #: What a tenant may use whose key says nothing else.
     quota: Quota = DEFAULT_QUOTA
@@ -176,3 +178,5 @@ class Environment:
         default_factory=lambda: BoundedSemaphore(WAITERS), repr=False, compare=False
     )
     leases: Leases = field(default_factory=Leases, repr=False, compare=False)
+    #: Secrets of the deployment that were read, by name; only services/links.py touches them.
+    secrets: dict[str, str] = field(default_factory=dict, repr=False, compare=False)

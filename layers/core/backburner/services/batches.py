@@ -5,6 +5,7 @@ from itertools import islice
 
 import msgspec
 
+from backburner.domain import reasons
 from backburner.domain.batch import (
     STOPPED,
     Batch,
@@ -114,7 +115,13 @@ def reject(env: Environment, batch: Batch, found: list[Finding]) -> None:
     env.blobs.put(errors_key(batch), msgspec.json.encode(found), content_type="application/json")
     mirror.reject(env, batch.dropped_key, found)
     now = env.clock.now()
-    ended = transitions.ended_as(batch, BatchStatus.FAILED, now=now, failure=found[0].message)
+    ended = transitions.ended_as(
+        batch,
+        BatchStatus.FAILED,
+        now=now,
+        failure=found[0].message,
+        reasons=reasons.counted(reasons.known(finding.code) for finding in found),
+    )
     told = outbox.of_end(env, ended)
     try:
         env.store.transact(

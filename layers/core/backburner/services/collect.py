@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
+from backburner.domain import reasons
 from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.delivery import Delivery
 from backburner.domain.errors import Conflict, Lost, NotFound
@@ -288,6 +289,9 @@ def _ended(
         open_shards=0,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
+        reasons=reasons.counted(
+            reasons.code_of(outcome) for outcome in verdict.parted.final if not outcome.is_success
+        ),
     )
 
 

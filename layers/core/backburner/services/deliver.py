@@ -9,7 +9,7 @@ from backburner.domain.batch import Batch
 from backburner.domain.delivery import POLICIES, Channel, Delivery, DeliveryStatus, next_pause
 from backburner.domain.errors import Conflict, InvalidRequest, Undelivered
 from backburner.ports import Environment, Is, Update
-from backburner.services import batches, mails, outbox, records
+from backburner.services import batches, outbox, records
 
 #: Longest delay of a message, and time after which one that did not come is lost.
 _LONGEST_DELAY, _MESSAGE_SECONDS = 900.0, 60.0
@@ -131,7 +131,10 @@ def _note(env: Environment, delivery: Delivery, **changes: Any) -> bool:
 
 def _send(env: Environment, batch: Batch, delivery: Delivery) -> None:
     if delivery.channel is Channel.EMAIL:
-        env.mailer.send(mails.compose(env, batch, delivery))
+        # Few functions send mails: the others need not load what makes them.
+        from backburner.services.mails import sending
+
+        sending.send(env, delivery, [batch])
     else:
         event = {
             "id": delivery.event_id,

@@ -1,12 +1,14 @@
 """Write a batch's output and error files, in input order, and end it."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from backburner.domain import reasons
 from backburner.domain.batch import DROPPED_CODES, Batch, BatchStatus
 from backburner.domain.errors import Conflict
 from backburner.domain.file import FilePurpose, LineStarts, StoredFile
@@ -34,6 +36,8 @@ class _Written:
     )
     #: The file with the answers of earlier batches as well; no lines: there is none.
     merged: LineStarts = field(default_factory=LineStarts)
+    #: Why requests failed, and how often.
+    reasons: Counter[str] = field(default_factory=Counter)
 
     def count(self, outcome: Outcome) -> None:
         if outcome.is_success:
@@ -41,6 +45,7 @@ class _Written:
         else:
             self.failed += 1
             self.dropped += outcome.code in DROPPED_CODES
+            self.reasons[reasons.code_of(outcome)] += 1
 
 
 def finalize(env: Environment, tenant: str, batch_id: str) -> None:
@@ -90,7 +95,12 @@ def _has_ended(env: Environment, batch: Batch) -> bool:
 def _write(env: Environment, batch: Batch) -> _Written:
     """Write all files. What was lost may come back until the deadline; then they do without."""
     if batch.is_single:
-        return _Written(completed=batch.completed, failed=batch.failed, dropped=batch.dropped)
+        return _Written(
+            completed=batch.completed,
+            failed=batch.failed,
+            dropped=batch.dropped,
+            reasons=Counter(batch.reasons),
+        )
     if not batch.total:
         return _Written()
     try:
@@ -151,6 +161,7 @@ def _ended(env: Environment, batch: Batch, written: _Written) -> Batch:
         completed=written.completed,
         failed=written.failed,
         dropped=written.dropped,
+        reasons=reasons.most(written.reasons),
         output_file_id=output,
         error_file_id=errors,
         merged_file_id=files.result_id(batch.id, "merged") if written.merged.line_count else None,

@@ -16,7 +16,10 @@
 | a tenant's requests of a minute | `<tenant>/usage` | `minute/<number>` | | |
 | pool | `pools` | pool id | | |
 | share of a tenant in a pool | `<tenant>/pools` | pool id | | |
+| what a tenant wants of its mails | `<tenant>/mail` | `settings` | | |
+| address that gets no mail | `<tenant>/mail`, or `mail`: of nobody | hash of it | | |
 | API key | `keys` | SHA-256 of the key | | |
+| secret of the deployment | `secrets` | what it is for | | |
 
 Batches, single requests, shards and deliveries have a `ttl` from the start: long after all of the
 batch has ended, the store removes them by itself, as it does with what is noted of requests. Reap
@@ -126,6 +129,23 @@ def share_key(tenant: str, pool: str) -> Key:
 
 def api_key_key(digest: str) -> Key:
     return Key("keys", digest)
+
+
+def mail_partition(tenant: str | None) -> str:
+    """What is known of a tenant's mails, or of those of all."""
+    return f"{tenant}/mail" if tenant is not None else "mail"
+
+
+def mail_settings_key(tenant: str) -> Key:
+    return Key(mail_partition(tenant), "settings")
+
+
+def suppression_key(tenant: str | None, suppression_id: str) -> Key:
+    return Key(mail_partition(tenant), suppression_id)
+
+
+def secret_key(name: str) -> Key:
+    return Key("secrets", name)
 
 
 def ttl(

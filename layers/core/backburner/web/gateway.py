@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from backburner import bootstrap
@@ -27,7 +28,7 @@ from backburner.web import (
     watching,
 )
 from backburner.web.answer import Answer, with_rate
-from backburner.web.call import authenticate, body_key, checked_id
+from backburner.web.call import Call, authenticate, body_key, checked_id
 
 _logger = logging.getLogger("backburner")
 
@@ -36,6 +37,16 @@ Action = Callable[..., Any]
 
 #: `/openai/v1` is how Groq's and Azure's clients call it.
 _ALIAS = "/openai"
+
+
+def _late(module: str, name: str) -> Action:
+    """An action that few ask for: its module is loaded when the first does."""
+
+    def act(*given: Any) -> Any:
+        return getattr(import_module(f"backburner.web.{module}"), name)(*given)
+
+    return act
+
 
 ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("POST", "/v1/files", files.upload),
@@ -82,6 +93,10 @@ ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/v1/messages/batches/<batch_id>/results", message_batches.results),
     ("GET", "/v1/messages/batches/<batch_id>/events", watching.message_batch_events),
     ("POST", "/v1/messages/count_tokens", messages.count_tokens),
+    ("GET", "/v1/mail", _late("mail", "retrieve")),
+    ("POST", "/v1/mail", _late("mail", "change")),
+    ("GET", "/v1/mail/suppressions", _late("mail", "suppressions")),
+    ("DELETE", "/v1/mail/suppressions/<suppression_id>", _late("mail", "allow")),
     ("GET", "/v1/models", models.page),
     ("GET", "/v1/models/<name>", models.retrieve),
     ("GET", "/v1/models/<owner>/<name>", models.retrieve_owned),
@@ -93,10 +108,24 @@ ROUTES: tuple[tuple[str, str, Action], ...] = (
 HEALTH, DOCUMENT, PAGE = "/healthz", "/openapi.json", "/docs"
 OPEN = frozenset({HEALTH, DOCUMENT, PAGE})
 
-_RULES = [
-    (method, re.compile(re.sub(r"<\w+>", "([^/]+)", rule)), action)
-    for method, rule, action in ROUTES
-]
+#: Links of mails: signed, so that they need no key.
+SIGNED: tuple[tuple[str, str, Action], ...] = (
+    ("GET", "/v1/links/<file_id>", _late("links", "open_file")),
+    ("GET", "/v1/unsubscribe", _late("unsubscribe", "show")),
+    ("POST", "/v1/unsubscribe", _late("unsubscribe", "act")),
+)
+
+_Rule = tuple[str, re.Pattern[str], Action]
+
+
+def _rules(table: Iterable[tuple[str, str, Action]]) -> list[_Rule]:
+    return [
+        (method, re.compile(re.sub(r"<\w+>", "([^/]+)", rule)), action)
+        for method, rule, action in table
+    ]
+
+
+_RULES, _SIGNED_RULES = _rules(ROUTES), _rules(SIGNED)
 
 
 class Gateway:
@@ -129,15 +158,16 @@ class Gateway:
     def _answer(self, event: Mapping[str, Any], method: str, path: str) -> Answer:
         if method == "GET" and path in OPEN:
             return _open(path)
-        for rule_method, rule, action in _RULES:
-            found = rule.fullmatch(path)
-            if found is not None and method == rule_method:
-                call = authenticate(self._environment(), event, f"{method} {path}")
-                is_about_models = action.__module__ == models.__name__
-                ids = found.groups() if is_about_models else map(checked_id, found.groups())
-                answer = action(call, *ids)
-                whole = answer if isinstance(answer, Answer) else Answer(body=answer)
-                return whole if call.rate is None else with_rate(whole, call.rate)
+        action, ids = _find(_RULES, method, path)
+        if action is not None:
+            call = authenticate(self._environment(), event, f"{method} {path}")
+            is_about_models = action.__module__ == models.__name__
+            whole = _whole(action(call, *(ids if is_about_models else map(checked_id, ids))))
+            return whole if call.rate is None else with_rate(whole, call.rate)
+        action, ids = _find(_SIGNED_RULES, method, path)
+        if action is not None:
+            stranger = Call(env=self._environment(), event=event, tenant="")
+            return _whole(action(stranger, *map(checked_id, ids)))
         raise _no_route(method, path)
 
     @contextmanager
@@ -152,6 +182,19 @@ class Gateway:
                     self._environment().blobs.delete(key)
                 except Exception:  # the answer stands; the object is removed by its age
                     _logger.exception("body.left")
+
+
+def _find(rules: Iterable[_Rule], method: str, path: str) -> tuple[Action | None, Sequence[str]]:
+    """The action of a request, and the ids of its path; None: it has none."""
+    for rule_method, rule, action in rules:
+        found = rule.fullmatch(path)
+        if found is not None and method == rule_method:
+            return action, found.groups()
+    return None, ()
+
+
+def _whole(answer: Answer | Mapping[str, Any]) -> Answer:
+    return answer if isinstance(answer, Answer) else Answer(body=answer)
 
 
 def _open(path: str) -> Answer:
@@ -177,7 +220,8 @@ def _asked(event: Mapping[str, Any]) -> tuple[str, str]:
 def _no_route(method: str, path: str) -> Rejected:
     """Tell a path that does not exist from a method that it does not have."""
     methods = {known for known, rule, _ in ROUTES if rule == path}  # which no id is
-    methods = methods or {known for known, rule, _ in _RULES if rule.fullmatch(path)}
+    rules = (*_RULES, *_SIGNED_RULES)
+    methods = methods or {known for known, rule, _ in rules if rule.fullmatch(path)}
     if path in OPEN:
         methods.add("GET")
     asked = f"{method} {path}"[:200]

@@ -13,6 +13,7 @@ from backburner.web.openapi import (
     batches,
     estimates,
     files,
+    mail,
     messages,
     models,
     open_routes,
@@ -32,6 +33,7 @@ OPERATIONS: dict[str, Operation] = {
     **responses.OPERATIONS,
     **requests.OPERATIONS,
     **messages.OPERATIONS,
+    **mail.OPERATIONS,
     **models.OPERATIONS,
     **estimates.OPERATIONS,
 }
@@ -113,6 +115,9 @@ def document(server: str = "") -> Object:
         (method, rule, OPERATIONS[f"{method} {rule}"])
         for method, rule, _ in gateway.ROUTES
         if f"{method} {rule}" in OPERATIONS  # a test insists on it
+    ]
+    declared += [
+        (method, rule, mail.SIGNED[f"{method} {rule}"]) for method, rule, _ in gateway.SIGNED
     ]
     declared += [("GET", path, one) for path, one in open_routes.OPERATIONS.items()]
     for method, rule, operation in declared:
@@ -207,15 +212,14 @@ def _query_parameters(operation: Operation) -> list[Object]:
 
 
 def _responses(rule: str, operation: Operation, schemas: "_Schemas") -> Object:
-    is_file = operation.answer is bytes
-    schema = {} if is_file else schemas.of(operation.answer)
-    found: Object = {
-        "200": {
+    found: Object = {}
+    if operation.answer is not None:
+        schema = {} if operation.answer is bytes else schemas.of(operation.answer)
+        found["200"] = {
             "description": operation.summary,
             "headers": {"x-request-id": _REQUEST_ID},
             "content": {operation.answer_type: {"schema": schema}},
         }
-    }
     for status, answer in operation.others.items():
         found[str(status)] = {
             "description": _DESCRIPTIONS[status],

@@ -76,7 +76,7 @@ class Operation:
     """What one route does. What all routes have in common is added by the document."""
 
     summary: str
-    #: Type of the answer's body; bytes: a file.
+    #: Type of the answer's body; bytes: a file; None: it only redirects.
     answer: Any
     answer_type: str = "application/json"
     #: Type of the body that it takes; None: none.
