@@ -116,6 +116,8 @@ class ManualBackend:
     stopped: list[Shard] = field(default_factory=list)
     instance_count: int = 1
     room_left: Room | None = None
+    #: Attempts are jobs: each has a name, and it is known which were never started.
+    has_jobs: bool = False
     wakes: list[int] = field(default_factory=list)
     #: What the oracle complains about.
     violations: list[str] = field(default_factory=list)
@@ -129,6 +131,8 @@ class ManualBackend:
             self.submissions.append(Submission(shard, requests, data))
         if error is not None:
             raise error
+        if self.has_jobs:
+            return Submitted(job=str(shard.ref))
         return Submitted(failure_location=self.blobs.uri(self._last(shard).failure_key))
 
     def fail_next(self, *errors: Exception, is_taken: bool = False) -> None:
@@ -142,6 +146,8 @@ class ManualBackend:
         failure = self.blobs.key_of(shard.failure_location or "")
         if failure is not None and self.blobs.stat(failure) is not None:
             return Look(state=AttemptState.FAILED)
+        if self.has_jobs and not any(one.shard.ref == shard.ref for one in self.submissions):
+            return Look(state=AttemptState.ABSENT)
         return Look(state=AttemptState.UNKNOWN)
 
     def stop(self, shard: Shard) -> None:

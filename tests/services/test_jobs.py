@@ -10,7 +10,7 @@ from backburner.domain.catalog import Jobs, Model, Preference
 from backburner.domain.errors import BackendFull, InvalidRequest
 from backburner.domain.shard import Cut, Shard
 from backburner.ports import QueueName, Room
-from backburner.services import batches, capacity, dispatch, records, transitions
+from backburner.services import batches, capacity, dispatch, records, standing, transitions
 from backburner.services.backlog import report_backlog
 from tests import oracle
 from tests.backend import by_name
@@ -199,3 +199,23 @@ def test_what_jobs_took_is_measured():
         world.settle()
         (item,) = world.store.get(records.pool_key(jobs_only().pool))
         assert (item["ended_jobs"], item["job_seconds"]) == (1, 100)
+
+
+def test_how_far_a_batch_of_jobs_is_is_told_by_the_pool_of_its_jobs():
+    with world_of(both(slots=1)) as world:
+        model = both(slots=1)
+        first = world.submit(8, tenant="big")
+        second = world.submit(8, tenant="small")
+        for batch in (first, second):
+            assert world.batch(batch).pool is None
+        world.pump()
+        waiting = standing.look(world.env, world.batch(second))
+        assert waiting is not None
+        assert waiting.pool.id == model.pool
+    with world_of(replace(model, when=replace(model.when, from_lines=10**6))) as world:
+        batch = world.submit(8)
+        world.pump()
+        seen = standing.look(world.env, world.batch(batch))
+        assert seen is not None
+        assert seen.pool.id == world.batch(batch).pool == model.others[0].pool
+        world.settle()

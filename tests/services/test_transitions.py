@@ -41,6 +41,7 @@ PLANNED = transitions.Planned(
     output_file_id="o",
     error_file_id="e",
     model="m",
+    pool=None,
     is_priced=True,
 )
 TOLD = Delivery(

@@ -114,6 +114,8 @@ class Batch:
     #: Route that every line must be for.
     route: str
     model: str | None = None
+    #: Pool that its shards were planned for, where that is not the model's first.
+    pool: str | None = None
     #: File that the lines are in; None for a single request.
     input_file_id: str | None = None
     #: Object that the lines are in, or that holds the original body of a single request.

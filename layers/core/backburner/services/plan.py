@@ -229,6 +229,8 @@ def _start(env: Environment, reading: _Reading) -> None:
     batch = reading.batch
     manifest.save(env, reading.prefix, reading.planned)
     models = {shard.model for shard in reading.planned}
+    pools = {shard.pool for shard in reading.planned}
+    usual = {env.catalog.models[name].pool for name in models}
     planned = transitions.Planned(
         total=reading.total + reading.invalid,
         skipped=reading.invalid,
@@ -242,6 +244,7 @@ def _start(env: Environment, reading: _Reading) -> None:
             for place in (env.catalog.running(shard.model, shard.pool),)
         ),
         model=models.pop() if len(models) == 1 else None,
+        pool=pools.pop() if len(pools) == 1 and pools != usual else None,
     )
     is_small = reading.total < env.limits.canary_from_lines
     has_canary = bool(reading.routes.canary_lines) and not is_small

@@ -21,6 +21,7 @@ def look(env: Environment, batch: Batch) -> Standing | None:
     is_running = batch.status is BatchStatus.IN_PROGRESS and batch.stopping is None
     if model is None or not is_running or batch.paused:
         return None
+    model = model.at(batch.pool) if batch.pool is not None else model
     pool = capacity.load(env, model.pool)
     queued = env.store.query(model.pool, index=Index.QUEUE, limit=LOOKED_AT)
     owners = [(item["tenant"], item["batch_id"]) for item in queued]

@@ -99,6 +99,7 @@ class Planned:
     output_file_id: str
     error_file_id: str
     model: str | None
+    pool: str | None
     is_priced: bool
 
 
@@ -120,6 +121,7 @@ def start(batch: Batch, planned: Planned, first: Sequence[Shard], *, now: Instan
         "output_file_id": planned.output_file_id,
         "error_file_id": planned.error_file_id,
         "model": planned.model,
+        "pool": planned.pool,
         "is_priced": planned.is_priced,
     }
     return [
