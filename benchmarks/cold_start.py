@@ -36,6 +36,7 @@ EVENTS = {
     "dispatch": "sqs_dispatch",
     "on_success": "sns_success",
     "on_error": "sns_error",
+    "on_mail_event": "sns_mailevents_bounce",
     "finalize": "sqs_finalize",
     "deliver": "sqs_deliver",
     "report_backlog": "schedule",

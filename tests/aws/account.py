@@ -22,6 +22,8 @@ def create(clients: Clients, stack: Stack) -> None:
     for name in stack.of_type("AWS::SNS::Topic"):
         clients.sns.create_topic(Name=name)
     clients.sesv2.create_email_identity(EmailIdentity=SENDER)
+    for name in stack.of_type("AWS::SES::ConfigurationSet"):
+        clients.sesv2.create_configuration_set(ConfigurationSetName=name)
     create_endpoint(clients, stack)
 
 

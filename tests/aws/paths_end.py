@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from backburner.domain.batch import BatchStatus
-from backburner.domain.delivery import POLICIES, Channel
+from backburner.domain.delivery import POLICIES, Channel, DeliveryStatus
 from tests.aws import account
 from tests.aws.scenarios import LIMITS, SMALL, scenario
 from tests.aws.world import AwsWorld, requests
 from tests.backend import answer_with, by_name
-from tests.world import MINUTE
+from tests.world import MINUTE, load_event
 
 HOUR = 60 * MINUTE
 MAX_ATTEMPTS = POLICIES[Channel.EVENTS].max_attempts
@@ -79,6 +79,16 @@ def people_and_programs_are_told(world: AwsWorld) -> None:
     assert world.batch(batch).status is BatchStatus.COMPLETED
     world.deliver(batch, "email")
     assert world.recorder.names("deliver").count("sesv2:SendEmail") == 1
+
+
+@scenario()
+def a_mail_comes_back(world: AwsWorld) -> None:
+    world.invoke("on_mail_event", load_event("sns_mailevents_bounce"))
+    batch = world.submit(2, metadata={"notify_email": "ada@example.com"})
+    world.run()
+    (mail,) = (one for one in world.deliveries(batch) if one.channel is Channel.EMAIL)
+    assert mail.status is DeliveryStatus.DEAD
+    assert "sesv2:SendEmail" not in world.recorder.names("deliver")
 
 
 @scenario()

@@ -114,7 +114,11 @@ def _ses(call: Call) -> Iterator[Need]:
     # the API had for them; AWS's CDK grants both.
     address = re.sub(r"^.*<(.*)>$", r"\1", call.parameters["FromEmailAddress"])
     actions = ["SendEmail"] + (["SendRawEmail"] if "Raw" in call.parameters["Content"] else [])
+    used = call.parameters.get("ConfigurationSetName")
     for action in actions:
+        if used is not None:
+            resource = f"arn:aws:ses:{REGION}:{ACCOUNT}:configuration-set/{used}"
+            yield Need(f"ses:{action}", resource, (("ses:FromAddress", address),))
         # Asked for is whichever is verified, which no template knows.
         for identity in (address, address.rpartition("@")[2]):
             resource = f"arn:aws:ses:{REGION}:{ACCOUNT}:identity/{identity}"

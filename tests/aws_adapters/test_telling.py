@@ -91,6 +91,19 @@ def test_whatever_may_pass_is_tried_again(clients, code, message):
             SesMailer(clients, SENDER).send(MAIL)
 
 
+@pytest.mark.parametrize(("name", "named"), [("of-mails", "of-mails"), ("", None)])
+def test_ses_is_told_the_configuration_set_that_there_is(clients, name, named):
+    clients.sesv2.create_email_identity(EmailIdentity=SENDER)
+    asked = []
+
+    def note(params: dict[str, object], **_: object) -> None:
+        asked.append(params.get("ConfigurationSetName"))
+
+    clients.sesv2.meta.events.register("provide-client-params.sesv2.SendEmail", note)
+    SesMailer(clients, SENDER, name).send(MAIL)
+    assert asked == [named]
+
+
 # ---------------------------------------------------------------- SNS
 
 

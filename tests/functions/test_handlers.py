@@ -9,6 +9,7 @@ import functions.deliver.app
 import functions.dispatch.app
 import functions.finalize.app
 import functions.on_error.app
+import functions.on_mail_event.app
 import functions.on_success.app
 import functions.on_upload.app
 import functions.plan.app
@@ -64,6 +65,28 @@ def test_the_pipeline_runs_from_the_samples_alone(world, batch):
     assert len(world.told) == 1
     world.settle()
     oracle.check_end(world)
+
+
+@pytest.mark.parametrize(
+    ("sample", "stops"),
+    [
+        ("bounce", True),
+        ("bounce_transient", False),
+        ("complaint", True),
+        ("complaint_not_spam", False),
+        ("delivery", False),
+        ("greeting", False),
+    ],
+)
+def test_an_address_that_a_mail_came_back_from_gets_no_more(world, caplog, sample, stops):
+    caplog.set_level("DEBUG")
+    for _ in range(2):
+        call(functions.on_mail_event.app, f"sns_mailevents_{sample}")
+    for tenant in ("acme", "globex"):
+        batch = world.submit(1, tenant=tenant, metadata={"notify_email": "Ada@example.com"})
+        world.settle()
+        assert bool(world.mailed(f"evt_{batch.id}")) is not stops
+    assert "ada@" not in caplog.text.lower()
 
 
 def test_a_failed_invocation_is_tried_again_and_its_reason_stays_with_us(world, batch):

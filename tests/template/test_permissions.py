@@ -66,9 +66,10 @@ def test_the_roles_that_sam_makes_are_the_schedules_and_name_what_they_call():
 def test_mail_is_sent_from_one_address_and_only_where_there_is_one():
     (mail,) = (one for one in statements("DeliverFunctionRole") if "Condition" in one)
     assert mail["Condition"] == {"StringEquals": {"ses:FromAddress": "sender@example.com"}}
-    assert [one.rpartition("/")[2] for one in mail["Resource"]] == [
-        "sender@example.com",
-        "example.com",
+    assert [one.rpartition(":")[2] for one in mail["Resource"]] == [
+        "identity/sender@example.com",
+        "identity/example.com",
+        "configuration-set/MailConfigurationSet",
     ]
     assert expanded()["Parameters"]["SenderAddress"]["Default"] == ""
 

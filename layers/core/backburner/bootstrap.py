@@ -57,7 +57,7 @@ def environment() -> Environment:
 
 def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS) -> Environment:
     """The environment that a deployment's settings name."""
-    limits = replace(limits, quota=settings.quota)
+    limits = replace(limits, quota=settings.quota, link_seconds=settings.link_days * 86400.0)
     blobs = S3Blobs(clients, settings.bucket_name)
     own = catalog.OwnEndpoint(
         name=settings.endpoint_name,
@@ -77,7 +77,7 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
             },
         ),
         backends={"sagemaker_async": SageMakerAsync(clients, blobs, limits)},
-        mailer=SesMailer(clients, settings.sender_address),
+        mailer=SesMailer(clients, settings.sender_address, settings.mail_configuration_set),
         events=SnsEvents(clients, settings.events_topic_arn),
         metrics=EmfMetrics(),
         clock=SystemClock(),

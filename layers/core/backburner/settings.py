@@ -36,6 +36,10 @@ class Settings:
     concurrent_invocations: int = 1
     #: Address that mails come from; empty: none are sent.
     sender_address: str = ""
+    #: Configuration set of SES that mails are sent with; empty: none.
+    mail_configuration_set: str = ""
+    #: Days that links in mails open files; 0: mails have none.
+    link_days: int = 7
     #: Where users reach the API, for links; no slash at the end.
     public_url: str = ""
     #: Tenant that files of the drop folder belong to.

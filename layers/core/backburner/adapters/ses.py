@@ -7,6 +7,7 @@ in its API reference; sending raw messages needs the actions `ses:SendEmail` and
 
 import time
 from dataclasses import dataclass
+from typing import TypedDict
 
 from botocore.exceptions import ClientError
 
@@ -23,6 +24,10 @@ _REFUSED = frozenset({"MessageRejected", "BadRequestException", "InvalidParamete
 _NOT_VERIFIED = "not verified"
 
 
+class _Named(TypedDict, total=False):
+    ConfigurationSetName: str
+
+
 @dataclass(frozen=True, slots=True)
 class SesMailer:
     """Sends mail from one address, which SES must have verified."""
@@ -30,6 +35,8 @@ class SesMailer:
     clients: Clients
     #: Empty: no mail is sent.
     sender: str
+    #: Has SES tell of mails that come back; empty: nobody is told.
+    configuration_set: str = ""
 
     def send(self, mail: Mail) -> None:
         """Hand over one message.
@@ -44,11 +51,15 @@ class SesMailer:
         from backburner.wire import mime
 
         raw = mime.compose(mail, sender=mime.address(self.sender), now=time.time())
+        named: _Named = {}
+        if self.configuration_set:
+            named["ConfigurationSetName"] = self.configuration_set
         try:
             self.clients.sesv2.send_email(
                 FromEmailAddress=self.sender,
                 Destination={"ToAddresses": [mail.to]},
                 Content={"Raw": {"Data": raw}},
+                **named,
             )
         except ClientError as error:
             about = error.response.get("Error", {})

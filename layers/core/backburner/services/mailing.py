@@ -1,5 +1,6 @@
 """Who may be mailed: tenants' settings, and addresses that get no mail any more."""
 
+import logging
 from contextlib import suppress as suppressing
 from typing import Any
 
@@ -17,6 +18,8 @@ from backburner.domain.mailing import (
 )
 from backburner.ports import Delete, Environment, Is, Update
 from backburner.services import records
+
+_logger = logging.getLogger(__name__)
 
 
 def settings(env: Environment, tenant: str) -> MailSettings:
@@ -68,6 +71,7 @@ def suppress(env: Environment, address: str, cause: Cause, *, tenant: str | None
     )
     key = records.suppression_key(tenant, found.id)
     env.store.transact(Update(key, set=records.attributes(msgspec.to_builtins(found))))
+    _logger.info("mail.suppressed cause=%s tenant=%s", cause, tenant or "*")
 
 
 def allow(env: Environment, given_id: str, *, tenant: str | None = None) -> None:
