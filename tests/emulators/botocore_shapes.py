@@ -13,11 +13,13 @@ from typing import Any
 
 import botocore.session
 
-#: Models' patterns that take exponential time to refuse a text, and the same patterns without that.
+#: Models' patterns that take exponential time to refuse a text, or that `re` does not know, and the
+#: same patterns without that.
 SAFE_PATTERNS = {
     r"[a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9\+\-\.]){0,63}": r"[a-zA-Z0-9][a-zA-Z0-9+.-]*",
     r"[a-zA-Z0-9]{1,256}(-*[a-zA-Z0-9]){0,256}": r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?",
     r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}": r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?",
+    r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)": r"[\w\s.:/=+\-@]*",
 }
 
 _TYPES: dict[str, tuple[type, ...]] = {

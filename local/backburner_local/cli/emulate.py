@@ -27,6 +27,7 @@ def emulate() -> None:
 @click.option("--instance-command", help="Command that starts one instance; {port} is its port.")
 @click.option("--s3-endpoint", metavar="URL", help="S3 that objects are read from and written to.")
 @click.option("--sns-endpoint", metavar="URL", help="SNS that notifications are published to.")
+@click.option("--events-endpoint", metavar="URL", help="EventBridge that events are put to.")
 @click.option("--minute-seconds", default=60.0, show_default=True, help="Length of a minute.")
 @click.option(
     "--provisioning-seconds", default=0.0, show_default=True, help="Time until an instance starts."
@@ -37,10 +38,11 @@ def emulate_sagemaker(
     instance_command: str | None,
     s3_endpoint: str | None,
     sns_endpoint: str | None,
+    events_endpoint: str | None,
     minute_seconds: float,
     provisioning_seconds: float,
 ) -> None:
-    """SageMaker asynchronous inference, with Application Auto Scaling and CloudWatch alarms."""
+    """SageMaker: asynchronous inference with its scaling and alarms, and batch transform."""
     from backburner_local import model_server
     from backburner_local.emulators.sagemaker.knobs import Knobs
     from backburner_local.emulators.standalone import run_sagemaker
@@ -53,6 +55,7 @@ def emulate_sagemaker(
         instance_command=instance_command or default,
         s3_endpoint=s3_endpoint,
         sns_endpoint=sns_endpoint,
+        events_endpoint=events_endpoint,
         knobs=Knobs(minute_seconds=minute_seconds, provisioning_delay_seconds=provisioning_seconds),
     )
 

@@ -56,6 +56,9 @@ class Objects(Protocol):
     def keys(self, bucket: str, prefix: str) -> list[str]:
         """Keys that begin with the prefix, in order; none in a bucket that is not there."""
 
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove the object, if it is there."""
+
 
 class DirectoryObjects:
     """Objects as files ``<root>/<bucket>/<key>``; the content type is not kept.
@@ -131,6 +134,12 @@ class DirectoryObjects:
         found = (path.relative_to(root).as_posix() for path in folder.rglob("*") if path.is_file())
         return sorted(key for key in found if key.startswith(prefix))
 
+    def delete(self, bucket: str, key: str) -> None:
+        try:
+            Path(self.path(bucket, key)).unlink(missing_ok=True)
+        except OSError as error:
+            raise ObjectUnavailable(f"s3://{bucket}/{key}: {error.strerror}") from error
+
 
 class S3Objects:
     """Objects of any S3 endpoint, through boto3."""
@@ -178,6 +187,12 @@ class S3Objects:
             ]
         except _failures() as error:
             raise ObjectUnavailable(f"s3://{bucket}/{prefix}: {error}") from error
+
+    def delete(self, bucket: str, key: str) -> None:
+        try:
+            self.client.delete_object(Bucket=bucket, Key=key)
+        except _failures() as error:
+            raise ObjectUnavailable(f"s3://{bucket}/{key}: {error}") from error
 
 
 def _failures() -> tuple[type[Exception], ...]:

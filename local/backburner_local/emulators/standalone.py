@@ -34,6 +34,7 @@ def run_sagemaker(
     instance_command: str,
     s3_endpoint: str | None = None,
     sns_endpoint: str | None = None,
+    events_endpoint: str | None = None,
     images: Mapping[str, str] | None = None,
     endpoints: tuple[Endpoint, ...] = (),
     knobs: Knobs | None = None,
@@ -47,6 +48,7 @@ def run_sagemaker(
         instance_command: A shell-like command that starts one instance, with ``{port}``.
         s3_endpoint: URL of an S3; without it, objects are files in ``<data_dir>/objects``.
         sns_endpoint: URL of an SNS; without it, notifications are only logged.
+        events_endpoint: URL of an EventBridge; without it, events are only logged.
         images: Instance commands by the container image of CreateModel.
         endpoints: Created at start.
         knobs: Choices where AWS is undocumented or slow.
@@ -56,6 +58,7 @@ def run_sagemaker(
     emulator = SageMakerEmulator(
         objects=_objects(s3_endpoint, Path(data_dir), chosen.region),
         publish=_publish(sns_endpoint, chosen.region),
+        put_event=_put_event(events_endpoint, chosen.region),
         data_dir=data_dir,
         knobs=chosen,
         instance_command=shlex.split(instance_command),
@@ -63,7 +66,7 @@ def run_sagemaker(
         endpoints=endpoints,
         port=port,
     )
-    _serve(emulator, "SageMaker asynchronous inference", announce)
+    _serve(emulator, "SageMaker", announce)
 
 
 def run_bedrock(

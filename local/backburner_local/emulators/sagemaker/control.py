@@ -32,12 +32,15 @@ class ControlPlane:
         instance_command: Sequence[str],
         images: Mapping[str, Sequence[str]],
         on_delete: Callable[[Endpoint], None],
+        on_model: Callable[[str], None],
     ) -> None:
         self._around = around
         self._knobs = around.knobs
         self._command, self._images = instance_command, images
-        self._on_delete = on_delete
+        self._on_delete, self._on_model = on_delete, on_model
         self._models: dict[str, Message] = {}
+        #: Commands of models that are declared in code.
+        self._own_commands: dict[str, Sequence[str]] = {}
         self._configs: dict[str, Message] = {}
         self.endpoints: dict[str, HostedEndpoint] = {}
         self._deleting: set[asyncio.Task[None]] = set()
@@ -74,6 +77,24 @@ class ControlPlane:
         self._configs.setdefault(name, self._new("endpoint-config", name, message))
         self._start(endpoint)
 
+    def host_model(self, name: str, command: Sequence[str]) -> None:
+        """Create a model that is declared in code; this starts its container."""
+        self._own_commands[name] = command
+        self.create_model({"ModelName": name, "PrimaryContainer": {"Image": name}})
+
+    def container(self, model_name: str) -> tuple[Message, Sequence[str]]:
+        """A model's container, and the command that starts it.
+
+        Raises:
+            ApiError: there is no such model, or no command for its image.
+        """
+        model = self._models.get(model_name)
+        if model is None:
+            raise self._missing("model", model_name)
+        container: Message = model.get("PrimaryContainer") or model["Containers"][0]
+        command = self._own_commands.get(model_name)
+        return container, command or self._command_of(container.get("Image") or "")
+
     def capacity(self, endpoint: str, variant: str) -> int:
         hosted = self._hosted(endpoint)
         self._check_variant(hosted, variant)
@@ -98,6 +119,7 @@ class ControlPlane:
         if not request.get("PrimaryContainer") and not request.get("Containers"):
             raise ApiError("ValidationException", "A model needs a container.")
         self._models[name] = self._new("model", name, request)
+        self._on_model(name)
         return {"ModelArn": self._arn("model", name)}
 
     def create_endpoint_config(self, request: Message) -> Message:
@@ -199,13 +221,17 @@ class ControlPlane:
         if model is None:
             raise self._missing("model", model_name)
         endpoint = endpoint_from(name, config, model)
-        command = self._images.get(endpoint.image, self._command)
+        command = self._command_of(endpoint.image)
+        return dataclasses.replace(endpoint, instance_command=command)
+
+    def _command_of(self, image: str) -> Sequence[str]:
+        command = self._images.get(image, self._command)
         if not command:
             raise ApiError(
                 "ValidationException",
-                f"The emulator was not told which command stands for image {endpoint.image}.",
+                f"The emulator was not told which command stands for image {image}.",
             )
-        return dataclasses.replace(endpoint, instance_command=command)
+        return command
 
     # ---- names
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from backburner_local.emulators.sagemaker.transform.knobs import TransformKnobs
+
+_TRANSFORM = TransformKnobs()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs:
@@ -73,6 +77,9 @@ class Knobs:
     unavailable_every_nth: int = 0
     #: The invocation is refused with a 429 ThrottlingException.
     throttle_every_nth: int = 0
+
+    #: Those of batch transform; instances of its jobs follow the ones above.
+    transform: TransformKnobs = _TRANSFORM
 
     @property
     def cloud_time_scale(self) -> float:

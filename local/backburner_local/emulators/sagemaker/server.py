@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeVar
@@ -24,6 +25,8 @@ from backburner_local.emulators.sagemaker.knobs import Knobs
 from backburner_local.emulators.sagemaker.publisher import Publish
 from backburner_local.emulators.sagemaker.runtime import Answer
 from backburner_local.emulators.sagemaker.template_values import with_numbers
+from backburner_local.emulators.sagemaker.transform.events import PutEvent
+from backburner_local.emulators.sagemaker.transform.job import Counts
 from backburner_local.emulators.sagemaker.world import Settings, World
 from backburner_local.emulators.wire import Message
 
@@ -46,6 +49,7 @@ class SageMakerEmulator:
         instance_command: Sequence[str] = (),
         images: Mapping[str, Sequence[str]] | None = None,
         endpoints: Sequence[Endpoint] = (),
+        put_event: PutEvent | None = None,
         port: int = 0,
     ) -> None:
         """Prepare; nothing happens before `start`.
@@ -58,6 +62,8 @@ class SageMakerEmulator:
             instance_command: Starts an instance, with ``{port}``; the default of all endpoints.
             images: Commands by container image, for endpoints created through the API.
             endpoints: Created at start.
+            put_event: Called with each event for EventBridge, until it returns without an
+                exception.
             port: 0 takes a free one.
         """
         self._settings = Settings(
@@ -68,6 +74,7 @@ class SageMakerEmulator:
             instance_command=tuple(instance_command),
             images=dict(images or {}),
             endpoints=tuple(endpoints),
+            put_event=put_event,
         )
         self._port = port
         self._started: Future[tuple[World, asyncio.AbstractEventLoop, asyncio.Event]]
@@ -115,6 +122,19 @@ class SageMakerEmulator:
     def create_endpoint(self, endpoint: Endpoint) -> None:
         """Create an endpoint; it takes up what an earlier run left unfinished."""
         self._on_loop(lambda world: world.control.host(endpoint))
+
+    def create_model(self, name: str, command: Sequence[str]) -> None:
+        """Create a model for transform jobs, whose container the command starts.
+
+        Jobs of it that an earlier run left unfinished go on.
+        """
+        self._on_loop(lambda world: world.control.host_model(name, command))
+
+    def transform_counts(self) -> dict[str, Counts]:
+        """By transform job: what it had its container do."""
+        return self._on_loop(
+            lambda world: {name: replace(job.counts) for name, job in world.transform.jobs.items()}
+        )
 
     def call(self, service: str, operation: str, request: Message) -> Message | None:
         """Any emulated operation without HTTP: ``call("cloudwatch", "PutMetricAlarm", {...})``.

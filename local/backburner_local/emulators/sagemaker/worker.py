@@ -121,7 +121,7 @@ async def invoke(
     except TimeoutError:
         return failure(TIMED_OUT)
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError) as error:
-        if await _is_lost(instance):
+        if await is_lost(instance):
             raise InstanceLost from error
         return failure(UNREADABLE)
     except aiohttp.ClientError:
@@ -160,7 +160,7 @@ def _headers(invocation: Invocation) -> dict[str, str]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-async def _is_lost(instance: Instance) -> bool:
+async def is_lost(instance: Instance) -> bool:
     """Whether a broken connection means a dying instance, not a container that hung up."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_DEATH_IS_SEEN_WITHIN):

@@ -27,6 +27,9 @@ from backburner_local.emulators.sagemaker.knobs import Knobs
 from backburner_local.emulators.sagemaker.publisher import Publish, Publisher
 from backburner_local.emulators.sagemaker.queue import InvocationQueue
 from backburner_local.emulators.sagemaker.runtime import Runtime
+from backburner_local.emulators.sagemaker.transform.events import EventSender, PutEvent
+from backburner_local.emulators.sagemaker.transform.kept import KeptJobs
+from backburner_local.emulators.sagemaker.transform.service import TransformJobs
 from backburner_local.emulators.wire import ApiError, Message
 
 logger = logging.getLogger(__name__)
@@ -54,6 +57,8 @@ class Settings:
     #: Commands by the container image of CreateModel.
     images: Mapping[str, Sequence[str]] = field(default_factory=dict)
     endpoints: Sequence[Endpoint] = ()
+    #: Takes events for the default bus of EventBridge; None: nobody does.
+    put_event: PutEvent | None = None
 
 
 class World:
@@ -86,6 +91,13 @@ class World:
             instance_command=settings.instance_command,
             images=settings.images,
             on_delete=self._forget_target,
+            on_model=self._resume_jobs,
+        )
+        self.transform = TransformJobs(
+            around,
+            KeptJobs(settings.data_dir / "transform"),
+            EventSender(settings.put_event, knobs),
+            self.control.container,
         )
         where = {"region": knobs.region, "account_id": knobs.account_id}
         self.cloudwatch = CloudWatch(self.store, on_action=self._on_action, **where)
@@ -93,7 +105,7 @@ class World:
             self.control, self.cloudwatch, time_scale=knobs.cloud_time_scale, **where
         )
         self._operations: dict[str, dict[str, Callable[[Message], Message | None]]] = {
-            "sagemaker": self.control.operations,
+            "sagemaker": {**self.control.operations, **self.transform.operations},
             "application-autoscaling": dict(self.autoscaling.operations),
             "cloudwatch": self.cloudwatch.operations,
         }
@@ -123,7 +135,7 @@ class World:
         self._minutes.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._minutes
-        await self.control.close()
+        await asyncio.gather(self.control.close(), self.transform.close())
         await self._publisher.close()
         await self._queue.close()
         await self._session.close()
@@ -214,3 +226,6 @@ class World:
 
     def _forget_target(self, endpoint: Endpoint) -> None:
         self.autoscaling.forget(f"endpoint/{endpoint.name}/variant/{endpoint.variant}")
+
+    def _resume_jobs(self, model_name: str) -> None:
+        self.transform.resume(model_name)
