@@ -19,7 +19,6 @@ from unittest.mock import patch
 import botocore.session
 import moto.s3.models
 import moto.settings
-from moto import mock_aws
 
 from backburner import bootstrap
 from backburner.adapters.clients import Clients
@@ -41,7 +40,7 @@ from tests.aws.account import SENDER
 from tests.aws.capacity import Table
 from tests.aws.endpoint import Endpoint, Invocation
 from tests.aws.event_sources import EventSources
-from tests.aws.light_moto import light_dynamodb
+from tests.aws.light_moto import light_aws, light_dynamodb
 from tests.aws.recorder import Recorder
 from tests.aws.stack import Stack
 from tests.backend import Reply, succeed
@@ -373,7 +372,7 @@ def an_aws_world(*, sizes: Sizes | None = None, **options: Any) -> Iterator[AwsW
     """An account of its own, gone afterwards."""
     least = sizes.least if sizes is not None else moto.settings.S3_UPLOAD_PART_MIN_SIZE
     with (
-        mock_aws(config={"core": {"passthrough": {"services": ["sagemakerruntime"]}}}),
+        light_aws(config={"core": {"passthrough": {"services": ["sagemakerruntime"]}}}),
         patch.object(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", least),
         light_dynamodb(),
     ):

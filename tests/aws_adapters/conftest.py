@@ -4,15 +4,15 @@ from unittest.mock import patch
 
 import moto.s3.models
 import pytest
-from moto import mock_aws
 
 from backburner.adapters.s3 import S3Blobs
+from tests.aws.light_moto import light_aws
 from tests.aws_adapters.wire import BUCKET, CLIENTS, SMALL, tapped
 
 
 @pytest.fixture
 def s3():
-    with mock_aws(), patch.object(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", SMALL.least):
+    with light_aws(), patch.object(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", SMALL.least):
         CLIENTS.s3.create_bucket(Bucket=BUCKET)
         yield CLIENTS.s3
 

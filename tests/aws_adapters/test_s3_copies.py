@@ -6,11 +6,12 @@ import moto.s3.models
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from backburner.adapters.s3 import S3Blobs
 from backburner.domain.errors import Busy, NotFound
+from tests.aws.light_moto import light_aws
 from tests.aws_adapters.wire import BUCKET, CLIENTS, SMALL, first, refuse, uploads_left
+from tests.effort import tried
 
 # ---------------------------------------------------------------- copy and compose
 
@@ -119,11 +120,11 @@ def test_no_parts_make_an_empty_object_and_one_a_copy(blobs, wire):
 SIZES = st.sampled_from([0, 1, 10, 49, 50, 51, 79, 80, 81, 99, 100, 101, 160, 2500, 2501, 6000])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=tried(6, long=30), deadline=None)
 @given(st.lists(SIZES, max_size=6))
 def test_parts_of_any_size_are_joined(sizes):
     # moto refuses parts that are too small, as S3 does.
-    with mock_aws(), patch.object(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", SMALL.least):
+    with light_aws(), patch.object(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", SMALL.least):
         CLIENTS.s3.create_bucket(Bucket=BUCKET)
         blobs = S3Blobs(CLIENTS, BUCKET, sizes=SMALL)
         contents = [bytes([65 + n]) * size for n, size in enumerate(sizes)]

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from moto import mock_aws
 from moto.dynamodb import comparisons
 
 from backburner.adapters.clients import Clients
 from backburner.adapters.dynamodb import DynamoStore
 from backburner_local import template
-from tests.aws.light_moto import light_dynamodb
+from tests.aws.light_moto import light_aws, light_dynamodb
 
 TABLE = "backburner"
 
@@ -96,7 +95,7 @@ def one_of(self: Any, item: Any) -> bool:
 def moto_dynamodb() -> Iterator[MotoClients]:
     """Clients of an account that has the table."""
     with (
-        mock_aws(),
+        light_aws(),
         light_dynamodb(),
         patch.object(comparisons.OpEqual, "expr", typed(comparisons.OpEqual.expr)),
         patch.object(comparisons.OpLessThan, "expr", typed(comparisons.OpLessThan.expr)),

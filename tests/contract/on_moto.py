@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from moto import mock_aws
-
 from backburner.adapters.clients import Clients
+from tests.aws.light_moto import light_aws
 
 
 @contextmanager
 def moto_clients() -> Iterator[Clients]:
     """Clients of an empty account."""
-    with mock_aws():
+    with light_aws():
         yield _clients()
 
 

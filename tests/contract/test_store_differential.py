@@ -1,6 +1,5 @@
 """The same history on the reference model, SQLite and DynamoDB: nobody can tell them apart."""
 
-import os
 from contextlib import ExitStack
 from itertools import count
 from typing import Any
@@ -25,9 +24,9 @@ from backburner.ports import (
     Update,
 )
 from tests.contract.conftest import STORES
+from tests.effort import IS_LONG, tried
 
-IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
-EXAMPLES = 1000 if IS_LONG else 30
+EXAMPLES = tried(30, long=1000)
 ISOLATION = count()
 
 SORTS = ["a", "a#1", "b", "é", "\uffff", "😀"]

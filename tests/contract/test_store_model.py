@@ -21,6 +21,7 @@ from backburner.ports import (
     Put,
     Update,
 )
+from tests.effort import tried
 
 SORTS = ["a", "a#1", "b", "\uffff", "😀"]
 TEXTS = st.sampled_from(["x", "y"])
@@ -145,7 +146,7 @@ def select(
 
 
 @settings(
-    max_examples=30,
+    max_examples=tried(15, long=100),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

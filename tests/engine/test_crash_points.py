@@ -7,7 +7,6 @@ and pairs of them.
 """
 
 import logging
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -22,10 +21,10 @@ from backburner.domain.batch import BatchStatus
 from backburner.domain.errors import Conflict
 from tests import oracle
 from tests.backend import Reply, Submission, by_name
+from tests.effort import IS_LONG
 from tests.tap import Crash, Hook, PortError, fault_at
 from tests.world import LIMITS, World, a_world, a_world_in_memory, chat
 
-IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 FAULTS = (Crash, PortError, Conflict)
 LINES = 7
 #: Small enough for canaries, for objects as well as inline bytes, and for short leases.

@@ -4,7 +4,6 @@ A random walk over the real handlers. Every step is checked; at the end all time
 backend is well, and the oracle judges everything. `HYPOTHESIS_PROFILE=long` walks further.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -21,10 +20,10 @@ from backburner.ports import QueueName
 from backburner.services import batches, files, pausing
 from tests import oracle
 from tests.backend import REPLIES, by_name, succeed
+from tests.effort import IS_LONG, tried
 from tests.tap import Crash, PortError, fault_at
 from tests.world import LIMITS, World, chat, jsonl
 
-IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 #: Each costs minutes until its work is seen again; the promise has 15 of them.
 MOST_FAULTS = 6
 
@@ -258,8 +257,8 @@ class Engine(RuleBasedStateMachine):
 
 TestEngine = Engine.TestCase
 TestEngine.settings = settings(
-    max_examples=1000 if IS_LONG else 30,
-    stateful_step_count=60 if IS_LONG else 25,
+    max_examples=tried(20, long=1000),
+    stateful_step_count=tried(25, long=60),
     deadline=None,
     derandomize=not IS_LONG,
     suppress_health_check=list(HealthCheck),

@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any
 
 import pytest
-from moto import mock_aws
 
 from backburner.ports import QueueName
 from backburner_local.deployed import OUTPUTS, URL_OUTPUT, Account
+from tests.aws.light_moto import light_aws
 
 REGION = "us-east-1"
 STACK = "backburner"
@@ -40,7 +40,7 @@ def an_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_REGION", REGION)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with mock_aws():
+    with light_aws():
         yield _connected()
 
 

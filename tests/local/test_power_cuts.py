@@ -111,7 +111,7 @@ def test_the_recorder_has_noted_what_any_thread_was_told_is_durable(tmp_path, mo
     blobs = DirectoryBlobs(folder, "bucket", FixedClock(), b"key", "")
 
     def write(writer: int) -> None:
-        for number in range(60):
+        for number in range(20):
             blobs.put(f"a/gone/{writer}-{number}", b"x")
             blobs.put(f"a/{writer}-{number}", b"whole")
             blobs.delete(f"a/gone/{writer}-{number}")

@@ -89,6 +89,7 @@ class Crowd:
                 if batch is not None and batch["output_file_id"]:
                     self._page(f"reader {number}", batch)
             self._list()
+            time.sleep(0.01)  # others want the processor too
 
     def _look(self, batch_id: str) -> dict[str, Any] | None:
         began = time.monotonic()

@@ -1,7 +1,6 @@
 """Simulations by seed: whatever happens in whatever order, all ten guarantees hold in the end."""
 
 import logging
-import os
 import random
 from collections import Counter
 from dataclasses import replace
@@ -9,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from tests.effort import tried
 from tests.sim import player, strands
 from tests.sim.__main__ import why
 from tests.sim.player import Player, Report, run
@@ -18,7 +18,6 @@ from tests.sim.strands import Strand
 from tests.tap import Crash
 from tests.world import a_world_in_memory
 
-IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 #: Seeds of each test; they never overlap.
 SEEDS, LONG_SEEDS = 30, 250
 
@@ -33,7 +32,7 @@ def _unlogged():
 
 @pytest.mark.parametrize("part", range(4))
 def test_whatever_happens_the_guarantees_hold(part, tally):
-    number = LONG_SEEDS if IS_LONG else SEEDS
+    number = tried(SEEDS, long=LONG_SEEDS)
     total = Report()
     for seed in range(part * LONG_SEEDS, part * LONG_SEEDS + number):
         try:

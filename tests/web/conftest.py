@@ -3,9 +3,11 @@
 import base64
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,7 +18,7 @@ from backburner.ports import Limits
 from backburner.services import keys
 from functions.api import app
 from tests.web import conformity
-from tests.world import CHAT, EMBEDDINGS, World, a_catalog, a_model, a_raw_model
+from tests.world import CHAT, EMBEDDINGS, MemoryWorld, World, a_catalog, a_model, a_raw_model
 
 
 def completion(text: str | None = "hi", **message: Any) -> dict[str, Any]:
@@ -201,13 +203,24 @@ CATALOG = a_catalog(
 )
 
 
+class WebMemoryWorld(WebWorld, MemoryWorld):
+    """The same with nothing on disk."""
+
+
 @pytest.fixture
 def limits() -> Limits:
     return Limits(canary_lines=2)
 
 
 @pytest.fixture
-def world(tmp_path, limits):
+def world(limits):
+    world = WebMemoryWorld(Path(os.devnull), limits=limits, catalog=CATALOG)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def world_on_disk(tmp_path, limits):
     world = WebWorld(tmp_path, limits=limits, catalog=CATALOG)
     yield world
     world.close()

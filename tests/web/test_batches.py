@@ -8,7 +8,7 @@ import pytest
 
 from backburner import bootstrap
 from backburner.ports import Limits
-from backburner_local.adapters.files import DirectoryBlobs
+from tests.memory import MemoryBlobs
 from tests.web.conftest import Client, WebWorld, requests
 from tests.world import CHAT
 
@@ -213,7 +213,7 @@ class TestWithResultsInObjects:
         return Limits(canary_lines=2, inline_bytes=10)
 
     def test_a_batch_may_end_while_it_is_read(self, world, acme, running):
-        class EndingBlobs(DirectoryBlobs):
+        class EndingBlobs(MemoryBlobs):
             """Blobs of a batch that ends as soon as someone reads what it is made of."""
 
             def __init__(self) -> None:

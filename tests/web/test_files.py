@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backburner.ports import Limits
+from tests.effort import tried
 from tests.web.conftest import Answer, Client, form, requests
 
 DAY = 86400
@@ -164,7 +165,9 @@ def test_what_is_no_form_is_refused(world, acme, body, kind):
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=tried(40, long=400),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(cut=st.integers(0, len(GOOD_BODY)), noise=st.binary(max_size=20))
 def test_a_damaged_form_is_never_an_error_of_ours(acme, cut, noise):

@@ -15,6 +15,7 @@ from backburner.ports import Item, Key
 from backburner.services import keys
 from backburner_local.adapters.store import SqliteStore
 from functions.api import app
+from tests.effort import tried
 from tests.web.conftest import Client, WebWorld, answer_of, make_event, requests
 
 EVENTS = sorted((Path(__file__).parents[2] / "events").glob("api_*.json"))
@@ -223,7 +224,9 @@ IDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=tried(50, long=600),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     method=st.sampled_from(["GET", "POST", "DELETE"]),

@@ -6,14 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.web.conftest import CATALOG, Client, WebWorld, form, requests
-from tests.world import CHAT, MemoryWorld
+from tests.web.conftest import CATALOG, Client, WebMemoryWorld, form, requests
+from tests.world import CHAT
 
 COUNT, LINES, SEED = 5000, 300, 20250101
-
-
-class WebMemoryWorld(WebWorld, MemoryWorld):
-    """Clients of a world that is nowhere but in memory."""
 
 
 #: What breaks parsers and what keeps things: performance notes call them the input faults.

@@ -15,6 +15,12 @@ ONE_CLICK = b"List-Unsubscribe=One-Click"
 
 
 @pytest.fixture
+def world(world_on_disk):
+    """Its mails are files, headers and all."""
+    return world_on_disk
+
+
+@pytest.fixture
 def stranger(world):
     """Somebody without a key, who has a mail."""
     return Client(None, world)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from backburner import bootstrap
 from backburner.ports import QueueName
 from backburner.services import files
+from tests.effort import tried
 from tests.tap import Crash, meanwhile_at
 from tests.web.conftest import Client, completion, requests
 
@@ -326,7 +327,9 @@ JSON = st.recursive(
 
 
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=tried(30, long=400),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     body=st.dictionaries(
@@ -506,7 +509,8 @@ def test_results_that_have_expired_are_told_as_archived(world, acme):
     assert acme.get(f"{PATH}/{made}/results").status == 404
 
 
-def test_the_mail_links_to_the_batch_and_its_results(world, acme):
+def test_the_mail_links_to_the_batch_and_its_results(world_on_disk):
+    world, acme = world_on_disk, world_on_disk.client("acme")
     made = create(acme, 1, metadata={"notify_email": "ann@example.com"})["id"]
     world.finish()
     (path,) = world.mails()

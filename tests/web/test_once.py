@@ -14,16 +14,12 @@ from backburner.ports import Delete, Key, Put, Write
 from backburner.services import records
 from tests import oracle
 from tests.tap import Crash, PortError, fault_at, meanwhile
-from tests.web.conftest import CATALOG, Answer, Client, WebWorld, form, requests
-from tests.world import CHAT, MINUTE, MemoryWorld, World
+from tests.web.conftest import CATALOG, Answer, Client, WebMemoryWorld, WebWorld, form, requests
+from tests.world import CHAT, MINUTE, World
 
 FIRST, RETRY = {"x-stainless-retry-count": "0"}, {"x-stainless-retry-count": "1"}
 NAMED = {"idempotency-key": "order-66"}
 DAY = 86400
-
-
-class WebMemoryWorld(WebWorld, MemoryWorld):
-    """Clients of a world that is nowhere but in memory."""
 
 
 @dataclass(frozen=True)

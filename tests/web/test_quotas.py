@@ -13,6 +13,7 @@ from backburner.ports import Limits
 from backburner.services import batches, files, keys, quotas, records
 from tests import oracle
 from tests.backend import by_name
+from tests.effort import tried
 from tests.web.conftest import Client, WebWorld, requests
 from tests.world import CHAT, LIMITS, World, a_world_in_memory
 
@@ -228,7 +229,7 @@ def wait(world: World, tenant: str, chosen: int) -> None:
 ACTS = (submit, respond, cancel, delete_a_file, answer, fail, wait)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tried(30, long=400), deadline=None)
 @given(
     acts=st.lists(
         st.tuples(st.sampled_from(ACTS), st.sampled_from(["acme", "zeta"]), st.integers(0, 5)),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backburner.wire.anthropic import message
+from tests.effort import tried
 from tests.late import Late
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ JSON = st.recursive(
         optional={"usage": JSON, "model": JSON},
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tried(50, long=600), deadline=None)
 def test_whatever_a_server_says_clients_can_read(completion: dict[str, Any]):
     shown = message.message_object(json.dumps(completion).encode(), message_id="msg_1")
     assert shown is not None

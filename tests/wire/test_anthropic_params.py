@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from backburner.domain.errors import InvalidRequest
 from backburner.wire.anthropic import message, params
+from tests.effort import tried
 
 USER = {"role": "user", "content": "hi"}
 TEXT = {"type": "text", "text": "a"}
@@ -474,7 +475,7 @@ ANY = st.fixed_dictionaries(
 
 
 @given(ANY)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tried(50, long=600), deadline=None)
 def test_whatever_is_sent_is_translated_or_refused_with_its_field(sent: dict[str, Any]):
     with suppress(InvalidRequest):
         request = params.parse(sent, line=1, custom_id="c")
@@ -496,7 +497,7 @@ CALLS = st.lists(
 
 
 @given(said=TEXTS | st.none(), calls=CALLS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tried(40, long=400), deadline=None)
 def test_what_a_model_said_comes_back_to_it_as_it_said_it(said: str | None, calls: Any):
     """A client sends the Message that it got as its next turn."""
     spoken = {
@@ -525,7 +526,7 @@ def test_what_a_model_said_comes_back_to_it_as_it_said_it(said: str | None, call
 
 
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), TEXTS), min_size=1, max_size=6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tried(40, long=400), deadline=None)
 def test_no_text_is_lost_and_roles_take_turns(turns: list[tuple[str, str]]):
     sent = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
     got = chat(messages=sent)["messages"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from backburner.domain.errors import InvalidLine
 from backburner.domain.request import Outcome, Request
 from backburner.wire.openai import OpenAIDialect
+from tests.effort import tried
 
 CHAT = "/v1/chat/completions"
 DIALECT = OpenAIDialect()
@@ -350,7 +351,7 @@ ROUTES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tried(100, long=1000), deadline=None)
 @given(data=st.binary(max_size=200), route=ROUTES)
 @example(data=b"\xed\xa0\x80", route=CHAT)
 def test_any_bytes_are_a_request_or_an_invalid_line(data, route):
@@ -358,7 +359,7 @@ def test_any_bytes_are_a_request_or_an_invalid_line(data, route):
         DIALECT.parse(1, data, route=route)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tried(100, long=1000), deadline=None)
 @given(value=LINES, route=ROUTES, cut=st.integers(0, 40), flip=st.integers(0, 255))
 def test_any_json_is_a_request_or_an_invalid_line(value, route, cut, flip):
     data = json.dumps(value).encode()

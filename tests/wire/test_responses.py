@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from backburner.domain.errors import InvalidRequest
 from backburner.wire import responses
+from tests.effort import tried
 
 TEXT_PART = {"type": "input_text", "text": "a"}
 IMAGE_PART = {"type": "input_image", "image_url": "data:image/png;base64,xx", "detail": "low"}
@@ -258,7 +259,7 @@ ITEM = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tried(60, long=1000), deadline=None)
 @given(
     members=st.fixed_dictionaries(
         {"input": JSON | st.lists(ITEM | JSON, max_size=3)}, optional=dict.fromkeys(NAMES, JSON)
