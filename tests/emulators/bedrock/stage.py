@@ -1,12 +1,14 @@
 """One emulator of Bedrock, with boto3's clients of it and everything a test looks at."""
 
+import asyncio
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from backburner_local.emulators.bedrock import BedrockEmulator, Knobs
+from backburner_local.emulators.bedrock.local_model import EngineModel, LocalModel
 from backburner_local.emulators.objects import DirectoryObjects
 from tests.emulators.conftest import client, wait_until
 
@@ -19,6 +21,8 @@ HURRY: dict[str, Any] = {
     "scheduled_seconds": 0.0,
     "stopping_seconds": 0.0,
     "flush_seconds": 0.05,
+    "drain_seconds": 0.0,
+    "concurrency": 2,
 }
 OVER = {"Completed", "Failed", "Stopped", "PartiallyCompleted", "Expired"}
 MISTRAL = "mistral.mistral-large-2407-v1:0"
@@ -42,6 +46,28 @@ def records(count: int) -> list[dict[str, Any]]:
     return [record(number) for number in range(1, count + 1)]
 
 
+class Gate:
+    """A model that answers so many records, and those after them only once it is opened."""
+
+    def __init__(self, passes: int) -> None:
+        self._passes = passes
+        self._engine = EngineModel()
+        self._is_open = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    async def answer(self, route: str, body: bytes) -> tuple[int, bytes]:
+        self._passes -= 1
+        if self._passes < 0:
+            await self._is_open.wait()
+        return await self._engine.answer(route, body)
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    def open(self) -> None:
+        self._loop.call_soon_threadsafe(self._is_open.set)
+
+
 class Stage:
     """An emulator on a folder, started and stopped as often as one likes."""
 
@@ -51,18 +77,39 @@ class Stage:
         self.told: list[dict[str, Any]] = []
         self.refusals = 0
         self.emulator: Any = None
+        self.gate: Any = None
         self._changed = threading.Condition()
         self._clients: dict[str, Any] = {}
         self._names = iter(range(1, 10_000))
 
-    def start(self, **knobs: Any) -> "Stage":
+    def start(self, *, answers: int | None = None, **knobs: Any) -> "Stage":
+        """Start an emulator with these knobs, whose model waits after so many answers."""
+
+        def make_model() -> LocalModel:
+            model: LocalModel = EngineModel() if answers is None else Gate(answers)
+            self.gate = model
+            return model
+
+        return self.start_with(make_model, **knobs)
+
+    def start_with(self, make_model: Callable[[], LocalModel], **knobs: Any) -> "Stage":
         self.emulator = BedrockEmulator(
             objects=self.objects,
             data_dir=self.root / "data",
             tell=self.tell,
             knobs=Knobs(**{**HURRY, **knobs}),
+            make_model=make_model,
         ).start()
         return self
+
+    def processed(self, arn: str, count: int) -> dict[str, Any]:
+        """The job once so many of its records are processed."""
+        job_id = arn.rpartition("/")[2]
+        wait_until(
+            lambda: self.emulator.status()[job_id]["processedRecordCount"] >= count,
+            what=f"{count} records of {arn}",
+        )
+        return self.job(arn)
 
     def stop(self) -> None:
         if self.emulator is not None:

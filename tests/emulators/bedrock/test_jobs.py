@@ -1,7 +1,6 @@
 """A job's way from its creation to its end, as boto3 sees it."""
 
 import contextlib
-import functools
 import json
 
 import pytest
@@ -92,14 +91,13 @@ def test_members_that_bedrock_does_not_know_are_not_echoed(shared):
 
 
 def test_output_and_manifest_grow_while_the_job_runs(stage):
-    stage.start(seconds_per_record=0.05, concurrency=2)
-    arn = stage.create(records(40))
+    arn = stage.start(answers=10).create(records(40))
+    assert stage.processed(arn, 10)["status"] == "InProgress"
     wait_until(lambda: "manifest.json.out" in stage.keys(arn), what="a manifest")
-    assert stage.job(arn)["status"] == "InProgress"
-    part = stage.manifest(arn)
-    assert part["totalRecordCount"] == 40
-    assert 0 < part["processedRecordCount"] < 40
-    assert 0 < len(stage.output(arn)) < 40
+    wait_until(lambda: stage.manifest(arn)["processedRecordCount"] == 10, what="the last flush")
+    assert stage.manifest(arn)["totalRecordCount"] == 40
+    assert len(stage.output(arn)) == 10
+    stage.gate.open()
     stage.until(arn)
     assert len(stage.output(arn)) == stage.manifest(arn)["processedRecordCount"] == 40
 
@@ -108,15 +106,15 @@ def test_output_and_manifest_grow_while_the_job_runs(stage):
 
 
 def test_a_stopped_job_keeps_what_it_has_paid_for(stage):
-    stage.start(seconds_per_record=0.05, concurrency=2, stopping_seconds=0.1)
-    arn = stage.create(records(40))
-    wait_until(lambda: stage.job(arn)["processedRecordCount"] > 3)
+    arn = stage.start(answers=10).create(records(40))
+    stage.processed(arn, 10)
     assert stage.bedrock.stop_model_invocation_job(jobIdentifier=arn)
     assert stage.job(arn)["status"] == "Stopping"
+    stage.gate.open()
     job = stage.until(arn)
     assert job["status"] == "Stopped"
     done = stage.output(arn)
-    assert 3 < len(done) < 40
+    assert len(done) == 12  # two were in the model's hands
     assert job["processedRecordCount"] == stage.manifest(arn)["processedRecordCount"] == len(done)
     assert job["totalRecordCount"] == 40
     assert stage.emulator.totals().by_record_id.keys() == {line["recordId"] for line in done}
@@ -147,15 +145,11 @@ def test_a_job_that_is_being_stopped_cannot_be_stopped_again(stage):
         stage.bedrock.stop_model_invocation_job(jobIdentifier=arn)
 
 
-def has_processed(stage: Stage, arn: str, count: int) -> bool:
-    return bool(stage.job(arn)["processedRecordCount"] >= count)
-
-
 def test_whoever_stops_a_job_as_it_ends_finds_one_end_and_all_that_was_done(stage):
-    stage.start(seconds_per_record=0.01, concurrency=1)
+    stage.start(concurrency=1)
     for _ in range(5):
         arn = stage.create(records(3))
-        wait_until(functools.partial(has_processed, stage, arn, 2))
+        stage.processed(arn, 2)
         with contextlib.suppress(ClientError):
             stage.bedrock.stop_model_invocation_job(jobIdentifier=arn)
         job = stage.until(arn)
@@ -188,13 +182,14 @@ def test_when_an_expired_job_ended_is_a_choice(stage):
 
 
 def test_a_job_that_runs_out_of_time_keeps_what_it_has(stage):
-    stage.start(seconds_per_record=0.05, concurrency=2)
-    arn = stage.create(records(40), timeoutDurationInHours=48)
-    wait_until(lambda: stage.job(arn)["processedRecordCount"] > 3)
+    arn = stage.start(answers=10).create(records(40), timeoutDurationInHours=48)
+    stage.processed(arn, 10)
     stage.emulator.advance(2 * LAST)
+    assert stage.job(arn)["status"] == "InProgress"
+    stage.gate.open()
     job = stage.until(arn)
     assert job["status"] == "PartiallyCompleted"
-    assert 3 < len(stage.output(arn)) == job["processedRecordCount"] < 40
+    assert len(stage.output(arn)) == job["processedRecordCount"] == 12
 
 
 def test_only_what_is_missing_in_a_partial_job_need_be_run_again(stage):
@@ -223,9 +218,8 @@ def test_time_can_be_made_shorter(stage):
 
 
 def test_a_job_goes_on_after_a_restart_and_pays_for_no_record_twice(stage):
-    stage.start(seconds_per_record=0.05, concurrency=2)
-    arn = stage.create(records(20))
-    wait_until(lambda: stage.job(arn)["processedRecordCount"] > 3)
+    arn = stage.start(answers=10).create(records(20))
+    stage.processed(arn, 10)
     stage.stop()
     stage.start()
     job = stage.until(arn)
@@ -247,15 +241,14 @@ def test_jobs_and_their_tokens_outlive_a_restart(stage):
 
 
 def test_a_job_that_was_being_stopped_is_stopped_after_a_restart(stage):
-    stage.start(seconds_per_record=0.05, concurrency=2, stopping_seconds=60)
-    arn = stage.create(records(40))
-    wait_until(lambda: stage.job(arn)["processedRecordCount"] > 3)
+    arn = stage.start(answers=10, stopping_seconds=60).create(records(40))
+    stage.processed(arn, 10)
     stage.bedrock.stop_model_invocation_job(jobIdentifier=arn)
     stage.stop()
     stage.start()
     job = stage.until(arn)
     assert job["status"] == "Stopped"
-    assert len(stage.output(arn)) == job["processedRecordCount"] > 3
+    assert len(stage.output(arn)) == job["processedRecordCount"] == 10
 
 
 # ---- faults

@@ -23,7 +23,7 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 10.0
 #: A target that takes an event in none of so many tries gets it no more.
 _MOST_TRIES = 30
 #: An event that waits for the next one to be told before it waits no longer than this.
-_LONGEST_SWAP_SECONDS = 2.0
+_LONGEST_SWAP_SECONDS = 0.5
 
 
 def state_change(job: Job, knobs: Knobs, now: float) -> Message:

@@ -47,6 +47,8 @@ class Knobs:
 
     #: Records that the model is asked for at once, over all jobs.
     concurrency: int = 16
+    #: Real seconds that records have which the model works on when the emulator ends.
+    drain_seconds: float = 5.0
     #: Real seconds that the model may take for one record.
     record_timeout_seconds: float = 300.0
 

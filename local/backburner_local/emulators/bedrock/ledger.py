@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from backburner_local.emulators.bedrock.lines import open_lines, read_lines
+
 
 class Ran(msgspec.Struct, frozen=True):
     """One record that the model answered."""
@@ -35,15 +37,14 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("ab", buffering=0)
+        self._file = open_lines(path)
 
-    def note(self, job_id: str, record_id: str, model_input: object) -> None:
-        self._file.write(msgspec.json.encode(Ran(job_id, record_id, digest(model_input))) + b"\n")
+    def note(self, ran: Ran) -> None:
+        self._file.write(msgspec.json.encode(ran) + b"\n")
 
     def ran(self) -> list[Ran]:
         """All of them, oldest first."""
-        lines = self._path.read_bytes().split(b"\n")
-        return [_read(line) for line in lines if line]
+        return [_read(line) for line in read_lines(self._path)]
 
     def totals(self) -> Totals:
         ran = self.ran()
@@ -53,7 +54,7 @@ class Ledger:
         self._file.close()
 
 
-def digest(model_input: object) -> str:
+def digest(model_input: bytes | msgspec.Raw) -> str:
     """The same for bodies that mean the same."""
-    body = msgspec.json.encode(model_input, order="sorted")
+    body = msgspec.json.encode(msgspec.json.decode(model_input), order="sorted")
     return hashlib.sha256(body).hexdigest()[:16]

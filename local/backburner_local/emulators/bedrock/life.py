@@ -99,12 +99,13 @@ class Life:
     async def close(self) -> None:
         """The emulator ends: the job goes on after its next start."""
         self._living.cancel()
-        tasks = [self._living]
+        await asyncio.gather(self._living, return_exceptions=True)
         if self._run is not None:
             self._run.halt()
         if self._work is not None:
-            tasks.append(self._work)
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait([self._work], timeout=self._around.knobs().drain_seconds)
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
 
     async def _live(self) -> None:
         self._begin_work()

@@ -10,8 +10,8 @@ import string
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,7 +23,8 @@ from backburner_local.emulators.bedrock.families import (
 from backburner_local.emulators.bedrock.inputs import InputFile, Record, read_record
 from backburner_local.emulators.bedrock.job import Job
 from backburner_local.emulators.bedrock.knobs import Knobs, is_chosen
-from backburner_local.emulators.bedrock.ledger import Ledger
+from backburner_local.emulators.bedrock.ledger import Ledger, Ran, digest
+from backburner_local.emulators.bedrock.lines import open_lines, read_lines
 from backburner_local.emulators.bedrock.local_model import LocalModel, ModelUnavailable
 from backburner_local.emulators.bedrock.models import FoundationModel
 from backburner_local.emulators.bedrock.output import write_output
@@ -110,7 +111,7 @@ class Run:
         """
         waiting = iter(self._waiting(self._take_up()))
         workers = min(self._around.knobs().concurrency, len(self._places))
-        with self._spool.open("ab", buffering=0) as spool:
+        with open_lines(self._spool) as spool:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_flushing())
                 tasks = [group.create_task(self._work(waiting, spool)) for _ in range(workers)]
@@ -140,21 +141,22 @@ class Run:
         counts.processed = counts.succeeded = counts.failed = 0
         counts.input_tokens = counts.output_tokens = 0
         done: set[int] = set()
-        lines = self._spool.read_bytes().split(b"\n") if self._spool.exists() else []
-        for line in lines[:-1]:  # the last one may be torn
+        for line in read_lines(self._spool):
             processed = _read_processed(line)
             done.add(processed.number)
             self._count(processed)
         return done
 
-    async def _work(self, waiting: Iterator[int], spool: Any) -> None:
+    async def _work(self, waiting: Iterator[int], spool: FileIO) -> None:
         for number in waiting:
             async with self._around.limit:
                 if self._is_halted:
                     self._was_cut_short = True
                     return
-                processed = await self._process(number)
+                processed, ran = await self._process(number)
             spool.write(msgspec.json.encode(processed) + b"\n")
+            if ran is not None:  # last: a kill before it must not look like a record paid twice
+                self._around.ledger.note(ran)
             self._count(processed)
 
     def _count(self, processed: _Processed) -> None:
@@ -170,7 +172,8 @@ class Run:
 
     # ---- one record
 
-    async def _process(self, number: int) -> _Processed:
+    async def _process(self, number: int) -> tuple[_Processed, Ran | None]:
+        """What became of a record, and what the model was paid for, if it was."""
         file, line = self._places[number]
         record = read_record(self._files[file].lines[line])
         knobs = self._around.knobs()
@@ -180,19 +183,19 @@ class Run:
         told = Line(recordId=record_id, modelInput=record.modelInput)
         if is_chosen(number, knobs.fail_records_percent):
             told.error = _error(knobs.record_failure_code, knobs.record_failure)
-            return _Processed(number, False, 0, 0, _raw(told))  # noqa: FBT003
+            return _failed(number, told), None
         answer = await self._answer(record, told)
         if answer is None:
-            return _Processed(number, False, 0, 0, _raw(told))  # noqa: FBT003
-        self._around.ledger.note(self._job.id, record_id, msgspec.json.decode(record.modelInput))
+            return _failed(number, told), None
         is_missing = is_chosen(number, knobs.drop_records_percent)
-        return _Processed(
+        processed = _Processed(
             number,
             is_success=True,
             input_tokens=answer.input_tokens,
             output_tokens=answer.output_tokens,
             line=_MISSING if is_missing else _raw(told),
         )
+        return processed, Ran(self._job.id, record_id, digest(record.modelInput))
 
     async def _answer(self, record: Record, told: Line) -> Answer | None:
         """The model's answer, which is put into the line; None: the line got an error."""
@@ -252,6 +255,10 @@ class Run:
 
 def _new_record_id() -> str:
     return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+
+
+def _failed(number: int, told: Line) -> _Processed:
+    return _Processed(number, is_success=False, input_tokens=0, output_tokens=0, line=_raw(told))
 
 
 def _raw(line: Line) -> msgspec.Raw:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import secrets
 import string
@@ -58,8 +59,7 @@ class BatchInference:
             life.look()
 
     async def close(self) -> None:
-        for life in self._lives.values():
-            await life.close()
+        await asyncio.gather(*(life.close() for life in self._lives.values()))
 
     def _take_up(self, job: Job) -> None:
         self._jobs[job.id] = job
