@@ -1,4 +1,4 @@
-"""The environment on one machine: SQLite, files, an outbox, and the AWS backend's adapter."""
+"""The environment on one machine: SQLite, files, an outbox, and AWS's backends."""
 
 import secrets
 from contextlib import ExitStack, suppress
@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from backburner import bootstrap
 from backburner.adapters.clients import Clients
-from backburner.adapters.sagemaker import SageMakerAsync
 from backburner.adapters.system import SystemIds
 from backburner.domain.catalog import Catalog
 from backburner.domain.errors import Conflict
@@ -27,10 +27,13 @@ from backburner_local.adapters.queue import SqliteQueue
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.store import SqliteStore
 from backburner_local.options import Options
-from backburner_local.template import REGION, Template
+from backburner_local.template import ACCOUNT, REGION, Template
 
 #: Folders of the bucket that users open themselves.
 USER_FOLDERS = ("drop", "results", "rejected")
+
+#: Role that jobs of the emulated Bedrock say they run in.
+BEDROCK_ROLE = f"arn:aws:iam::{ACCOUNT}:role/backburner-bedrock-jobs"
 
 #: Routes that any OpenAI-compatible server may be asked for.
 OTHER_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
@@ -82,17 +85,15 @@ class LocalWorld:
             )
             metrics = LocalMetrics()
             catalog = _catalog(options, declared)
-            sagemaker = SageMakerAsync(
-                clients=aws or Clients(region_name=REGION, is_signed=False),
-                blobs=blobs,
-                limits=options.limits,
-            )
+            clients = aws or Clients(region_name=REGION, is_signed=False)
             store = SqliteStore(database)
             env = Environment(
                 store=store,
                 blobs=blobs,
                 queue=queue,
-                backends={"sagemaker_async": sagemaker},
+                backends=bootstrap.backends(
+                    catalog, clients, blobs, options.limits, role_arn=BEDROCK_ROLE
+                ),
                 mailer=_mailer(options, clock),
                 events=LocalEvents(),
                 metrics=metrics,

@@ -378,6 +378,13 @@ def test_what_the_operator_has_to_mend_costs_no_request_its_attempt(stage, caplo
     assert "say 1" not in caplog.text
 
 
+def test_without_a_role_shards_wait_until_there_is_one(stage, caplog):
+    backend = BedrockBatch(stage.clients, stage.blobs, "")
+    with pytest.raises(BackendThrottled):
+        backend.submit(stage.shard(), a_model(), requests(1))
+    assert "RunBedrockJobs" in caplog.text
+
+
 def test_a_service_that_is_not_there_has_started_nothing(tmp_path, stage):
     clients = Clients(
         endpoint_url="http://127.0.0.1:9",

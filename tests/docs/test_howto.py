@@ -18,6 +18,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Names of AWS's own, and of browsers', that look like ours.
 OF_AWS = {
     *("AllTraffic", "AsyncInferenceConfig", "DesiredInstanceCount", "InsufficientInstanceCapacity"),
+    *("GetObject", "InvokeModel", "PutObject", "ServiceQuotaExceededException"),
     *("CodeUri", "EndedInQueue", "EventSource", "FilterPolicy", "OnBatch", "RawMessageDelivery"),
     "SqsSubscription",
     *("MaxConcurrentInvocationsPerInstance", "MinCapacity", "PermissionsBoundary"),

@@ -15,6 +15,7 @@ TEMPLATE = template.load(
         "AlarmEmail": "alarms@example.com",
         "NotificationEmail": "events@example.com",
         "ReserveConcurrency": "true",
+        "RunBedrockJobs": "true",
     },
 )
 

@@ -15,6 +15,8 @@ FUNCTION_ROLES = [f"{function.name}FunctionRole" for function in TEMPLATE.functi
 WITHOUT_RESOURCE = {
     "ecr:GetAuthorizationToken": "a login at the registry, not at a repository",
     "cloudwatch:PutMetricData": "metrics have no ARN",
+    "bedrock:ListModelInvocationJobs": "a list is of all jobs of the account",
+    "servicequotas:ListServiceQuotas": "so is one of quotas",
 }
 
 

@@ -14,7 +14,8 @@ from backburner.adapters.ses import SesMailer
 from backburner.adapters.sns import SnsEvents
 from backburner.adapters.sqs import SqsQueue
 from backburner.adapters.system import SystemClock, SystemIds
-from backburner.ports import Environment, Limits, QueueName
+from backburner.domain.catalog import Catalog
+from backburner.ports import Backend, Blobs, Environment, Limits, QueueName
 from backburner.settings import Settings
 from backburner.wire import catalog
 from backburner.wire.anthropic.dialect import AnthropicDialect
@@ -64,6 +65,7 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
         max_instances=settings.max_instances,
         concurrent_invocations=settings.concurrent_invocations,
     )
+    models = catalog.parse(CATALOG.read_text(encoding="utf-8"), own)
     return Environment(
         store=DynamoStore(clients, settings.table_name),
         blobs=blobs,
@@ -76,19 +78,39 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
                 QueueName.DELIVER: settings.deliver_queue_url,
             },
         ),
-        backends={"sagemaker_async": SageMakerAsync(clients, blobs, limits)},
+        backends=backends(models, clients, blobs, limits, role_arn=settings.bedrock_role_arn),
         mailer=SesMailer(clients, settings.sender_address, settings.mail_configuration_set),
         events=SnsEvents(clients, settings.events_topic_arn),
         metrics=EmfMetrics(),
         clock=SystemClock(),
         ids=SystemIds(),
-        catalog=catalog.parse(CATALOG.read_text(encoding="utf-8"), own),
+        catalog=models,
         dialects={"anthropic": AnthropicDialect(), "openai": OpenAIDialect()},
         shards=JsonlShards(),
         limits=limits,
         public_url=settings.public_url,
         drop_tenant=settings.drop_tenant,
     )
+
+
+def backends(
+    models: Catalog, clients: Clients, blobs: Blobs, limits: Limits, *, role_arn: str
+) -> dict[str, Backend]:
+    """The backends that the catalog's models run on: few stacks need more than one.
+
+    Args:
+        models: the catalog.
+        clients: of the account.
+        blobs: the bucket.
+        limits: the operator's.
+        role_arn: that Bedrock's jobs run in.
+    """
+    made: dict[str, Backend] = {"sagemaker_async": SageMakerAsync(clients, blobs, limits)}
+    if any(model.backend == "bedrock_batch" for model in models.each()):
+        from backburner.adapters.bedrock import BedrockBatch
+
+        made["bedrock_batch"] = BedrockBatch(clients, blobs, role_arn)
+    return made
 
 
 @cache

@@ -34,6 +34,8 @@ class Settings:
     max_instances: int = 1
     #: Shards that one instance of it works on at once.
     concurrent_invocations: int = 1
+    #: Role that Bedrock's batch jobs run in; empty: none are run.
+    bedrock_role_arn: str = ""
     #: Address that mails come from; empty: none are sent.
     sender_address: str = ""
     #: Configuration set of SES that mails are sent with; empty: none.

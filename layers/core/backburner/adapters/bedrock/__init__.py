@@ -45,7 +45,7 @@ class BedrockBatch:
 
     clients: Clients
     blobs: Blobs
-    #: Role that the jobs read and write the bucket in.
+    #: Role that the jobs read and write the bucket in; empty: shards wait until there is one.
     role_arn: str
     _rooms: Rooms = field(init=False)
 
@@ -60,6 +60,8 @@ class BedrockBatch:
         jobs = model.jobs
         if jobs is None or shard.is_raw or jobs.format not in FORMATS:
             raise BackendRefused("Bedrock's batch jobs take no such requests.")
+        if not self.role_arn:
+            raise trouble.no_role(model)
         place = Place(shard.ref, jobs.format)
         asked = self._put_input(place, jobs, payload)
         if not asked.count:

@@ -114,6 +114,12 @@ def turned(error: ClientError, model: Model) -> BackendError:
     return BackendThrottled("Bedrock did not take the job.")
 
 
+def no_role(model: Model) -> BackendError:
+    """The error of a stack that has models on Bedrock, and no role for their jobs."""
+    _logger.warning("job.refused model=%s hint=deploy with RunBedrockJobs", model.name)
+    return BackendThrottled("This stack runs no jobs of Bedrock.")
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """Why a job that ended brought nothing."""
