@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import batches, cold_start, idle, page, singles, start_up
+from benchmarks import batches, cold_start, idle, page, singles, slots, start_up
 from benchmarks.stack import HERE, Rows
 
 #: By the name that `--only` takes: the section's title, and what measures it.
@@ -16,6 +16,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], Rows]]] = {
     "single": ("Single requests, 1 connection", lambda: singles.measure(600, 1)),
     "singles": ("Single requests, 16 connections", lambda: singles.measure(3000, 16)),
     "idle": ("Idle engine while a backlog drains", lambda: idle.measure(6_000)),
+    "slots": ("Slots of jobs", slots.measure),
     "start-up": (f"Start of the stack, median of {start_up.ROUNDS}", start_up.measure),
     "cold-start": ("Cold start, median of 10 fresh processes", cold_start.measure),
     "million": ("A million lines", lambda: batches.measure_memory(1_000_000)),
