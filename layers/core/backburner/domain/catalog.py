@@ -27,6 +27,10 @@ class When:
     from_seconds: float = 0.0
 
 
+#: Time that a job has to end in, once it took as long as it may.
+JOB_MARGIN_SECONDS = 3600.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jobs:
     """What is special about a model whose shards run as jobs: one shard a job."""
@@ -60,7 +64,7 @@ class Jobs:
     @property
     def lease_seconds(self) -> float:
         """Time after which a job can't be running any more."""
-        return self.timeout_seconds + 3600.0
+        return self.timeout_seconds + JOB_MARGIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

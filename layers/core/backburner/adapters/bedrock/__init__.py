@@ -15,9 +15,10 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from backburner.adapters.bedrock import trouble
-from backburner.adapters.bedrock.keys import Place, job_name, result_key, token
+from backburner.adapters.bedrock.keys import Place
 from backburner.adapters.bedrock.room import Rooms
 from backburner.adapters.clients import Clients
+from backburner.adapters.job_names import job_name, result_key, token
 from backburner.domain.catalog import Jobs, Model
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled, NotFound
 from backburner.domain.shard import AttemptRef, Shard

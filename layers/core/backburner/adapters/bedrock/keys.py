@@ -2,19 +2,16 @@
 
 The objects lie below the batch's own prefix, and go with the batch: they hold prompts. Tenants,
 batches and shards have names that fit Bedrock's patterns (reference page `bedrock.md` §1.1) as they
-are; names of jobs and tokens, which are shorter, are made of a digest.
+are.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
 
+from backburner.adapters.job_names import attempt_name
 from backburner.domain.shard import AttemptRef
 
 _INPUT = re.compile(r"batches/([^/]+)/([^/]+)/jobs/bedrock/in/([a-z_]+)/([^/]+)-a([0-9]+)\.jsonl")
-
-#: Prefix of the names of our jobs, which the rule of EventBridge listens to.
-JOB_PREFIX = "backburner-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +35,12 @@ class Place:
     @property
     def input_key(self) -> str:
         """The one file that the job reads."""
-        return f"{self._folder}in/{self.format}/{_attempt(self.ref)}.jsonl"
+        return f"{self._folder}in/{self.format}/{attempt_name(self.ref)}.jsonl"
 
     @property
     def refused_key(self) -> str:
         """Outcomes of requests that were not sent."""
-        return f"{self._folder}refused/{_attempt(self.ref)}.jsonl"
+        return f"{self._folder}refused/{attempt_name(self.ref)}.jsonl"
 
     @property
     def output_prefix(self) -> str:
@@ -53,26 +50,3 @@ class Place:
     @property
     def _folder(self) -> str:
         return f"batches/{self.ref.tenant}/{self.ref.batch_id}/jobs/bedrock/"
-
-
-def result_key(ref: AttemptRef) -> str:
-    """The attempt's result, in the format of shards."""
-    return f"async/output/{ref.tenant}/{ref.batch_id}/{_attempt(ref)}.jsonl"
-
-
-def job_name(location: str) -> str:
-    """Name of the job; the same for one attempt of one deployment.
-
-    Args:
-        location: of the attempt's result, which no other attempt anywhere has.
-    """
-    return JOB_PREFIX + token(location)[:40]
-
-
-def token(location: str) -> str:
-    """What tells Bedrock a repeated call from a second job; made of the same."""
-    return hashlib.sha256(location.encode()).hexdigest()
-
-
-def _attempt(ref: AttemptRef) -> str:
-    return f"{ref.shard_id}-a{ref.attempt}"

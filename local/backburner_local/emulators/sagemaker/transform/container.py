@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -126,7 +127,7 @@ class Container:
                 asyncio.timeout(seconds),
                 self._around.session.post(
                     f"{instance.url}/invocations",
-                    data=payload.body,
+                    data=io.BytesIO(payload.body) if payload.is_large else payload.body,
                     headers=self._headers(),
                     skip_auto_headers=_NOT_ADDED,
                 ) as response,

@@ -32,6 +32,11 @@ class Payload:
     body: bytes
     records: tuple[bytes, ...]
 
+    @property
+    def is_large(self) -> bool:
+        """Whether to send it in one piece would hold up everything else."""
+        return len(self.body) > MEGABYTE // 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handling:
