@@ -39,6 +39,7 @@ class Tap:
             backends={name: _Port(self, "backend", one) for name, one in env.backends.items()},
             mailer=_Port(self, "mailer", env.mailer),
             events=_Port(self, "events", env.events),
+            bus=None if env.bus is None else _Port(self, "bus", env.bus),
             metrics=_Port(self, "metrics", env.metrics),
         )
 

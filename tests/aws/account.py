@@ -6,6 +6,9 @@ from tests.aws.stack import Stack
 #: Verified; mails come from it.
 SENDER = "backburner@example.com"
 
+#: Of EventBridge; events come on it where the stack is told so.
+BUS = "events"
+
 _OF_TABLES = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
 _OF_QUEUES = ("VisibilityTimeout", "MessageRetentionPeriod")
 
@@ -24,6 +27,7 @@ def create(clients: Clients, stack: Stack) -> None:
     clients.sesv2.create_email_identity(EmailIdentity=SENDER)
     for name in stack.of_type("AWS::SES::ConfigurationSet"):
         clients.sesv2.create_configuration_set(ConfigurationSetName=name)
+    clients.events.create_event_bus(Name=BUS)
     create_endpoint(clients, stack)
 
 

@@ -104,6 +104,15 @@ def telling_fails_for_now_and_for_good(world: AwsWorld) -> None:
     assert world.recorder.names("deliver").count("sns:Publish") == MAX_ATTEMPTS
 
 
+@scenario(EventBus=account.BUS)
+def a_bus_is_told_too(world: AwsWorld) -> None:
+    batch = world.submit(2)
+    world.respond()
+    world.run()
+    assert world.batch(batch).status is BatchStatus.COMPLETED
+    assert world.recorder.names("deliver").count("eventbridge:PutEvents") == 2
+
+
 @scenario()
 def the_end_of_a_single_request_is_told_at_once_or_later(world: AwsWorld) -> None:
     told = {"notify_email": "ann@example.com"}

@@ -109,6 +109,12 @@ def _sns(call: Call) -> Iterator[Need]:
     yield Need(f"sns:{call.operation}", call.parameters["TopicArn"])
 
 
+def _events(call: Call) -> Iterator[Need]:
+    for entry in call.parameters["Entries"]:
+        bus = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{entry['EventBusName']}"
+        yield Need("events:PutEvents", bus, (("events:source", entry["Source"]),))
+
+
 def _ses(call: Call) -> Iterator[Need]:
     # The operation is SendEmail, but for raw messages a refusal names the action that version 1 of
     # the API had for them; AWS's CDK grants both.
@@ -137,6 +143,7 @@ _NEEDS: dict[str, Callable[[Call], Iterator[Need]]] = {
     "s3": _s3,
     "sqs": _sqs,
     "sns": _sns,
+    "eventbridge": _events,
     "sesv2": _ses,
     "sagemaker": _sagemaker,
     "sagemaker-runtime": _sagemaker,

@@ -22,7 +22,7 @@ from tests.aws import (
     paths_uploads,
     paths_work,
 )
-from tests.aws.account import SENDER
+from tests.aws.account import BUS, SENDER
 from tests.aws.policies import judge
 from tests.aws.recorder import Call
 from tests.aws.scenarios import SCENARIOS
@@ -33,12 +33,12 @@ from tests.aws.world import an_aws_world
 PATHS = (paths_api, paths_drop, paths_messages, paths_uploads, paths_work, paths_end)
 
 ADAPTERS = Path(adapters.__file__).parent
-SERVICES = ("dynamodb", "s3", "sqs", "sns", "sesv2", "sagemaker", "sagemaker-runtime")
+SERVICES = ("dynamodb", "events", "s3", "sqs", "sns", "sesv2", "sagemaker", "sagemaker-runtime")
 
 #: A minute of work; `make e2e-aws` looks at roles anyway.
 pytestmark = pytest.mark.e2e_aws
 
-STACK = Stack(CreateEndpoint="true", SenderAddress=SENDER)
+STACK = Stack(CreateEndpoint="true", SenderAddress=SENDER, EventBus=BUS)
 FUNCTIONS, NAMES = STACK.functions(), STACK.logical_ids()
 
 

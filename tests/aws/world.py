@@ -112,6 +112,7 @@ class AwsWorld:
             clients.s3,
             clients.sqs,
             clients.sns,
+            clients.events,
             clients.sesv2,
             clients.sagemaker,
             clients.sagemaker_runtime,

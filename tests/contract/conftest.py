@@ -256,6 +256,7 @@ def local_events() -> Iterator[EventsWorld]:
 
 EVENTS: dict[str, Callable[[], AbstractContextManager[EventsWorld]]] = {
     "local": local_events,
+    "eventbridge": on_telling.eventbridge_events,
     "sns": on_telling.sns_events,
 }
 

@@ -1,4 +1,4 @@
-"""Telling on AWS: SES and SNS as moto plays them, and a strict reader of embedded metrics."""
+"""Telling on AWS: SES, SNS and EventBridge as moto plays them, and a strict reader of metrics."""
 
 import io
 import json
@@ -14,6 +14,7 @@ from moto.ses.models import RawMessage, ses_backends
 
 from backburner.adapters.clients import Clients
 from backburner.adapters.emf import EmfMetrics
+from backburner.adapters.eventbridge import SOURCE, EventBridgeEvents
 from backburner.adapters.ses import SesMailer
 from backburner.adapters.sns import SnsEvents
 from backburner.ports import Events, Mailer, Metrics
@@ -78,6 +79,30 @@ def sns_events() -> Iterator[EventsWorld]:
             lambda: received(clients, every),
             lambda: received(clients, finished),
         )
+
+
+@contextmanager
+def eventbridge_events() -> Iterator[EventsWorld]:
+    with moto_clients() as clients:
+        clients.events.create_event_bus(Name="mine")
+        every = ruled_queue(clients, "all", {"source": [SOURCE]})
+        wanted = {"type": ["batch.completed", "batch.failed"], "data": {"tenant": ["acme"]}}
+        finished = ruled_queue(clients, "finished", {"source": [SOURCE], "detail": wanted})
+        yield EventsWorld(
+            EventBridgeEvents(clients, "mine"),
+            lambda: [one["detail"] for one in received(clients, every)],
+            lambda: [one["detail"] for one in received(clients, finished)],
+        )
+
+
+def ruled_queue(clients: Clients, name: str, pattern: dict[str, Any]) -> str:
+    """The URL of a new queue that gets what matches the pattern."""
+    queue = clients.sqs.create_queue(QueueName=name)["QueueUrl"]
+    about = clients.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+    clients.events.put_rule(Name=name, EventBusName="mine", EventPattern=json.dumps(pattern))
+    target = {"Id": "queue", "Arn": about["Attributes"]["QueueArn"]}
+    clients.events.put_targets(Rule=name, EventBusName="mine", Targets=[target])
+    return queue
 
 
 def subscribed_queue(clients: Clients, topic: str, name: str, **attributes: str) -> str:

@@ -131,12 +131,20 @@ def test_a_message_id_is_ascii_without_spaces_or_brackets(mailer_world, message_
 
 def test_an_event_reaches_those_whose_filter_it_passes(events_world):
     attributes = {"type": "batch.completed", "tenant": "acme", "more": "x"}
-    events_world.events.publish({"id": "evt_1"}, attributes)
-    events_world.events.publish({"id": "evt_2"}, {**attributes, "type": "batch.failed"})
-    events_world.events.publish({"id": "evt_3"}, {**attributes, "type": "batch.expired"})
-    events_world.events.publish({"id": "evt_4"}, {**attributes, "tenant": "globex"})
-    events_world.events.publish({"id": "evt_5"}, {"type": "batch.completed"})
-    events_world.events.publish({"id": "evt_6"}, {})
+    for number, about in enumerate(
+        (
+            attributes,
+            {**attributes, "type": "batch.failed"},
+            {**attributes, "type": "batch.expired"},
+            {**attributes, "tenant": "globex"},
+            {"type": "batch.completed"},
+            {"type": "response.completed"},
+        ),
+        start=1,
+    ):
+        data = {"id": "batch_1"} | {name: about[name] for name in ("tenant",) if name in about}
+        event = {"id": f"evt_{number}", "type": about["type"], "created_at": 1, "data": data}
+        events_world.events.publish(event, about)
     assert [event["id"] for event in events_world.all()] == [f"evt_{n}" for n in range(1, 7)]
     assert [event["id"] for event in events_world.finished()] == ["evt_1", "evt_2"]
 

@@ -79,6 +79,7 @@ def test_the_event_has_attributes_to_filter_by(world):
             "id": batch.id,
             "status": "completed",
             "tenant": "acme",
+            "model": "mistral",
             "request_counts": {"total": 3, "completed": 2, "failed": 1},
         },
     }

@@ -14,6 +14,7 @@ TEMPLATE = template.load(
         "CreateSenderIdentity": "true",
         "AlarmEmail": "alarms@example.com",
         "NotificationEmail": "events@example.com",
+        "EventBus": "events",
         "ReserveConcurrency": "true",
         "RunBedrockJobs": "true",
     },

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from backburner.adapters.eventbridge import SOURCE
 from backburner.services import mirror
-from tests.template.expand import expanded
+from backburner_local import template
+from tests.template.expand import ROOT, expanded
 from tests.template.prefixes import WRITTEN
 from tests.template.resolved import TEMPLATE, listed, of_type, statements
 
@@ -66,7 +68,9 @@ def test_the_roles_that_sam_makes_are_the_schedules_and_name_what_they_call():
 
 
 def test_mail_is_sent_from_one_address_and_only_where_there_is_one():
-    (mail,) = (one for one in statements("DeliverFunctionRole") if "Condition" in one)
+    (mail,) = (
+        one for one in statements("DeliverFunctionRole") if "ses:SendEmail" in listed(one["Action"])
+    )
     assert mail["Condition"] == {"StringEquals": {"ses:FromAddress": "sender@example.com"}}
     assert [one.rpartition(":")[2] for one in mail["Resource"]] == [
         "identity/sender@example.com",
@@ -95,3 +99,37 @@ def test_only_what_scales_and_invokes_may_use_the_endpoint(name):
         "ReportBacklogFunctionRole": {"sagemaker:DescribeEndpoint"},
     }
     assert allowed == expected.get(name, set())
+
+
+@pytest.mark.parametrize(
+    ("given", "bus"),
+    [
+        ("default", "arn:aws:events:us-east-1:123456789012:event-bus/default"),
+        ("learn", "arn:aws:events:us-east-1:123456789012:event-bus/learn"),
+        (
+            "arn:aws:events:eu-west-1:210987654321:event-bus/theirs",
+            "arn:aws:events:eu-west-1:210987654321:event-bus/theirs",
+        ),
+    ],
+)
+def test_events_go_on_the_one_bus_that_was_named_and_with_our_name_alone(given, bus):
+    loaded = template.load(ROOT / "template.yaml", {"EventBus": given})
+    (policy,) = loaded.of_type("AWS::IAM::Role")["DeliverFunctionRole"]["Policies"]
+    found = [
+        one
+        for one in policy["PolicyDocument"]["Statement"]
+        if one and one["Action"] == "events:PutEvents"
+    ]
+    assert found == [
+        {
+            "Effect": "Allow",
+            "Action": "events:PutEvents",
+            "Resource": bus,
+            "Condition": {"StringEquals": {"events:source": SOURCE}},
+        }
+    ]
+
+
+def test_without_a_bus_nobody_may_put_events():
+    roles = template.load(ROOT / "template.yaml", {}).of_type("AWS::IAM::Role")
+    assert "events:PutEvents" not in json.dumps(roles, default=str)

@@ -15,7 +15,7 @@ from backburner.adapters.sns import SnsEvents
 from backburner.adapters.sqs import SqsQueue
 from backburner.adapters.system import SystemClock, SystemIds
 from backburner.domain.catalog import Catalog
-from backburner.ports import Backend, Blobs, Environment, Limits, QueueName
+from backburner.ports import Backend, Blobs, Environment, Events, Limits, QueueName
 from backburner.settings import Settings
 from backburner.wire import catalog
 from backburner.wire.anthropic.dialect import AnthropicDialect
@@ -81,6 +81,7 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
         backends=backends(models, clients, blobs, limits, role_arn=settings.bedrock_role_arn),
         mailer=SesMailer(clients, settings.sender_address, settings.mail_configuration_set),
         events=SnsEvents(clients, settings.events_topic_arn),
+        bus=_bus(settings, clients),
         metrics=EmfMetrics(),
         clock=SystemClock(),
         ids=SystemIds(),
@@ -111,6 +112,14 @@ def backends(
 
         made["bedrock_batch"] = BedrockBatch(clients, blobs, role_arn)
     return made
+
+
+def _bus(settings: Settings, clients: Clients) -> Events | None:
+    if not settings.event_bus:
+        return None
+    from backburner.adapters.eventbridge import EventBridgeEvents  # not for those who have none
+
+    return EventBridgeEvents(clients, settings.event_bus)
 
 
 @cache

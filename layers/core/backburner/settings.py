@@ -28,6 +28,8 @@ class Settings:
     deliver_queue_url: str
     #: Topic that events are published on.
     events_topic_arn: str
+    #: Name or ARN of the EventBridge bus that gets the same events; empty: none does.
+    event_bus: str = ""
     #: Endpoint of the models that the catalog gives none of their own.
     endpoint_name: str
     #: Most instances of that endpoint.

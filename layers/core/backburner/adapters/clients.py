@@ -116,6 +116,11 @@ class Clients:
         return cast("SNSClient", self._client("sns"))
 
     @property
+    def events(self) -> Any:
+        """EventBridge's; of its calls only one is made."""
+        return self._client("events")
+
+    @property
     def sesv2(self) -> "SESV2Client":
         return cast("SESV2Client", self._client("sesv2"))
 

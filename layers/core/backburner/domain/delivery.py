@@ -22,6 +22,7 @@ class Channel(StrEnum):
 
     EMAIL = "email"
     EVENTS = "events"
+    BUS = "bus"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class Delivery:
     channel: Channel
     #: Tells targets of one channel apart.
     target_id: str
-    #: Address of the target; empty for the events topic.
+    #: Address of the target; empty for the events topic and the bus.
     target: str = ""
     #: Stable over all attempts: receivers tell repeats by it.
     event_id: str
@@ -58,8 +59,8 @@ class Delivery:
         return f"{self.channel}/{self.target_id}"
 
 
-#: Target id of the only topic that there is.
-TOPIC = "topic"
+#: Target ids of the only topic that there is, and of the only bus.
+TOPIC, BUS = "topic", "bus"
 
 #: Characters of an address's hash: enough for the few addresses of one batch.
 _HASH_LENGTH = 16
@@ -105,7 +106,7 @@ _HOUR = 3600.0
 #: About nine hours, with chance up to eleven.
 _USUAL = DeliveryPolicy(pauses=doubling(30.0, longest=_HOUR, count=15))
 
-POLICIES = {Channel.EMAIL: _USUAL, Channel.EVENTS: _USUAL}
+POLICIES = dict.fromkeys((Channel.EMAIL, Channel.EVENTS, Channel.BUS), _USUAL)
 
 #: Seconds after which nothing is tried any more, however long targets ask to wait; and the longest
 #: that one of them may.

@@ -157,6 +157,8 @@ class Environment:
     backends: Mapping[str, Backend]
     mailer: Mailer
     events: Events
+    #: Where the same events go to, too; None: nowhere.
+    bus: Events | None = None
     metrics: Metrics
     clock: Clock
     ids: Ids

@@ -130,29 +130,40 @@ def _note(env: Environment, delivery: Delivery, **changes: Any) -> bool:
 
 
 def _send(env: Environment, batch: Batch, delivery: Delivery) -> None:
-    if delivery.channel is Channel.EMAIL:
-        # Few functions send mails: the others need not load what makes them.
-        from backburner.services.mails import sending
+    match delivery.channel:
+        case Channel.EMAIL:
+            # Few functions send mails: the others need not load what makes them.
+            from backburner.services.mails import sending
 
-        sending.send(env, delivery, [batch])
-    else:
-        event = {
-            "id": delivery.event_id,
-            "object": "event",
-            "type": delivery.event_type,
-            "created_at": int(delivery.created_at),
-            "data": {
-                "id": batch.id,
-                "status": batch.status,
-                "tenant": batch.tenant,
-                "request_counts": {
-                    "total": batch.total,
-                    "completed": batch.completed,
-                    "failed": batch.failed,
-                },
+            sending.send(env, delivery, [batch])
+        case Channel.EVENTS:
+            env.events.publish(*_event(batch, delivery))
+        case Channel.BUS:
+            if env.bus is None:
+                raise InvalidRequest("There is no event bus any more.")
+            env.bus.publish(*_event(batch, delivery))
+
+
+def _event(batch: Batch, delivery: Delivery) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is told of a batch that ended, and what subscribers may choose it by."""
+    event = {
+        "id": delivery.event_id,
+        "object": "event",
+        "type": delivery.event_type,
+        "created_at": int(delivery.created_at),
+        "data": {
+            "id": batch.id,
+            "status": batch.status,
+            "tenant": batch.tenant,
+            "model": batch.model,
+            "request_counts": {
+                "total": batch.total,
+                "completed": batch.completed,
+                "failed": batch.failed,
             },
-        }
-        attributes = {"type": delivery.event_type, "tenant": batch.tenant, "status": batch.status}
-        if batch.model:
-            attributes["model"] = batch.model
-        env.events.publish(event, {name: str(value) for name, value in attributes.items()})
+        },
+    }
+    attributes = {"type": delivery.event_type, "tenant": batch.tenant, "status": batch.status}
+    if batch.model:
+        attributes["model"] = batch.model
+    return event, {name: str(value) for name, value in attributes.items()}

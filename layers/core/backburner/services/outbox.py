@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from backburner.domain.batch import Batch
-from backburner.domain.delivery import TOPIC, Channel, Delivery, address_id
+from backburner.domain.delivery import BUS, TOPIC, Channel, Delivery, address_id
 from backburner.ports import Environment, QueueName
 from backburner.services import records
 
@@ -15,6 +15,8 @@ def of_end(env: Environment, ended: Batch) -> list[Delivery]:
     """What is to be told of a batch that ended, and to whom. One stable event id for all."""
     now = env.clock.now()
     targets = [(Channel.EVENTS, TOPIC, "")]
+    if env.bus is not None:
+        targets.append((Channel.BUS, BUS, ""))
     if address := ended.metadata.get("notify_email"):
         targets.append((Channel.EMAIL, address_id(address), address))
     return [
