@@ -40,8 +40,7 @@ from backburner.ports import (
     QueueName,
 )
 from backburner.services import batches, files, outbox, raw, records, retrying, singles, submit
-from backburner.wire.anthropic.dialect import AnthropicDialect
-from backburner.wire.openai import OpenAIDialect
+from backburner.wire.dialects import DIALECTS
 from backburner.wire.shard import JsonlShards
 from backburner_local import events as aws_events
 from backburner_local.adapters.clock import FixedClock, SequentialIds
@@ -213,7 +212,7 @@ class World:
                 clock=self.clock,
                 ids=SequentialIds(),
                 catalog=catalog or a_catalog(),
-                dialects={"anthropic": AnthropicDialect(), "openai": OpenAIDialect()},
+                dialects=DIALECTS,
                 shards=JsonlShards(),
                 limits=limits,
                 public_url="http://here",
@@ -343,12 +342,9 @@ class World:
         self.tenants.add("dropper")
         return key
 
-    def notify_upload(self, key: str) -> None:
-        """S3 tells of the object."""
-        stat = self.blobs.stat(key)
-        event = aws_events.s3(
-            "bucket", key, size=stat.size if stat else 0, etag=stat.etag if stat else ""
-        )
+    def notify_upload(self, *keys: str) -> None:
+        """S3 tells of objects, in one event."""
+        event = aws_events.s3("bucket", [(key, self.blobs.stat(key)) for key in keys])
         functions.on_upload.app.handler(event, Context())
 
     # ------------------------------------------------------------ the machinery

@@ -1,13 +1,14 @@
-"""S3 drop folder → a batch."""
+"""S3 drop folder → batches and requests."""
 
 from typing import Any
 
 from backburner.bootstrap import environment
-from backburner.services.drops import take
+from backburner.services import drops
+from backburner.wire.dropped import Dropped
 from backburner.wire.notifications import uploaded_keys
+
+FORMATS = Dropped()
 
 
 def handler(event: dict[str, Any], context: Any) -> None:
-    env = environment()
-    for key in uploaded_keys(event):
-        take(env, key)
+    drops.take(environment(), uploaded_keys(event), FORMATS)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
+from backburner.ports import BlobStat
 from backburner_local.adapters.queue import Message
 from backburner_local.template import ACCOUNT, REGION
 
@@ -56,8 +57,8 @@ def sqs(queue: str, messages: Iterable[Message]) -> dict[str, Any]:
     }
 
 
-def s3(bucket: str, key: str, *, size: int, etag: str) -> dict[str, Any]:
-    """One created object."""
+def s3(bucket: str, created: Iterable[tuple[str, BlobStat | None]]) -> dict[str, Any]:
+    """Created objects, by key; None stands for one that is gone again."""
     return {
         "Records": [
             {
@@ -69,9 +70,14 @@ def s3(bucket: str, key: str, *, size: int, etag: str) -> dict[str, Any]:
                 "s3": {
                     "s3SchemaVersion": "1.0",
                     "bucket": {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"},
-                    "object": {"key": quote_plus(key, safe="/"), "size": size, "eTag": etag},
+                    "object": {
+                        "key": quote_plus(key, safe="/"),
+                        "size": stat.size if stat is not None else 0,
+                        "eTag": stat.etag if stat is not None else "",
+                    },
                 },
             }
+            for key, stat in created
         ]
     }
 

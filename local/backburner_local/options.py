@@ -57,6 +57,8 @@ class Options:
     context_window: int = 8192
     #: Length of a minute: of schedules, alarm periods and cool-downs.
     minute_seconds: float = 60.0
+    #: How long a file in the drop folder must stay as it is before it is taken.
+    settle_seconds: float = 1.0
     #: Time that an instance takes before its server is even started; on AWS, minutes.
     provisioning_seconds: float = 0.0
     #: Most instances at once.

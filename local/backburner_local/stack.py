@@ -22,6 +22,7 @@ from backburner_local import (
     recovery,
     template,
 )
+from backburner_local.drop_folder import DropTrigger
 from backburner_local.emulators.objects import DirectoryObjects
 from backburner_local.emulators.sagemaker import queue
 from backburner_local.emulators.sagemaker.knobs import Knobs
@@ -31,7 +32,6 @@ from backburner_local.gateway import SPOOL, Gateway, listen
 from backburner_local.options import Options
 from backburner_local.shortcut import clients_of
 from backburner_local.triggers import (
-    DropTrigger,
     EventBus,
     QueueTrigger,
     ScheduleTrigger,
@@ -196,7 +196,12 @@ class Stack:
             for trigger in function.triggers("S3"):
                 rules = trigger.properties["Filter"]["S3Key"]["Rules"]
                 prefix = next(rule["Value"] for rule in rules if rule["Name"] == "prefix")
-                drop = DropTrigger(self.world.bucket_folder, prefix, self.env.blobs)
+                drop = DropTrigger(
+                    self.world.bucket_folder,
+                    prefix,
+                    self.env.blobs,
+                    settle_seconds=self.options.settle_seconds,
+                )
                 workers.start(function.name, partial(drop.run, function))
         workers.start("sweep", Sweeper(self.world.sweep, SWEEP_SECONDS).run)
 

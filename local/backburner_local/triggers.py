@@ -1,20 +1,15 @@
-"""Fire the template's event sources on this machine: queues, topics, schedules, drop folder."""
+"""Fire the template's event sources on this machine: queues, topics, schedules.
 
-import fcntl
+The drop folder is in `drop_folder`.
+"""
+
 import logging
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from watchfiles import Change, watch
-
 from backburner.domain.errors import StorageUnavailable
-from backburner.ports import Blobs, BlobStat
 from backburner_local import event_patterns, events
 from backburner_local.adapters.queue import Message, SqliteQueue
 from backburner_local.functions import LoadedFunction
@@ -24,9 +19,6 @@ logger = logging.getLogger(__name__)
 
 #: Longest a poller sleeps before it looks whether it should end.
 _BEAT_SECONDS = 0.5
-
-#: How long a file in the drop folder must stay as it is.
-_SETTLE_SECONDS = 1.0
 
 
 class QueueTrigger:
@@ -96,99 +88,6 @@ class ScheduleTrigger:
                 logger.exception("function.failed %s", function.name)
             if stopping.wait(self._every_seconds):
                 return
-
-
-@dataclass(slots=True)
-class _Coming:
-    """A file in the drop folder that was not told of yet, as it was last seen."""
-
-    etag: str
-    #: When it is looked at again; on the monotonic clock.
-    look_at: float
-    #: Times that the function failed on it.
-    failures: int = 0
-
-
-class DropTrigger:
-    """The drop folder: a file that stays as it is for a moment, and that nobody writes, is there.
-
-    Names that end with `.part` or begin with a dot are those of files that are still coming.
-    """
-
-    def __init__(self, bucket_folder: Path, prefix: str, blobs: Blobs) -> None:
-        self._bucket = bucket_folder.name
-        self._bucket_folder = bucket_folder
-        self._folder = bucket_folder / prefix
-        self._blobs = blobs
-        self._coming: dict[str, _Coming] = {}
-        self._folder.mkdir(parents=True, exist_ok=True)
-
-    def run(self, function: LoadedFunction, stopping: threading.Event) -> None:
-        """Tell of the files that are there, and of those that come, until told to stop."""
-        is_first = True
-        for changes in watch(
-            self._folder,
-            stop_event=stopping,
-            debounce=400,
-            step=100,
-            rust_timeout=250,
-            yield_on_timeout=True,
-            raise_interrupt=False,
-        ):
-            paths = {Path(path) for change, path in changes if change is not Change.deleted}
-            if is_first:  # what came before anyone watched
-                paths.add(self._folder)
-                is_first = False
-            self._note(paths)
-            self._tell(function)
-
-    def _note(self, paths: Iterable[Path]) -> None:
-        for path in paths:
-            # A folder may have been filled before it was watched.
-            for file in path.rglob("*") if path.is_dir() else (path,):
-                if file.is_file() and file.suffix != ".part" and not file.name.startswith("."):
-                    key = file.relative_to(self._bucket_folder).as_posix()
-                    self._coming.setdefault(key, _Coming(etag="", look_at=0.0))
-
-    def _tell(self, function: LoadedFunction) -> None:
-        now = time.monotonic()
-        for key, coming in sorted(self._coming.items()):
-            if now < coming.look_at:
-                continue
-            stat = self._blobs.stat(key)
-            if stat is None:  # gone again, or its name can't be a key
-                del self._coming[key]
-            elif stat.etag != coming.etag or _is_being_written(self._bucket_folder / key):
-                coming.etag, coming.look_at = stat.etag, now + _SETTLE_SECONDS
-            elif self._call(function, stat):
-                del self._coming[key]
-            else:
-                coming.failures += 1
-                coming.look_at = now + min(60.0, 2.0**coming.failures)
-
-    def _call(self, function: LoadedFunction, stat: BlobStat) -> bool:
-        try:
-            function(events.s3(self._bucket, stat.key, size=stat.size, etag=stat.etag))
-        except Exception:
-            logger.exception("function.failed %s", function.name)
-            return False
-        return True
-
-
-def _is_being_written(path: Path) -> bool:
-    """Whether someone has the file open for writing; False where the system can't tell."""
-    if not hasattr(fcntl, "F_SETLEASE"):
-        return False
-    with suppress(OSError), path.open("rb") as file:
-        # Should a writer come while we hold the lease, the kernel signals us: by default with one
-        # that would end the process.
-        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
-        try:
-            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        except BlockingIOError:
-            return True
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
 
 
 class Sweeper:

@@ -14,8 +14,7 @@ from backburner.domain.errors import Conflict
 from backburner.ports import Environment, Mailer, TokenCounter
 from backburner.services import keys
 from backburner.wire import catalog as catalog_file
-from backburner.wire.anthropic.dialect import AnthropicDialect
-from backburner.wire.openai import OpenAIDialect
+from backburner.wire.dialects import DIALECTS
 from backburner.wire.shard import JsonlShards
 from backburner_local.adapters.clock import StoppableClock
 from backburner_local.adapters.durable import write_secret
@@ -100,7 +99,7 @@ class LocalWorld:
                 clock=clock,
                 ids=SystemIds(clock),
                 catalog=catalog,
-                dialects={"anthropic": AnthropicDialect(), "openai": OpenAIDialect()},
+                dialects=DIALECTS,
                 shards=JsonlShards(),
                 limits=options.limits,
                 tokenizers=_tokenizers(options, catalog),

@@ -224,15 +224,16 @@ class AwsWorld:
         assert answer.status == 200, answer.body
         return self.batch(answer.json["id"])
 
-    def drop(self, name: str, lines: Iterable[Line] | bytes) -> str:
+    def drop(self, name: str, lines: Iterable[Line] | bytes, **options: str) -> str:
         """Put an object into the drop folder; returns its key. Nobody is told yet."""
         data = lines if isinstance(lines, bytes) else jsonl(lines)
-        self.own.s3.put_object(Bucket=self.bucket, Key=f"drop/{name}", Body=data)
+        self.own.s3.put_object(Bucket=self.bucket, Key=f"drop/{name}", Body=data, **options)  # type: ignore[arg-type]
         return f"drop/{name}"
 
-    def notify_upload(self, key: str) -> None:
-        """S3 tells of the object."""
-        self.invoke("on_upload", aws_events.s3(self.bucket, key, size=1, etag="0"))
+    def notify_upload(self, *keys: str) -> None:
+        """S3 tells of objects, in one event."""
+        event = aws_events.s3(self.bucket, [(key, self.env.blobs.stat(key)) for key in keys])
+        self.invoke("on_upload", event)
 
     def reap(self) -> None:
         self.invoke("reap", aws_events.schedule())

@@ -147,8 +147,9 @@ def _upload(s3: Any, template: dict[str, Any]) -> None:
             s3.put_object(Bucket=ARTIFACTS, Key=f"functions/{folder.name}", Body=body)
     core = _zip(ROOT / "layers" / "core", "python/")
     s3.put_object(Bucket=ARTIFACTS, Key="layers/core", Body=core)
-    dependencies = _zip(ROOT / "layers" / "dependencies", "python/", suffixes=())
-    s3.put_object(Bucket=ARTIFACTS, Key="layers/dependencies", Body=dependencies)
+    for layer in ("dependencies", "parquet"):  # their packages are in the functions' environment
+        body = _zip(ROOT / "layers" / layer, "python/", suffixes=())
+        s3.put_object(Bucket=ARTIFACTS, Key=f"layers/{layer}", Body=body)
     s3.put_object(Bucket=ARTIFACTS, Key="template.json", Body=json.dumps(template).encode())
 
 

@@ -1,8 +1,11 @@
 """Each function takes the event that AWS sends it; samples of them are in `events/`."""
 
+import io
 import json
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import functions.deliver.app
@@ -19,10 +22,20 @@ from backburner import bootstrap
 from backburner.domain.batch import BatchStatus
 from backburner.domain.shard import ShardStatus
 from backburner.ports import QueueName
+from backburner.services import mirror
 from backburner.settings import MissingSetting
 from tests import oracle
 from tests.tap import PortError, fault_at
-from tests.world import HANDLERS, Context, chat, load_event
+from tests.world import (
+    HANDLERS,
+    Context,
+    a_catalog,
+    a_model,
+    a_raw_model,
+    a_world_in_memory,
+    chat,
+    load_event,
+)
 
 
 @pytest.fixture
@@ -143,6 +156,88 @@ def test_keys_come_encoded(world):
     assert batch.dropped_key == key
     assert world.blobs.stat("results/team a/résumés + 100% (1).jsonl") is not None
     oracle.check_end(world)
+
+
+def _parquet(**columns: list[str]) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue()
+
+
+LINES = [chat("a", model="mistral-tiny")]
+HI = {"messages": [{"role": "user", "content": "hi"}]}
+MESSAGE = {"custom_id": "a", "params": HI | {"max_tokens": 5}}
+RECORD = {
+    "recordId": "a",
+    "modelInput": {"messages": [{"role": "user", "content": [{"text": "hi"}]}]},
+}
+LONGEST = "/".join(["d" * 200] * 4 + ["e" * 209 + ".jsonl"])
+
+#: Each sample with what lies at its keys, and the results that there are at the end.
+DROPPED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "s3_upload_anthropic": (
+        {"mistral-tiny/messages.jsonl": [MESSAGE]},
+        ["mistral-tiny/messages.jsonl"],
+    ),
+    "s3_upload_bedrock": (
+        {"mistral-tiny/records.jsonl": [RECORD]},
+        ["mistral-tiny/records.jsonl.out"],
+    ),
+    "s3_upload_json": ({"questions.json": json.dumps(HI).encode()}, ["questions.json"]),
+    "s3_upload_csv": (
+        {
+            "tables/_template.toml": b'prompt = "Sum up: {text}"',
+            "tables/reviews.csv": b"text\nfine\nbad\n",
+        },
+        ["tables/reviews.csv.jsonl"],
+    ),
+    "s3_upload_parquet": (
+        {"tables/reviews.parquet": _parquet(prompt=["fine", "bad"])},
+        ["tables/reviews.parquet.jsonl"],
+    ),
+    "s3_upload_texts": (
+        {"notes/one.txt": b"one", "notes/two.md": b"two"},
+        ["notes/one.txt", "notes/two.md"],
+    ),
+    "s3_upload_raw": ({"cats/cat.png": b"\x89PNG"}, ["cats/cat.png.out"]),
+    "s3_upload_options": (
+        {"reviews,model=mistral-tiny,window=2h,priority=3.jsonl": LINES},
+        ["reviews,model=mistral-tiny,window=2h,priority=3.jsonl"],
+    ),
+    "s3_upload_quotes_and_emoji": (
+        {"\"double\" 'single' \U0001f600 名前.jsonl": LINES},
+        ["\"double\" 'single' \U0001f600 名前.jsonl"],
+    ),
+    "s3_upload_longest_key": (
+        {LONGEST: LINES},
+        [mirror.mirrored(f"drop/{LONGEST}"[:-6], mirror.RESULTS, ".jsonl").partition("/")[2]],
+    ),
+    "s3_upload_twice": ({"reviews.jsonl": LINES}, ["reviews.jsonl"]),
+    "s3_upload_ignored": (
+        {
+            "reviews.jsonl.part": LINES,
+            "_template.toml": b'prompt = "{text}"',
+            ".hidden.jsonl": LINES,
+        },
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_whatever_is_dropped_comes_back_beside_it(name):
+    content, results = DROPPED[name]
+    catalog = a_catalog(a_model("mistral-tiny"), a_raw_model())
+    with a_world_in_memory(catalog=catalog) as world:
+        for path, data in content.items():
+            world.drop(path, data)
+        for _ in range(2):
+            call(functions.on_upload.app, name)
+        world.settle()
+        found = [stat.key.removeprefix("results/") for stat in world.blobs.list("results/")]
+        assert found == results
+        assert not list(world.blobs.list("rejected/"))
+        oracle.check_step(world)
 
 
 @pytest.mark.parametrize("name", ["s3_removed", "s3_test_event"])

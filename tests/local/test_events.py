@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.data_classes import (
     SQSEvent,
 )
 
+from backburner.ports import BlobStat
 from backburner.wire.notifications import async_results, uploaded_keys
 from backburner_local import events
 from backburner_local.adapters.queue import Message
@@ -49,7 +50,7 @@ def test_a_batch_of_messages_carries_each_with_its_receipt_and_count():
     "key", ["drop/plain.jsonl", "drop/a b+c&d%25.jsonl", "drop/ü/名前 \U0001f600.jsonl"]
 )
 def test_the_key_of_an_object_is_encoded_as_s3_does(key):
-    event = events.s3("bucket", key, size=5, etag="abc")
+    event = events.s3("bucket", [(key, BlobStat(key=key, size=5, etag="abc"))])
 
     (record,) = S3Event(event).records
     assert record.event_name == "ObjectCreated:Put"

@@ -108,8 +108,9 @@ def test_a_file_whose_copy_is_deleted_before_it_is_a_batch_is_put_aside(world):
 
     with world.tap.hooked(delete):
         world.notify_upload(key)
+    world.settle()
     reasons = json.loads(world.blobs.get("rejected/work.jsonl.error.json"))
-    assert [error["message"][:12] for error in reasons["errors"]] == ["No such File"]
+    assert [error["message"] for error in reasons["errors"]] == ["The input file was deleted."]
 
 
 def test_a_file_over_the_limit_is_put_aside_with_the_limit():
@@ -124,7 +125,17 @@ def test_a_file_over_the_limit_is_put_aside_with_the_limit():
 
 @pytest.mark.parametrize(
     "key",
-    ["drop/notes.txt", "drop/.hidden.jsonl", "results/a.jsonl", "files/acme/x.jsonl", "drop.jsonl"],
+    [
+        "drop/.hidden.jsonl",
+        "drop/half.jsonl.part",
+        "drop/half.csv.tmp",
+        "drop/notes.txt~",
+        "drop/_template.toml",
+        "drop/team/_template.toml",
+        "results/a.jsonl",
+        "files/acme/x.jsonl",
+        "drop.jsonl",
+    ],
 )
 def test_other_objects_are_left_alone(world, key):
     world.blobs.put(key, jsonl([chat("a")]))

@@ -96,6 +96,7 @@ def test_only_what_scales_and_invokes_may_use_the_endpoint(name):
     expected = {
         "ApiFunctionRole": everything,
         "DispatchFunctionRole": everything,
+        "OnUploadFunctionRole": everything,
         "ReportBacklogFunctionRole": {"sagemaker:DescribeEndpoint"},
     }
     assert allowed == expected.get(name, set())

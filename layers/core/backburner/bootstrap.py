@@ -18,8 +18,7 @@ from backburner.domain.catalog import Catalog
 from backburner.ports import Backend, Blobs, Environment, Events, Limits, QueueName
 from backburner.settings import Settings
 from backburner.wire import catalog
-from backburner.wire.anthropic.dialect import AnthropicDialect
-from backburner.wire.openai import OpenAIDialect
+from backburner.wire.dialects import DIALECTS
 from backburner.wire.shard import JsonlShards
 
 #: The catalog; in a checkout, a link to that of the model.
@@ -86,7 +85,7 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
         clock=SystemClock(),
         ids=SystemIds(),
         catalog=models,
-        dialects={"anthropic": AnthropicDialect(), "openai": OpenAIDialect()},
+        dialects=DIALECTS,
         shards=JsonlShards(),
         limits=limits,
         public_url=settings.public_url,

@@ -1,8 +1,9 @@
 """The catalog: models that clients may ask for, and how each is run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from backburner.domain.request import Instant, Usage
 from backburner.domain.shard import Cut
@@ -104,6 +105,9 @@ class Model:
     #: US dollars for a million tokens that it reads, and that it writes; None: it has no price.
     input_price: float | None = None
     output_price: float | None = None
+    #: How dropped rows and texts become prompts that have no template of their own; None: see
+    #: `services/drops`.
+    template: Mapping[str, Any] | None = None
     owned_by: str = "backburner"
     created: int = 0
 

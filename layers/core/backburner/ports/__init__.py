@@ -3,7 +3,16 @@
 from backburner.ports.backend import AttemptState, Backend, Look, Room, Submitted
 from backburner.ports.blobs import Blobs, BlobStat
 from backburner.ports.environment import Environment, KnownKey, Lease, Limits
-from backburner.ports.formats import Dialect, ShardFormat, TokenCounter
+from backburner.ports.formats import (
+    Dialect,
+    DropFormats,
+    Row,
+    Shape,
+    ShardFormat,
+    Table,
+    Template,
+    TokenCounter,
+)
 from backburner.ports.queue import Queue, QueueName
 from backburner.ports.store import (
     MAX_WRITES,
@@ -39,6 +48,7 @@ __all__ = [
     "Condition",
     "Delete",
     "Dialect",
+    "DropFormats",
     "Environment",
     "Events",
     "Ids",
@@ -59,9 +69,13 @@ __all__ = [
     "Queue",
     "QueueName",
     "Room",
+    "Row",
+    "Shape",
     "ShardFormat",
     "Store",
     "Submitted",
+    "Table",
+    "Template",
     "TokenCounter",
     "Update",
     "Write",

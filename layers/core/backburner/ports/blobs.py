@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 
@@ -14,6 +14,8 @@ class BlobStat:
     size: int
     #: Changes whenever the content does.
     etag: str
+    #: That who put it there said; None where that is not kept, or was not asked for.
+    content_type: str | None = field(default=None, compare=False)
 
 
 class Blobs(Protocol):

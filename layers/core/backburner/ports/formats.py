@@ -1,8 +1,11 @@
 """Formats of lines and shards, as the services see them."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
 
+from backburner.domain.dropped import Source
+from backburner.domain.errors import InvalidLine
 from backburner.domain.request import Outcome, Request
 
 
@@ -52,6 +55,73 @@ class ShardFormat(Protocol):
     def kept(self, line: bytes) -> Outcome:
         """Read a line of a result object back."""
 
+    def text(self, body: bytes) -> str | None:
+        """What the model says in an answer, or None: it says no text, or more than text."""
+
 
 #: Counts the tokens of a text.
 TokenCounter = Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What one line or item of a dropped file shows of all: whose format they are in."""
+
+    dialect: str
+    #: That the line names; None: it names none.
+    route: str | None = None
+    #: Whether the line names a model.
+    has_model: bool = False
+
+
+#: Cells by column, or what is wrong with the row.
+Row = Mapping[str, object] | InvalidLine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of a dropped file."""
+
+    columns: Sequence[str]
+    #: Reads these columns, row by row; raises InvalidRequest where the file breaks off.
+    rows: Callable[[Collection[str]], Iterator[Row]]
+
+
+class Template(Protocol):
+    """How rows and texts become requests."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that it names."""
+
+    @property
+    def columns(self) -> Collection[str]:
+        """The columns that it needs."""
+
+    def line(self, row: Mapping[str, object], *, custom_id: str, model: str, route: str) -> bytes:
+        """The request of a row, as a line of OpenAI's; raises InvalidLine."""
+
+
+class DropFormats(Protocol):
+    """What users drop, besides files that can be run as they are."""
+
+    def shape(self, line: bytes, *, may_be_body: bool) -> Shape:
+        """Recognise a line; raises InvalidLine. A bare body is one of OpenAI's."""
+
+    def addressed(self, line: bytes, shape: Shape, *, number: int, model: str | None) -> bytes:
+        """The line for this model, named by its number if it has no name.
+
+        What can't be read is returned as it is, for its dialect to say why.
+        """
+
+    def items(self, stream: BinaryIO, *, item_bytes: int) -> Iterator[bytes | None]:
+        """Items of a JSON list, or the one object, a line each; None stands for one too long.
+
+        Raises InvalidRequest.
+        """
+
+    def table(self, source: Source, stream: BinaryIO, *, cell_bytes: int) -> Table:
+        """Open a file of rows; a Parquet file must be able to seek. Raises InvalidRequest."""
+
+    def template(self, given: bytes | Mapping[str, Any]) -> Template:
+        """Read a template: a TOML file, or what the catalog holds; raises InvalidRequest."""

@@ -15,6 +15,7 @@ from backburner.services import (
     batches,
     capacity,
     deliver,
+    mirror,
     outbox,
     raw,
     records,
@@ -199,6 +200,8 @@ def _save(
         again = retries.shards(env, done, requests, verdict)
         single = _load_single(env, shard)
         ended = _ended(env, single, done, verdict) if not again else None
+        if ended is not None and done.is_raw:
+            mirror.publish_raw(env, ended, done, verdict.parted.final[0])
         told = deliver.begun(env, outbox.of_end(env, ended)) if ended is not None else []
         writes = _writes(env, shard, done, verdict, again, _ending(single, ended, told))
         try:

@@ -131,12 +131,15 @@ def _write_files(env: Environment, batch: Batch, outcomes: Iterator[Outcome]) ->
             if dialect.has_error_file or name == "output"
         }
         merged = stack.enter_context(merging.Merged(env, batch, written.merged))
+        answers = stack.enter_context(mirror.answers(env, batch))
         for outcome in outcomes:
             data = dialect.render(outcome, batch_id=batch.id) + b"\n"
             kind = outcome.is_success or not dialect.has_error_file
             streams[kind].write(data)
             written.files[kind].add(len(data))
             written.count(outcome)
+            if answers is not None:
+                answers.add(outcome)
             if kind:
                 merged.add(outcome.line, data)
     return written

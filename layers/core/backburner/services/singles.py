@@ -105,6 +105,10 @@ class NewRaw:
     custom_attributes: str | None = None
     #: The body, where it is small; None: it is in its object.
     inline: bytes | None = None
+    #: That object, if it is another's; None: see `raw.body_key`.
+    body_key: str | None = None
+    #: Object of the drop folder that it came from.
+    dropped_key: str | None = None
     completion_window: Any = "24h"
     metadata: Mapping[str, str] = field(default_factory=dict)
     priority: Any = 0
@@ -143,10 +147,11 @@ def submit_raw(
         completion_window=new.completion_window,
         metadata=new.metadata,
         priority=new.priority,
+        dropped_key=new.dropped_key,
     )
     shard = replace(
         _only_shard(model, batch),
-        input_key=raw.body_key(tenant, batch.id) if new.inline is None else None,
+        input_key=(new.body_key or raw.body_key(tenant, batch.id)) if new.inline is None else None,
         input_inline=new.inline,
         content_type=new.content_type,
         accept=new.accept,
@@ -204,6 +209,7 @@ def _single(
     completion_window: Any,
     metadata: Mapping[str, str],
     priority: Any,
+    dropped_key: str | None = None,
 ) -> Batch:
     """The batch of one request; raises InvalidRequest."""
     now = env.clock.now()
@@ -218,6 +224,7 @@ def _single(
         completion_window=completion_window,
         metadata=dict(metadata),
         priority=priority,
+        dropped_key=dropped_key,
         created_at=now,
         in_progress_at=now,
         expires_at=expires_at,

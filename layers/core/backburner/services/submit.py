@@ -137,12 +137,11 @@ def validating(env: Environment, tenant: str, new: NewBatch, **fields: Any) -> B
     )
 
 
-def accept(env: Environment, batch: Batch, note: Note | None) -> None:
-    """Write the batch down, and have it planned; raises Conflict if the note was there before."""
+def accept(env: Environment, batch: Batch, *notes: Note | None) -> None:
+    """Write the batch down, and have it planned; raises Conflict if a note was there before."""
     check_at = batch.created_at + env.limits.batch_check_seconds
     writes = transitions.accept(batch, check_at=check_at)
-    if note is not None:
-        writes.append(note(batch))
+    writes += [note(batch) for note in notes if note is not None]
     env.store.transact(*writes)
     with going_on(batch):
         env.queue.send(QueueName.PLAN, {"tenant": batch.tenant, "batch_id": batch.id})

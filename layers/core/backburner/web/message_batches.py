@@ -11,10 +11,10 @@ from backburner.web.answer import Answer
 from backburner.web.batches import either, priority_of
 from backburner.web.call import Call, open_body
 from backburner.web.content import INLINE_BYTES, LINK_SECONDS
-from backburner.web.json_stream import read_members
 from backburner.web.once import created, digest_of
 from backburner.wire.anthropic import batches as objects
 from backburner.wire.bodies import Body
+from backburner.wire.json_stream import read_members
 
 _PAGE, _MOST = 20, 1000
 

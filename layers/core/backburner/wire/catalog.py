@@ -114,6 +114,7 @@ def _place(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
         tokenizer=entry.get("tokenizer"),
         input_price=float(price["input"]) if price else None,
         output_price=float(price["output"]) if price else None,
+        template=_template(name, entry.get("template")),
         owned_by=entry.get("owned_by", "backburner"),
         created=int(entry.get("created", 0)),
     )
@@ -164,3 +165,12 @@ def _preference(name: str, given: str) -> Preference:
         raise InvalidRequest(
             f"'prefer' of model '{name}' of the catalog must be one of {known}."
         ) from None
+
+
+def _template(name: str, given: Any) -> dict[str, Any] | None:
+    """A template for prompts: a table, or the prompt alone."""
+    if given is None or isinstance(given, dict):
+        return given
+    if isinstance(given, str):
+        return {"prompt": given}
+    raise InvalidRequest(f"The template of model '{name}' of the catalog must be text or a table.")

@@ -47,6 +47,21 @@ class _Answer(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Message(msgspec.Struct):
+    content: str | None = None
+    tool_calls: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Choice(msgspec.Struct):
+    #: Of a chat completion; of a completion it is `text`.
+    message: _Message | None = None
+    text: str | None = None
+
+
+class _Said(msgspec.Struct):
+    choices: list[_Choice] = []
+
+
 class _OddAnswer(msgspec.Struct):
     """An answer whose usage makes no sense."""
 
@@ -69,6 +84,7 @@ _head = msgspec.json.Decoder(_Head).decode
 _result = msgspec.json.Decoder(_Result).decode
 _kept = msgspec.json.Decoder(_Kept).decode
 _answer = msgspec.json.Decoder(_Answer).decode
+_said = msgspec.json.Decoder(_Said).decode
 _odd_answer = msgspec.json.Decoder(_OddAnswer).decode
 
 _UNKNOWN = Usage()
@@ -127,6 +143,18 @@ class JsonlShards:
             message=kept.message,
             usage=Usage(input_tokens=kept.input_tokens, output_tokens=kept.output_tokens),
         )
+
+    def text(self, body: bytes) -> str | None:
+        try:
+            choices = _said(body).choices
+        except msgspec.MsgspecError:
+            return None
+        if len(choices) != 1:
+            return None
+        message = choices[0].message
+        if message is None:
+            return choices[0].text
+        return message.content if bytes(message.tool_calls) in (b"null", b"[]") else None
 
 
 def _outcome(data: bytes, requests: Mapping[int, str]) -> Outcome | None:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore.exceptions import ClientError
@@ -167,7 +168,10 @@ class S3Blobs:
 
     def stat(self, key: str) -> BlobStat | None:
         found = self._head(key)
-        return None if found is None else _stat(key, found["ContentLength"], found["ETag"])
+        if found is None:
+            return None
+        stat = _stat(key, found["ContentLength"], found["ETag"])
+        return replace(stat, content_type=found.get("ContentType"))
 
     def list(self, prefix: str) -> Iterator[BlobStat]:
         if prefix and not fits(prefix):

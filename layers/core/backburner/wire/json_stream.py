@@ -1,9 +1,9 @@
-"""A JSON object that is too large to be held: one of its members is a list, and streams through."""
+"""JSON that is too large to be held: one of its lists streams through."""
 
 import codecs
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, BinaryIO
 
@@ -74,6 +74,31 @@ def read_members(
     return members
 
 
+def read_items(stream: BinaryIO, *, value_bytes: int) -> Iterator[bytes | None]:
+    """Read a file that is a list, or a single value: each item as JSON on one line.
+
+    Args:
+        stream: the file; as large as it likes.
+        value_bytes: most bytes of an item; None stands for one that is longer.
+
+    Raises:
+        InvalidRequest: it is no valid JSON.
+    """
+    text = _Text(stream, None, value_bytes, what="The file", encoding="utf-8-sig")
+    if text.peek() != "[":
+        yield text.value()[1]
+    else:
+        text.pass_over("[")
+        if text.peek() != "]":
+            yield text.value()[1]
+            while text.peek() == ",":
+                text.pass_over(",")
+                yield text.value()[1]
+        text.pass_over("]")
+    if text.peek():
+        raise text.broken()
+
+
 def _read_list(text: "_Text", name: str, take: Callable[[bytes | None], None]) -> None:
     if text.peek() != "[":
         raise InvalidRequest(f"{name}: must be a list.", param=name)
@@ -90,10 +115,19 @@ def _read_list(text: "_Text", name: str, take: Callable[[bytes | None], None]) -
 class _Text:
     """The body's text, as far as it was read and not passed over."""
 
-    def __init__(self, stream: BinaryIO, most_bytes: int, value_bytes: int, advice: str) -> None:
-        self._stream = stream
+    def __init__(
+        self,
+        stream: BinaryIO,
+        most_bytes: int | None,
+        value_bytes: int,
+        advice: str = "",
+        *,
+        what: str = "The body",
+        encoding: str = "utf-8",
+    ) -> None:
+        self._stream, self._what = stream, what
         self._most_bytes, self._value_bytes, self._advice = most_bytes, value_bytes, advice
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._decoder = codecs.getincrementaldecoder(encoding)()
         self._text = ""
         self._at = 0
         self._size = 0
@@ -112,8 +146,9 @@ class _Text:
             raise self.broken()
         self._at += 1
 
-    def value(self, where: str = "The body") -> tuple[Any, bytes | None]:
+    def value(self, where: str = "") -> tuple[Any, bytes | None]:
         """The next value, and its JSON on one line."""
+        where = where or self._what
         self.peek()
         while True:
             try:
@@ -133,7 +168,7 @@ class _Text:
         return value, line.replace(b"\n", b" ").replace(b"\r", b" ")
 
     def broken(self) -> InvalidRequest:
-        return InvalidRequest("The body is not valid JSON.", code="invalid_json")
+        return InvalidRequest(f"{self._what} is not valid JSON.", code="invalid_json")
 
     def _read_more(self, where: str) -> None:
         """Read on within a value that has begun."""
@@ -150,14 +185,14 @@ class _Text:
             return False
         data = self._stream.read(_CHUNK)
         self._size += len(data)
-        if self._size > self._most_bytes:
+        if self._most_bytes is not None and self._size > self._most_bytes:
             raise TooLarge(
-                f"The body is larger than the limit of {self._most_bytes} bytes. {self._advice}"
+                f"{self._what} is larger than the limit of {self._most_bytes} bytes. {self._advice}"
             )
         self._has_ended = not data
         try:
             self._text = self._text[self._at :] + self._decoder.decode(data, final=not data)
         except UnicodeDecodeError:
-            raise InvalidRequest("The body is not valid UTF-8.", code="invalid_json") from None
+            raise InvalidRequest(f"{self._what} is not valid UTF-8.", code="invalid_json") from None
         self._at = 0
         return True
