@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from backburner_local.emulators.bedrock.models import FoundationModel
-from tests.emulators.bedrock.stage import CLAUDE, MISTRAL, Stage, records
+from tests.emulators.bedrock.stage import CLAUDE, MISTRAL, ROLE, Stage, records
 
 
 def code_of(caught: "pytest.ExceptionInfo[ClientError]") -> str:
@@ -227,6 +227,26 @@ def test_a_job_has_fifty_tags_at_most(shared):
     many = [{"key": f"k{n}", "value": "v"} for n in range(51)]
     with pytest.raises(ClientError, match="TooManyTagsException"):
         shared.create(tags=many)
+
+
+# ---- permissions
+
+
+def test_a_role_may_not_be_passed_by_everyone(stage):
+    stage.start(denied_roles=(ROLE,))
+    with pytest.raises(ClientError) as caught:
+        stage.create()
+    assert code_of(caught) == "AccessDeniedException"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+@pytest.mark.parametrize(("bucket", "action"), [("bucket", "GetObject"), ("closed", "PutObject")])
+def test_a_bucket_that_the_role_does_not_reach_fails_the_job_later(stage, bucket, action):
+    stage.start(denied_buckets=(bucket,))
+    output = {"s3OutputDataConfig": {"s3Uri": "s3://closed/out/"}}
+    job = stage.run(outputDataConfig=output)
+    assert job["status"] == "Failed"
+    assert action in job["message"]
 
 
 # ---- calls

@@ -132,16 +132,16 @@ def test_the_documented_flow_runs_unchanged(aws):
 
 def test_a_rule_of_eventbridge_takes_the_word_of_a_job_to_a_queue(aws):
     events, sqs = aws.client("events"), aws.client("sqs")
-    queue = sqs.create_queue(QueueName="jobs")["QueueUrl"]
+    queue = sqs.create_queue(QueueName="bedrock-jobs")["QueueUrl"]
     attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
     pattern = {
         "source": ["aws.bedrock"],
         "detail-type": ["Batch Inference Job State Change"],
         "detail": {"batchJobName": [{"prefix": "heard-"}], "status": ["Failed"]},
     }
-    events.put_rule(Name="jobs", EventPattern=json.dumps(pattern))
+    events.put_rule(Name="bedrock-jobs", EventPattern=json.dumps(pattern))
     target = {"Id": "queue", "Arn": attributes["Attributes"]["QueueArn"]}
-    events.put_targets(Rule="jobs", Targets=[target])
+    events.put_targets(Rule="bedrock-jobs", Targets=[target])
     upload(aws, 99)
     job_arn = aws.client("bedrock").create_model_invocation_job(
         roleArn=ROLE,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from backburner_local.emulators.bedrock.job import Job
+from backburner_local.emulators.bedrock.knobs import Knobs
 from backburner_local.emulators.bedrock.models import FoundationModel
 from backburner_local.emulators.bedrock.quotas import Quotas
 from backburner_local.emulators.objects import Objects, ObjectUnavailable, split_location
@@ -67,13 +68,14 @@ def read_files(objects: Objects, job: Job) -> list[InputFile]:
 
 
 def validate(
-    objects: Objects, job: Job, model: FoundationModel, quotas: Quotas, longest_id: int = 0
+    objects: Objects, job: Job, model: FoundationModel, quotas: Quotas, knobs: Knobs
 ) -> int:
     """Check all that AWS checks before a job is scheduled; returns the number of records.
 
     Raises:
         InvalidInput: the job fails.
     """
+    _check_access(job, knobs)
     bucket, _ = split_location(job.input_uri)
     found = list(_found(objects, job.input_uri))
     _check_sizes(objects, bucket, [key for _, key in found], model, quotas)
@@ -84,10 +86,17 @@ def validate(
                 f"Input file {file.name} contains more records ({len(file.lines)}) than the"
                 f" allowed maximum of: {quotas.max_records_per_file(model)}"
             )
-        _check_lines(file, longest_id)
+        _check_lines(file, knobs.longest_record_id)
         total += len(file.lines)
     _check_total(total, model, quotas)
     return total
+
+
+def _check_access(job: Job, knobs: Knobs) -> None:
+    for uri, actions in ((job.input_uri, "GetObject"), (job.output_uri, "PutObject")):
+        bucket, _ = split_location(uri)
+        if bucket in knobs.denied_buckets:
+            raise InvalidInput(f"Failed to validate {actions} permission on bucket {bucket}.")
 
 
 def _found(objects: Objects, uri: str) -> Iterator[tuple[str, str]]:

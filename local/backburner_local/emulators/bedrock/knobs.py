@@ -96,6 +96,13 @@ class Knobs:
     #: Longest `recordId`; 0: any.
     longest_record_id: int = 0
 
+    # ---- permissions; there is no IAM here
+
+    #: ARNs of roles that callers may not pass.
+    denied_roles: tuple[str, ...] = ()
+    #: Buckets that no job's role reaches: its own policy, or that of the bucket's KMS key.
+    denied_buckets: tuple[str, ...] = ()
+
     # ---- faults of calls
 
     #: CreateModelInvocationJob, or any other operation, is refused with a ThrottlingException.

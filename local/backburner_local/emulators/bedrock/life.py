@@ -165,7 +165,6 @@ class Life:
         return is_stopping and self._around.store.spool(self.job.id).exists()
 
     async def _validate(self) -> None:
-        longest_id = self._around.knobs().longest_record_id
         try:
             total = await asyncio.to_thread(
                 validate,
@@ -173,7 +172,7 @@ class Life:
                 self.job,
                 self._model,
                 self._around.quotas,
-                longest_id,
+                self._around.knobs(),
             )
         except InvalidInput as error:
             self._verdict = str(error)

@@ -79,6 +79,7 @@ class BatchInference:
         model = self._directory.resolve(request["modelId"])
         if model is None:
             raise ApiError("ValidationException", "The provided model identifier is invalid.")
+        self._check_role(request["roleArn"])
         self._check_name(request["jobName"])
         tags = _tags_of(request.get("tags") or ())
         _check_tag_count(tags)
@@ -159,6 +160,14 @@ class BatchInference:
                 "The clientRequestToken was used with other parameters before.",
             )
         return job
+
+    def _check_role(self, role_arn: str) -> None:
+        if role_arn in self._knobs().denied_roles:
+            raise ApiError(
+                "AccessDeniedException",
+                f"The caller is not authorized to perform: iam:PassRole on resource: {role_arn}",
+                status=403,
+            )
 
     def _check_name(self, name: str) -> None:
         if self._knobs().unique_job_names and any(job.name == name for job in self._jobs.values()):

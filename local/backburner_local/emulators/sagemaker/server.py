@@ -7,18 +7,13 @@ cloudwatch, all at one URL. Signatures are not verified; it listens on loopback 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import TypeVar
 
-from aiohttp import web
-
+from backburner_local.emulators.loop_server import LoopServer
 from backburner_local.emulators.objects import Objects
 from backburner_local.emulators.sagemaker.endpoint import Endpoint
 from backburner_local.emulators.sagemaker.knobs import Knobs
@@ -33,7 +28,7 @@ from backburner_local.emulators.wire import Message
 T = TypeVar("T")
 
 
-class SageMakerEmulator:
+class SageMakerEmulator(LoopServer[World]):
     """Asynchronous endpoints on this machine, from `start` to `stop`.
 
     Its methods may be called from any thread but its own; `publish` is called in others.
@@ -66,6 +61,7 @@ class SageMakerEmulator:
                 exception.
             port: 0 takes a free one.
         """
+        super().__init__(name="sagemaker-emulator", data_dir=Path(data_dir), port=port)
         self._settings = Settings(
             objects=objects,
             publish=publish,
@@ -76,46 +72,9 @@ class SageMakerEmulator:
             endpoints=tuple(endpoints),
             put_event=put_event,
         )
-        self._port = port
-        self._started: Future[tuple[World, asyncio.AbstractEventLoop, asyncio.Event]]
-        self._thread: threading.Thread | None = None
-        #: Where boto3's ``endpoint_url`` must point; known after `start`.
-        self.url = ""
 
-    def start(self) -> Self:
-        """Return when the server answers; declared endpoints may still be starting."""
-        self._started = Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve()), name="sagemaker-emulator"
-        )
-        self._thread.start()
-        try:
-            self._started.result()
-        except BaseException:
-            self._thread.join()
-            self._thread = None
-            raise
-        return self
-
-    def stop(self) -> None:
-        """Drain the instances and end; what is not finished goes on after the next start."""
-        if self._thread is None:
-            return
-        _, loop, stopping = self._started.result()
-        loop.call_soon_threadsafe(stopping.set)
-        self._thread.join()
-        self._thread = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
+    def _make_world(self) -> World:
+        return World(self._settings)
 
     # ---- what the stack does in process
 
@@ -197,50 +156,3 @@ class SageMakerEmulator:
     def history(self) -> dict[str, list[tuple[float, int]]]:
         """Per endpoint: when the number of instances in service changed, and to what."""
         return {name: list(one["history"]) for name, one in self.status().items()}
-
-    def _on_loop(self, act: Callable[[World], T]) -> T:
-        world, loop, _ = self._started.result()
-
-        async def on_loop() -> T:
-            return act(world)
-
-        return asyncio.run_coroutine_threadsafe(on_loop(), loop).result()
-
-    # ---- the thread
-
-    async def _serve(self) -> None:
-        try:
-            with _locked(self._settings.data_dir):
-                await self._run()
-        except BaseException as error:
-            if self._started.done():
-                raise
-            self._started.set_exception(error)
-
-    async def _run(self) -> None:
-        world = World(self._settings)
-        try:
-            runner = web.AppRunner(world.app(), access_log=None, shutdown_timeout=2)
-            await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", self._port, backlog=1024)
-            await site.start()
-            host, port = runner.addresses[0][:2]
-            self.url = f"http://{host}:{port}"
-            stopping = asyncio.Event()
-            self._started.set_result((world, asyncio.get_running_loop(), stopping))
-            await stopping.wait()
-            await runner.cleanup()
-        finally:
-            await world.close()
-
-
-def _locked(data_dir: Path) -> IO[bytes]:
-    """A file that is locked while open: two emulators must not share a queue."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    lock = (data_dir / "lock").open("wb")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise RuntimeError(f"another emulator works in {data_dir}") from error
-    return lock
