@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from backburner.domain.batch import BatchStatus
 from backburner.domain.delivery import POLICIES, Channel, DeliveryStatus
+from backburner.services import mailing
 from tests.aws import account
 from tests.aws.scenarios import LIMITS, SMALL, scenario
 from tests.aws.world import AwsWorld, requests
@@ -89,6 +90,27 @@ def a_mail_comes_back(world: AwsWorld) -> None:
     (mail,) = (one for one in world.deliveries(batch) if one.channel is Channel.EMAIL)
     assert mail.status is DeliveryStatus.DEAD
     assert "sesv2:SendEmail" not in world.recorder.names("deliver")
+
+
+@scenario()
+def an_hour_is_told_in_one_mail(world: AwsWorld) -> None:
+    mailing.change(world.env, "acme", {"digest": "hourly"})
+    told = {"notify_email": "ann@example.com"}
+    batches = [world.submit(2, metadata=told) for _ in range(2)]
+    world.run()
+    for batch in batches:
+        world.deliver(batch, "email")
+    (first, *_) = (one for one in world.deliveries(batches[0]) if one.channel is Channel.EMAIL)
+    assert first.digest_id is not None
+    world.clock.advance(2 * HOUR)
+    world.reap()
+    world.pump()
+    assert world.recorder.names("deliver").count("sesv2:SendEmail") == 1
+    world.clock.advance(HOUR)
+    world.reap()
+    world.pump()
+    for batch in batches:
+        assert {one.status for one in world.deliveries(batch)} == {DeliveryStatus.DELIVERED}
 
 
 @scenario()

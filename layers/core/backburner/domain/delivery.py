@@ -50,6 +50,8 @@ class Delivery:
     #: No attempt is made before: one runs, or the pause after one that failed.
     not_before: Instant = 0.0
     last_error: str | None = None
+    #: Digest that makes it: the batch id of that delivery; None: it is made by itself.
+    digest_id: str | None = None
     #: As its batch's.
     ttl: int | None = None
 

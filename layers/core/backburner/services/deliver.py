@@ -55,13 +55,15 @@ def deliver(env: Environment, tenant: str, batch_id: str, name: str) -> None:
     """
     (item,) = env.store.get(records.delivery_key(tenant, batch_id, name))
     batch = batches.load(env, tenant, batch_id)
-    if item is None or batch is None:
+    if item is None or (batch is None and not records.is_digest(batch_id)):
         return
     seen = records.to_delivery(item)
     if (
         seen.status is not DeliveryStatus.PENDING
         or env.clock.now() < seen.not_before - _SLACK_SECONDS
     ):
+        return
+    if seen.channel is Channel.EMAIL and batch is not None and _is_in_a_digest(env, seen):
         return
     if seen.attempts >= POLICIES[seen.channel].max_attempts:
         reason = seen.last_error or "The last attempt broke off."
@@ -74,7 +76,13 @@ def deliver(env: Environment, tenant: str, batch_id: str, name: str) -> None:
     _attempt(env, batch, delivery)
 
 
-def _attempt(env: Environment, batch: Batch, delivery: Delivery) -> None:
+def _is_in_a_digest(env: Environment, delivery: Delivery) -> bool:
+    from backburner.services.mails import digests  # few functions send mails
+
+    return digests.joined(env, delivery)
+
+
+def _attempt(env: Environment, batch: Batch | None, delivery: Delivery) -> None:
     """Send, and note how it went; the attempt is counted already."""
     batch_id, channel = delivery.batch_id, delivery.channel
     try:
@@ -129,10 +137,14 @@ def _note(env: Environment, delivery: Delivery, **changes: Any) -> bool:
     return True
 
 
-def _send(env: Environment, batch: Batch, delivery: Delivery) -> None:
+def _send(env: Environment, batch: Batch | None, delivery: Delivery) -> None:
+    if batch is None:
+        from backburner.services.mails import digests  # few functions send mails
+
+        digests.send(env, delivery)
+        return
     match delivery.channel:
         case Channel.EMAIL:
-            # Few functions send mails: the others need not load what makes them.
             from backburner.services.mails import sending
 
             sending.send(env, delivery, [batch])

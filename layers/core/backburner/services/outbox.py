@@ -17,7 +17,7 @@ def of_end(env: Environment, ended: Batch) -> list[Delivery]:
     targets = [(Channel.EVENTS, TOPIC, "")]
     if env.bus is not None:
         targets.append((Channel.BUS, BUS, ""))
-    if address := ended.metadata.get("notify_email"):
+    if address := ended.metadata.get("notify_email") or _address_of_tenant(env, ended):
         targets.append((Channel.EMAIL, address_id(address), address))
     return [
         Delivery(
@@ -35,6 +35,15 @@ def of_end(env: Environment, ended: Batch) -> list[Delivery]:
         )
         for channel, target_id, target in targets
     ]
+
+
+def _address_of_tenant(env: Environment, ended: Batch) -> str | None:
+    """Who is told of a tenant's batches that name nobody; single requests tell whom they name."""
+    if ended.is_single:
+        return None
+    from backburner.services import mailing  # functions that end single requests need it not
+
+    return mailing.settings(env, ended.tenant).address
 
 
 def send(env: Environment, told: Iterable[Delivery], *, delay_seconds: float = 0.0) -> None:

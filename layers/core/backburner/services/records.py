@@ -8,6 +8,7 @@
 | other single request | `<tenant>/requests` | request id | | `due/batch` until terminal |
 | shard | `<tenant>/<batch id>` | `shard/<id>` | `<pool>`: waiting | `due/shard`: in flight |
 | delivery | `<tenant>/<batch id>` | `delivery/<channel>/<id>` | | `due/delivery` while pending |
+| batch that a digest tells of | `<tenant>/<digest id>` | `member/<batch id>` | | |
 | file | `<tenant>/files` | file id | | `due/file` if it expires |
 | what a request made | `<tenant>/once` | hash of its key, or of what it says | | |
 | upload | `<tenant>/uploads` | upload id | | `due/file` until cleaned up |
@@ -92,6 +93,23 @@ def delivery_key(tenant: str, batch_id: str, name: str) -> Key:
 
 def key_of(delivery: Delivery) -> Key:
     return delivery_key(delivery.tenant, delivery.batch_id, delivery.name)
+
+
+#: What sort keys of a digest's members begin with.
+MEMBER = "member/"
+
+
+def member_partition(tenant: str, digest_id: str) -> str:
+    return f"{tenant}/{digest_id}"
+
+
+def member_key(tenant: str, digest_id: str, batch_id: str) -> Key:
+    return Key(member_partition(tenant, digest_id), f"{MEMBER}{batch_id}")
+
+
+def is_digest(batch_id: str) -> bool:
+    """Whether a delivery tells of several batches instead of one."""
+    return batch_id.startswith("digest_")
 
 
 def file_key(tenant: str, file_id: str) -> Key:

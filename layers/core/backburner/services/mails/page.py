@@ -8,7 +8,7 @@ from right to left turns nothing else around.
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from backburner.services.mails.report import Link, Report, number
+from backburner.services.mails.report import SHOWN_WHOLE, Link, Report, number
 
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -62,7 +62,8 @@ def render(reports: Sequence[Report], *, heading: str, why: str, unsubscribe_url
             f'<h1 class="ink" style="{_FONT};font-size:20px;line-height:26px;color:#1f2328;'
             f'margin:4px 12px 16px">{escape(heading)}</h1>\n'
         )
-    parts += ["".join(_card(report)) for report in reports]
+    parts += ["".join(_card(report)) for report in reports[:SHOWN_WHOLE]]
+    parts += map(_line, reports[SHOWN_WHOLE:])
     parts.append(_FOOT.format(font=_FONT, why=escape(why), unsubscribe_url=escape(unsubscribe_url)))
     return "".join(parts)
 
@@ -82,6 +83,15 @@ def _card(report: Report) -> Iterator[str]:
     yield from _reasons(report)
     yield from _links(report)
     yield "</div>\n"
+
+
+def _line(report: Report) -> str:
+    return (
+        f'<p class="ink" style="{_FONT};font-size:15px;line-height:21px;color:#1f2328;'
+        'margin:8px 12px;overflow-wrap:anywhere">'
+        f'<a class="link" href="{escape(report.status.url)}" style="color:#0550ae"><bdi>'
+        f"{escape(report.subject)}</bdi></a></p>\n"
+    )
 
 
 def _rows(report: Report) -> Iterator[str]:

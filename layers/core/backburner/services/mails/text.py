@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from backburner.services.mails.report import Link, Report, number
+from backburner.services.mails.report import SHOWN_WHOLE, Link, Report, number
 
 _LABEL_WIDTH = 12
 
@@ -10,10 +10,12 @@ _LABEL_WIDTH = 12
 def render(reports: Sequence[Report], *, heading: str, why: str, unsubscribe_url: str) -> str:
     """The text of a mail about one batch, or several."""
     lines = [heading, ""]
-    for report in reports:
+    for report in reports[:SHOWN_WHOLE]:
         if len(reports) > 1:
             lines += [report.title, ""]
         lines += [*_body(report), ""]
+    for report in reports[SHOWN_WHOLE:]:
+        lines += [report.subject, report.status.url, ""]
     lines += ["-- ", why, f"No more such mails: {unsubscribe_url}"]
     return "\n".join(lines) + "\n"
 
