@@ -121,6 +121,29 @@ def test_no_batch_is_taken_while_too_many_requests_wait(world):
     assert acme.post("/v1/batches", body).status == 200
 
 
+def test_a_retry_waits_like_a_batch_and_one_that_runs_is_no_new_work(world):
+    acme = with_quota(world, waiting_lines=20)
+    failed = acme.batch(requests(2))["id"]
+    world.pump()
+    while world.outstanding:
+        world.answer(reply=by_name({"r-1": 400}))
+        world.pump()
+    path = f"/v1/batches/{failed}/retry"
+    in_the_way = acme.batch(requests(40))["id"]
+    world.pump()
+    before = world.keys("batches/")
+    for refused in (acme.post(path, {}), acme.post(f"{path}-requests", {"request_ids": ["r-1"]})):
+        assert (refused.status, refused.error["code"]) == (429, "insufficient_quota")
+        assert refused.headers["retry-after"] == "60"
+    assert world.keys("batches/") == before
+    acme.post(f"/v1/batches/{in_the_way}/cancel", {})
+    retried = acme.post(path, {})
+    assert retried.status == 200
+    acme.batch(requests(40))
+    world.pump()
+    assert acme.post(path, {}).json["id"] == retried.json["id"]
+
+
 def a_message_batch(count: int) -> dict[str, Any]:
     params = {"model": "tiny", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
     return {"requests": [{"custom_id": f"c{n}", "params": params} for n in range(count)]}

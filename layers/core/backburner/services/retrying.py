@@ -16,8 +16,9 @@ from backburner.domain import budget
 from backburner.domain.batch import Batch, BatchStatus, window_seconds
 from backburner.domain.errors import Conflict, InvalidRequest, NotFound, StateConflict
 from backburner.domain.finding import Finding
+from backburner.domain.quota import Quota
 from backburner.ports import Environment, QueueName
-from backburner.services import batches, files, records, transitions
+from backburner.services import batches, files, quotas, records, transitions
 
 #: Planning a retry reads the output of each before it.
 MAX_RETRIES = 16
@@ -37,14 +38,29 @@ class NewRetry:
     max_tokens: Any = None
 
 
-def retry(env: Environment, tenant: str, batch_id: str, new: NewRetry) -> Batch:
+def retry(
+    env: Environment,
+    tenant: str,
+    batch_id: str,
+    new: NewRetry,
+    *,
+    quota: Quota | None = None,
+) -> Batch:
     """Run again what failed, expired or was cancelled; a retry of a retry is one of the first.
 
     While a retry runs, asking for the same again returns it.
 
+    Args:
+        env: the world.
+        tenant: whose it is.
+        batch_id: of the first batch, or of a retry of it.
+        new: what is asked for.
+        quota: of the tenant; None: whatever waits already.
+
     Raises:
         InvalidRequest: a field is wrong.
         NotFound: the tenant has no such batch.
+        OverQuota: too many requests of the tenant wait for one model.
         StateConflict: the batch runs, nothing of it is left to retry, or what it takes is gone.
     """
     wanted = _checked_ids(new.request_ids)
@@ -53,6 +69,8 @@ def retry(env: Environment, tenant: str, batch_id: str, new: NewRetry) -> Batch:
         if others and not others[-1].is_terminal:
             return _same(others[-1], wanted)
         _check(env, first, others)
+        if quota is not None:
+            quotas.check_waiting(env, tenant, quota)
         batch = _retry_of(env, first, new, wanted)
         if batch.request_ids_key is not None:
             env.blobs.put(batch.request_ids_key, wanted)

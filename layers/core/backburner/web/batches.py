@@ -154,7 +154,7 @@ def _retry(call: Call, batch_id: str, body: dict[str, Any]) -> Object:
         max_cost_usd=body.get("x_max_cost_usd"),
         max_tokens=body.get("x_max_tokens"),
     )
-    return _shown(call, retrying.retry(call.env, call.tenant, batch_id, new))
+    return _shown(call, retrying.retry(call.env, call.tenant, batch_id, new, quota=call.quota))
 
 
 def _shown(
