@@ -315,7 +315,11 @@ def _stored_bytes_are_those_of_the_files(scene: _Scene) -> Iterator[str]:
     for tenant in sorted(scene.world.tenants):
         (usage,) = store.get(keys.usage_key(tenant))
         counted = usage["stored_bytes"] if usage else 0
-        stored = sum(item["size"] for item in store.query(f"{tenant}/files", limit=9999))
+        stored = sum(
+            item["size"]
+            for kind in ("files", "reservations")
+            for item in store.query(f"{tenant}/{kind}", limit=9999)
+        )
         if counted != stored:
             yield f"{tenant} stores {stored} bytes, and {counted} are counted"
 

@@ -4,7 +4,7 @@ import json
 from urllib.parse import urlencode, urlsplit
 
 from backburner.domain.batch import BatchStatus
-from backburner.services import keys
+from backburner.services import keys, reservations
 from tests.aws import account
 from tests.aws.scenarios import scenario
 from tests.aws.world import MODEL, AwsWorld, requests
@@ -237,6 +237,17 @@ def a_raw_request_is_uploaded(world: AwsWorld) -> None:
     world.clock.advance(600)
     world.reap()
     assert world.get(f"/v1/requests/{made['id']}").status == 303
+
+
+@scenario()
+def a_raw_request_is_uploaded_and_never_started(world: AwsWorld) -> None:
+    asked = urlencode({"model": MODEL, "upload": "true"})
+    made = world.ask("POST", "/v1/requests", query=asked, content_type="image/png").json
+    key = f"batches/acme/{made['id']}/body"
+    world.own.s3.put_object(Bucket=world.bucket, Key=key, Body=b"\x00")
+    world.clock.advance(reservations.SECONDS)
+    world.reap()
+    assert world.objects("batches/") == []
 
 
 @scenario()

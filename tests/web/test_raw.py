@@ -1,12 +1,15 @@
 """Raw requests over HTTP: bytes in, bytes out."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from backburner.domain.quota import Quota
+from backburner.services import keys, raw, records, reservations
 from backburner.web.content import INLINE_BYTES
-from tests.tap import meanwhile_at
+from tests.tap import Crash, fault_at, meanwhile_at
 from tests.web.conftest import Answer, Client, WebWorld
 from tests.world import CHAT
 
@@ -19,6 +22,11 @@ def ask(
 ) -> Answer:
     told = {"content-type": "image/png"} | dict(headers or {})
     return client.ask("POST", "/v1/requests", body, told, query={"model": "vision"} | query)
+
+
+def stored_bytes(world: WebWorld) -> int:
+    (usage,) = world.store.get(records.usage_key("acme"))
+    return int(usage["stored_bytes"]) if usage is not None else 0
 
 
 def path_of(answer: Answer) -> str:
@@ -166,6 +174,71 @@ class TestUpload:
     def test_starts_nothing_that_is_no_request(self, acme):
         answer = acme.ask("POST", "/v1/requests/batch_1/start", query={"model": "vision"})
         assert answer.status == 404
+
+    def test_counts_with_the_files_until_it_is_started(self, world):
+        secret, _ = keys.create(world.env, "acme", quota=Quota(stored_bytes=raw.MOST_BYTES + 10))
+        acme = Client(secret, world)
+        made = self.reserve(acme)
+        refused = ask(acme, b"", upload="true")
+        assert (refused.status, refused.error["code"]) == (429, "insufficient_quota")
+        assert "link takes up to" in refused.error["message"]
+        assert refused.headers["retry-after"] == "60"
+        assert acme.upload(b"x" * 11).status == 429
+        self.put(world, made, PNG)
+        assert self.start(acme, made).status == 202
+        assert stored_bytes(world) == 0
+        self.reserve(acme)
+
+    def test_that_is_never_started_goes_after_a_day_and_gives_its_room_back(self, world, acme):
+        made = self.reserve(acme)
+        self.put(world, made, PNG)
+        world.advance(reservations.SECONDS - 1)
+        world.reap()
+        assert world.keys("batches/") == [raw.body_key("acme", made["id"])]
+        world.advance(1)
+        world.reap()
+        assert world.keys("batches/") == []
+        assert stored_bytes(world) == 0
+        assert self.start(acme, made).status == 400
+        assert world.store.query("acme/reservations") == []
+
+    def test_is_not_started_while_it_is_removed(self, world, acme):
+        made = self.reserve(acme)
+        self.put(world, made, PNG)
+        world.advance(reservations.SECONDS)
+        statuses = []
+
+        def start() -> None:
+            statuses.append(self.start(acme, made).status)
+
+        with world.tap.hooked(meanwhile_at("blobs.delete", world.tap, start)):
+            world.reap()
+        assert statuses == [404]
+        assert world.outstanding == world.keys("batches/") == []
+
+    def test_that_is_started_just_in_time_keeps_its_body(self, world, acme):
+        made = self.reserve(acme)
+        self.put(world, made, PNG)
+        world.advance(reservations.SECONDS)
+        (left,) = map(records.to_reservation, world.store.query("acme/reservations"))
+        assert self.start(acme, made).status == 202
+        reservations.clean_up(world.env, left)
+        (attempt,) = world.outstanding
+        assert attempt.body == PNG
+        assert stored_bytes(world) == 0
+
+    def test_is_removed_whenever_whoever_removes_it_dies(self, world, acme):
+        for number in range(20):
+            made = self.reserve(acme)
+            self.put(world, made, PNG)
+            (left,) = map(records.to_reservation, world.store.query("acme/reservations"))
+            with suppress(Crash), world.tap.hooked(fault_at(number, "before")):
+                reservations.clean_up(world.env, left)
+                break
+            reservations.clean_up(world.env, left)
+            assert world.keys("batches/") == []
+            assert stored_bytes(world) == 0
+        assert 0 < number < 19
 
     @pytest.mark.parametrize(
         ("param", "query"),

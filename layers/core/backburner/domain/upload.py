@@ -1,4 +1,4 @@
-"""An upload: a large file that comes in parts."""
+"""An upload: a large file that comes in parts. A reservation: room for the body of a request."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -54,3 +54,18 @@ class Upload:
         if self.status is UploadStatus.PENDING and now >= self.expires_at:
             return UploadStatus.EXPIRED
         return self.status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Room for the body of one raw request, until the request is started."""
+
+    tenant: str
+    #: Of the request.
+    id: str
+    #: Bytes that are counted with the tenant's files.
+    size: int
+    #: When its room is given back, and what was put there is removed.
+    expires_at: Instant
+    #: Its body is being removed: the request can't be started any more.
+    is_ending: bool = False

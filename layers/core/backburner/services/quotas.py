@@ -75,7 +75,9 @@ def store_file(tenant: str, size: int, *, quota: Quota | None = None) -> Write:
     )
 
 
-def check_room(env: Environment, tenant: str, size: int, quota: Quota) -> None:
+def check_room(
+    env: Environment, tenant: str, size: int, quota: Quota, *, what: str = "The file has"
+) -> None:
     """Raise OverQuota if the tenant's files have no room for so many bytes more."""
     if not quota.stored_bytes:
         return
@@ -83,7 +85,7 @@ def check_room(env: Environment, tenant: str, size: int, quota: Quota) -> None:
     stored = int(usage.get("stored_bytes", 0)) if usage is not None else 0
     if stored + size > quota.stored_bytes:
         raise OverQuota(
-            f"The file has {size} bytes, and your files have {stored}; the limit is "
+            f"{what} {size} bytes, and your files have {stored}; the limit is "
             f"{quota.stored_bytes} bytes. Delete files, or wait until some expire.",
             param="file",
         )

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from backburner.domain.batch import Batch
 from backburner.domain.errors import Conflict
 from backburner.ports import Environment, Index, Is, Item, Key, Update
-from backburner.services import batches, capacity, files, looks, outbox, records, uploads
+from backburner.services import (
+    batches,
+    capacity,
+    files,
+    looks,
+    outbox,
+    records,
+    reservations,
+    uploads,
+)
 
 #: Things of one kind that are looked at before it is the next kind's turn.
 _PAGE = 25
@@ -142,20 +151,23 @@ def _is_stuck(env: Environment, kind: _Kind, item: Item) -> bool:
 
 
 def _file_key(item: Item) -> Key:
-    """Of a file, or of an upload: both expire."""
-    key = records.upload_key if _is_upload(item) else records.file_key
-    return key(item["tenant"], item["id"])
+    """Of a file, an upload or a reservation: all of them expire."""
+    keys = {"upload": records.upload_key, "request": records.reservation_key}
+    return keys.get(_kind_of(item), records.file_key)(item["tenant"], item["id"])
 
 
 def _file(env: Environment, item: Item) -> None:
-    if _is_upload(item):
-        uploads.clean_up(env, records.to_upload(item))
-    else:
-        files.forget(env, records.to_file(item))
+    match _kind_of(item):
+        case "upload":
+            uploads.clean_up(env, records.to_upload(item))
+        case "request":
+            reservations.clean_up(env, records.to_reservation(item))
+        case _:
+            files.forget(env, records.to_file(item))
 
 
-def _is_upload(item: Item) -> bool:
-    return str(item["id"]).startswith("upload_")
+def _kind_of(item: Item) -> str:
+    return str(item["id"]).partition("_")[0]
 
 
 def _batch(env: Environment, batch: Batch) -> None:

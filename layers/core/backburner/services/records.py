@@ -12,6 +12,7 @@
 | file | `<tenant>/files` | file id | | `due/file` if it expires |
 | what a request made | `<tenant>/once` | hash of its key, or of what it says | | |
 | upload | `<tenant>/uploads` | upload id | | `due/file` until cleaned up |
+| reservation | `<tenant>/reservations` | request id | | `due/file` |
 | dropped object | `<tenant>/drops` | hash of the object's key, etag | | |
 | what a tenant uses | `<tenant>/usage` | `now` | | |
 | a tenant's requests of a minute | `<tenant>/usage` | `minute/<number>` | | |
@@ -24,8 +25,9 @@
 
 Batches, single requests, shards and deliveries have a `ttl` from the start: long after all of the
 batch has ended, the store removes them by itself, as it does with what is noted of requests. Reap
-removes files when they expire, and what is left of uploads. Notes of dropped objects stay: one may
-be told of again as long as it is there, and must not run twice.
+removes files when they expire, what is left of uploads, and bodies of requests that were never
+started. Notes of dropped objects stay: one may be told of again as long as it is there, and must
+not run twice.
 """
 
 import hashlib
@@ -41,7 +43,7 @@ from backburner.domain.file import StoredFile
 from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus, queue_position
 from backburner.domain.slots import Pool
-from backburner.domain.upload import Upload
+from backburner.domain.upload import Reservation, Upload
 from backburner.ports import Item, Key, Limits
 
 T = TypeVar("T")
@@ -118,6 +120,10 @@ def file_key(tenant: str, file_id: str) -> Key:
 
 def upload_key(tenant: str, upload_id: str) -> Key:
     return Key(f"{tenant}/uploads", upload_id)
+
+
+def reservation_key(tenant: str, request_id: str) -> Key:
+    return Key(f"{tenant}/reservations", request_id)
 
 
 def drop_key(tenant: str, blob_key: str, etag: str) -> Key:
@@ -243,6 +249,11 @@ def upload_item(upload: Upload) -> dict[str, Any]:
     return _item(upload) | {"due_key": DUE_FILE, "due_sort": sort}
 
 
+def reservation_item(reservation: Reservation) -> dict[str, Any]:
+    sort = due_sort(reservation.expires_at, reservation.tenant, reservation.id)
+    return _item(reservation) | {"due_key": DUE_FILE, "due_sort": sort}
+
+
 def to_batch(item: Item) -> Batch:
     return _value(item, Batch)
 
@@ -261,6 +272,10 @@ def to_file(item: Item) -> StoredFile:
 
 def to_upload(item: Item) -> Upload:
     return _value(item, Upload)
+
+
+def to_reservation(item: Item) -> Reservation:
+    return _value(item, Reservation)
 
 
 def to_pool(item: Item | None, pool: str) -> Pool:

@@ -12,7 +12,8 @@ from backburner.domain.quota import Quota
 from backburner.domain.request import Request
 from backburner.domain.shard import Shard, shard_id
 from backburner.domain.slots import Pool, tenant_cap
-from backburner.ports import Environment, Put
+from backburner.domain.upload import Reservation
+from backburner.ports import Environment, Write
 from backburner.services import (
     capacity,
     dispatch,
@@ -24,6 +25,7 @@ from backburner.services import (
     transitions,
 )
 from backburner.services.once import Note
+from backburner.services.transitions import reservation
 
 #: Most characters of what the model's server is told of a raw request.
 _HEADER_LENGTH = 1024
@@ -121,6 +123,7 @@ def submit_raw(
     *,
     note: Note | None = None,
     quota: Quota | None = None,
+    reserved: Reservation | None = None,
 ) -> Batch:
     """Accept one raw request, whose body is there, and start it at once if a slot is free.
 
@@ -130,9 +133,10 @@ def submit_raw(
         new: what is asked for.
         note: written with the request, so that what it names is accepted only once.
         quota: of the tenant; None: whatever waits already.
+        reserved: room that its body was uploaded to, which is given back; None: it came otherwise.
 
     Raises:
-        Conflict: there is such a request, or the note was there before.
+        Conflict: there is such a request, the note was there before, or the room is not any more.
         InvalidRequest: a field is wrong, or the model takes no raw requests.
         NotFound: no such model.
     """
@@ -157,7 +161,8 @@ def submit_raw(
         accept=new.accept,
         custom_attributes=new.custom_attributes,
     )
-    _take_in(env, model, batch, shard, note, quota)
+    used = reservation.use(reserved) if reserved is not None else []
+    _take_in(env, model, batch, shard, note, quota, beside=used)
     return batch
 
 
@@ -250,10 +255,12 @@ def _take_in(
     shard: Shard,
     note: Note | None,
     quota: Quota | None,
+    *,
+    beside: Sequence[Write] = (),
 ) -> None:
-    """Accept the request, and begin with it."""
+    """Accept the request, with what is to be written beside it, and begin with it."""
     pool = capacity.load(env, model.pool)
-    noted = [note(batch)] if note is not None else []
+    noted = [*beside, *([note(batch)] if note is not None else [])]
     most = (quota.waiting_lines or None) if quota is not None else None
     try:
         claimed = _accept_single(env, model, batch, shard, pool, noted, waiting_below=most)
@@ -308,7 +315,7 @@ def _accept_single(
     batch: Batch,
     shard: Shard,
     pool: Pool,
-    noted: Sequence[Put],
+    noted: Sequence[Write],
     *,
     waiting_below: int | None,
 ) -> Shard | None:

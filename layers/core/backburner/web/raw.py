@@ -1,7 +1,7 @@
 """The routes that take raw requests: bodies of any kind, passed to the model as they are.
 
 A large body goes past the gateway in two steps: `upload=true` answers with a link that takes the
-body, and with the address that starts the request. Nothing is stored for it until then.
+body, and with the address that starts the request. Until then, room for it is set aside.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.errors import Conflict, InvalidRequest, NotFound, TooLarge
-from backburner.services import batches, raw, records, singles
+from backburner.services import batches, raw, records, reservations, singles
 from backburner.web import preference, sync
 from backburner.web.answer import Answer
 from backburner.web.call import Call, open_body
@@ -86,14 +86,17 @@ def start(call: Call, request_id: str) -> Answer:
     if started is not None:
         return _answer(call, started, is_replay=True)
     asked = _asked(call)
-    stat = env.blobs.stat(raw.body_key(tenant, request_id))
+    reserved = reservations.load(env, tenant, request_id)
+    stat = env.blobs.stat(raw.body_key(tenant, request_id)) if reserved is not None else None
     if stat is None or not stat.size:
         raise InvalidRequest("Nothing was uploaded for this request yet.", param="id")
     if stat.size > raw.MOST_BYTES:
         raise TooLarge(f"A request has at most {raw.MOST_BYTES} bytes.")
     try:
-        batch = singles.submit_raw(env, tenant, asked.raw(request_id, None), quota=call.quota)
-    except Conflict:  # another call was first
+        batch = singles.submit_raw(
+            env, tenant, asked.raw(request_id, None), quota=call.quota, reserved=reserved
+        )
+    except Conflict:  # another call was first, or the body is gone
         batch = batches.find(env, tenant, request_id, kind=BatchKind.REQUEST)
     return _answer(call, batch, is_replay=False)
 
@@ -162,6 +165,7 @@ def _reserved(call: Call, asked: _Asked) -> Answer:
         "custom_attributes": asked.custom_attributes,
         **{name: call.query(name) for name in _OPTIONS},
     }
+    reservations.reserve(env, call.tenant, request_id, call.quota)
     query = urlencode({name: value for name, value in said.items() if value})
     link = env.blobs.presign_upload(raw.body_key(call.tenant, request_id), seconds=LINK_SECONDS)
     return Answer(
