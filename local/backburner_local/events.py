@@ -13,8 +13,17 @@ from backburner_local.adapters.queue import Message
 from backburner_local.template import ACCOUNT, REGION
 
 
-def sns(topic_arn: str, message: str) -> dict[str, Any]:
-    """One SNS notification."""
+def sns(
+    topic_arn: str, message: str, attributes: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """One SNS notification.
+
+    Args:
+        topic_arn: of the topic.
+        message: its text.
+        attributes: of the message, all of them text.
+    """
+    about = {name: {"Type": "String", "Value": text} for name, text in (attributes or {}).items()}
     return {
         "Records": [
             {
@@ -28,7 +37,7 @@ def sns(topic_arn: str, message: str) -> dict[str, Any]:
                     "Subject": None,
                     "Message": message,
                     "Timestamp": _timestamp(),
-                    "MessageAttributes": {},
+                    "MessageAttributes": about,
                 },
             }
         ]
@@ -79,6 +88,21 @@ def s3(bucket: str, created: Iterable[tuple[str, BlobStat | None]]) -> dict[str,
             }
             for key, stat in created
         ]
+    }
+
+
+def bus(source: str, detail_type: str, detail: Mapping[str, Any]) -> dict[str, Any]:
+    """One event of an EventBridge bus."""
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": detail_type,
+        "source": source,
+        "account": ACCOUNT,
+        "time": _timestamp(),
+        "region": REGION,
+        "resources": [],
+        "detail": dict(detail),
     }
 
 

@@ -20,6 +20,7 @@ from backburner_local import (
     job_services,
     model_server,
     recovery,
+    subscriptions,
     template,
 )
 from backburner_local.drop_folder import DropTrigger
@@ -122,7 +123,9 @@ class Stack:
             job_services.drop_jobs(options.data_dir)
         self._start_emulator(topics)
         aws = clients_of(self.emulator, self._endpoints)
-        self.world = LocalWorld.open(options, declared, url=self.url, aws=aws)
+        self.world = LocalWorld.open(
+            options, declared, url=self.url, aws=aws, bus=subscriptions.bus_of(declared, bus.put)
+        )
         self._ending.callback(self.world.close)
         ensure_dev_key(self.env, options.data_dir / "dev.key")
         self.env.blobs.delete(*[left.key for left in self.env.blobs.list(SPOOL)])
@@ -135,6 +138,7 @@ class Stack:
             bus.subscribe(function)
             for trigger in function.triggers("SNS"):
                 topics.subscribe(trigger.properties["Topic"], function)
+        subscriptions.subscribe(self.world.events, declared.variables["EVENTS_TOPIC_ARN"], loaded)
         if job_services.needs_bedrock(self.env.catalog):
             self._start_bedrock(bus)
         taken = recovery.take_back(

@@ -11,13 +11,14 @@ from backburner.adapters.clients import Clients
 from backburner.adapters.system import SystemIds
 from backburner.domain.catalog import Catalog
 from backburner.domain.errors import Conflict
-from backburner.ports import Environment, Mailer, TokenCounter
+from backburner.ports import Environment, Events, Mailer, TokenCounter
 from backburner.services import keys
 from backburner.wire import catalog as catalog_file
 from backburner.wire.dialects import DIALECTS
 from backburner.wire.shard import JsonlShards
 from backburner_local.adapters.clock import StoppableClock
 from backburner_local.adapters.durable import write_secret
+from backburner_local.adapters.event_log import EventLog
 from backburner_local.adapters.events import LocalEvents
 from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.adapters.metrics import LocalMetrics
@@ -34,6 +35,9 @@ USER_FOLDERS = ("drop", "results", "rejected")
 #: Role that jobs of the emulated Bedrock say they run in.
 BEDROCK_ROLE = f"arn:aws:iam::{ACCOUNT}:role/backburner-bedrock-jobs"
 
+#: Events that were published, in the data directory.
+EVENTS = "events.jsonl"
+
 #: Routes that any OpenAI-compatible server may be asked for.
 OTHER_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 
@@ -43,6 +47,7 @@ class LocalWorld:
     """An environment, with what only a stack on one machine knows of its adapters."""
 
     env: Environment
+    events: LocalEvents
     queue: SqliteQueue
     blobs: DirectoryBlobs
     metrics: LocalMetrics
@@ -53,7 +58,13 @@ class LocalWorld:
 
     @classmethod
     def open(
-        cls, options: Options, declared: Template, *, url: str = "", aws: Clients | None = None
+        cls,
+        options: Options,
+        declared: Template,
+        *,
+        url: str = "",
+        aws: Clients | None = None,
+        bus: Events | None = None,
     ) -> Self:
         """Open the data directory, or make it.
 
@@ -62,6 +73,7 @@ class LocalWorld:
             declared: the template; names the bucket and the queues.
             url: where the gateway is; links begin with it, unless users reach it elsewhere.
             aws: clients of the emulated endpoint; None: nothing is sent to one.
+            bus: where events go to, beside their topic; None: nowhere.
         """
         url = options.public_url or url
         with ExitStack() as ending:
@@ -82,6 +94,8 @@ class LocalWorld:
                 durable=options.durable,
                 kept_folders=[f"{folder}/" for folder in USER_FOLDERS],
             )
+            events = LocalEvents()
+            events.subscribe(EventLog(options.data_dir / EVENTS).write)
             metrics = LocalMetrics()
             catalog = _catalog(options, declared)
             clients = aws or Clients(region_name=REGION, is_signed=False)
@@ -94,7 +108,8 @@ class LocalWorld:
                     catalog, clients, blobs, options.limits, role_arn=BEDROCK_ROLE
                 ),
                 mailer=_mailer(options, clock),
-                events=LocalEvents(),
+                events=events,
+                bus=bus,
                 metrics=metrics,
                 clock=clock,
                 ids=SystemIds(clock),
@@ -109,6 +124,7 @@ class LocalWorld:
             _link_user_folders(options.data_dir, bucket_folder)
             return cls(
                 env=env,
+                events=events,
                 queue=queue,
                 blobs=blobs,
                 metrics=metrics,
