@@ -6,6 +6,7 @@ An event source that is not in the template does not fire here, just as on AWS.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,17 @@ class Template:
 
 def parse(path: Path) -> dict[str, Any]:
     """The document as it is written, with the short intrinsic functions in their full form."""
+    return _parse(path.read_text(encoding="utf-8"))
+
+
+def _parse(text: str) -> dict[str, Any]:
     # The loader is a SafeLoader; it only knows a few tags more.
-    document: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+    document: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506
     return document
+
+
+#: For those who change nothing in it: a stack reads it for each of its endpoints.
+_parse_once = lru_cache(maxsize=4)(_parse)
 
 
 def load(path: Path, parameters: Mapping[str, Any] | None = None) -> Template:
@@ -111,7 +120,7 @@ def load(path: Path, parameters: Mapping[str, Any] | None = None) -> Template:
         path: of template.yaml.
         parameters: values that replace the parameters' defaults.
     """
-    document = parse(path)
+    document = _parse_once(path.read_text(encoding="utf-8"))
     resolver = _Resolver(document, parameters or {})
     resources = resolver.resources()
     defaults = resolver.value(document.get("Globals", {})).get("Function", {})
