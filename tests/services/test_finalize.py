@@ -13,7 +13,7 @@ from backburner.services import files, finalize, records, results
 from tests import oracle
 from tests.backend import by_name
 from tests.tap import crash_after
-from tests.world import World, chat
+from tests.world import LIMITS, World, a_world_in_memory, chat
 
 
 def all_done(world: World, lines: Any = 6, **options: Any) -> Any:
@@ -32,6 +32,28 @@ def test_each_line_is_in_one_file_in_input_order(world):
     assert good == ["acme-1", "acme-3", "acme-4", "acme-5", "acme-6"]
     assert [line["custom_id"] for line in world.errors(batch)] == ["acme-2"]
     oracle.check_end(world)
+
+
+def test_a_large_file_says_where_its_lines_begin(world):
+    batch = world.submit(200)
+    world.settle()
+    file = files.find(world.env, "acme", world.batch(batch).output_file_id or "")
+    data = world.blobs.get(file.key or "")
+    assert file.line_stride > 1
+    for number in (0, 1, 63, 64, 130, 199):
+        start, skipped = file.place_of(number)
+        line = json.loads(data[start:].split(b"\n")[skipped])
+        assert line["custom_id"] == f"acme-{number + 1}"
+
+
+@pytest.mark.parametrize(("kept", "seconds"), [(0.0, None), (1e6, 1e6)])
+def test_files_are_kept_as_long_as_the_operator_says_or_for_good(kept, seconds):
+    with a_world_in_memory(limits=replace(LIMITS, output_expires_seconds=kept)) as world:
+        batch = world.submit(1)
+        world.settle()
+        file = files.find(world.env, "acme", world.batch(batch).output_file_id or "")
+        expected = None if seconds is None else file.created_at + seconds
+        assert file.expires_at == expected
 
 
 def test_there_is_no_error_file_without_errors_and_no_output_without_successes(world):
