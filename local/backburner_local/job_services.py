@@ -16,9 +16,12 @@ from backburner_local.options import Options
 if TYPE_CHECKING:
     from backburner_local.emulators.bedrock.local_model import LocalModel
     from backburner_local.emulators.bedrock.server import BedrockEmulator
+    from backburner_local.emulators.sagemaker.server import SageMakerEmulator
 
 #: Folder of the emulated service in the data directory.
 BEDROCK = "bedrock"
+#: The same of transform jobs, which the emulator of SageMaker keeps.
+TRANSFORM = "sagemaker/transform"
 
 #: The model that stands for all of Bedrock's here.
 STAND_IN = "mistral-tiny"
@@ -31,6 +34,16 @@ def needs_bedrock(catalog: Catalog) -> bool:
 def drop_jobs(data_dir: Path) -> None:
     """Forget all jobs: after a power cut, nothing tells which of them are whole."""
     shutil.rmtree(data_dir / BEDROCK / "jobs", ignore_errors=True)
+    shutil.rmtree(data_dir / TRANSFORM, ignore_errors=True)
+
+
+def create_models(options: Options, catalog: Catalog, emulator: "SageMakerEmulator") -> None:
+    """Make SageMaker's models of the catalog, of which transform jobs are run."""
+    for model in catalog.each():
+        if model.backend == "sagemaker_transform" and model.jobs is not None:
+            model_server.check(options, model_name=model.name)
+            command = model_server.command(options, model_name=model.name)
+            emulator.create_model(model.jobs.model_id, command)
 
 
 def start_bedrock(

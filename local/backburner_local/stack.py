@@ -121,7 +121,7 @@ class Stack:
         if is_other_boot:
             queue.drop(options.data_dir / ENDPOINT)
             job_services.drop_jobs(options.data_dir)
-        self._start_emulator(topics)
+        self._start_emulator(topics, bus)
         aws = clients_of(self.emulator, self._endpoints)
         self.world = LocalWorld.open(
             options, declared, url=self.url, aws=aws, bus=subscriptions.bus_of(declared, bus.put)
@@ -152,11 +152,12 @@ class Stack:
         self._start_gateway(listener, next(f for f in loaded if f.triggers("HttpApi")))
         self._resume()
 
-    def _start_emulator(self, topics: Topics) -> None:
+    def _start_emulator(self, topics: Topics, bus: EventBus) -> None:
         options = self.options
         self.emulator = SageMakerEmulator(
             objects=DirectoryObjects(options.data_dir / "buckets"),
             publish=topics.publish,
+            put_event=bus.put,
             data_dir=options.data_dir / ENDPOINT,
             knobs=Knobs(
                 minute_seconds=options.minute_seconds,
@@ -173,7 +174,10 @@ class Stack:
         self._endpoints.update(job_services.endpoints_of(self.bedrock))
 
     def _create_endpoints(self) -> None:
-        """Each endpoint that the catalog names, as the template declares its one."""
+        """Each endpoint that the catalog names, as the template declares its one.
+
+        Models of transform jobs, too: jobs of the last run go on with them.
+        """
         hosted = [model for model in self.env.catalog.each() if not model.has_jobs]
         behind = {model.endpoint: model for model in reversed(hosted)}
         for endpoint, model in behind.items():
@@ -182,6 +186,7 @@ class Stack:
             command = model_server.command(self.options, model_name=model.name)
             hosting.create_endpoints(self.emulator, declared, command)
             hosting.create_scaling(self.emulator, declared)
+        job_services.create_models(self.options, self.env.catalog, self.emulator)
 
     def _start_workers(self, declared: template.Template, loaded: list[LoadedFunction]) -> None:
         workers = Workers()

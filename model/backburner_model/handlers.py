@@ -1,4 +1,4 @@
-"""What `/ping` and `/invocations` do, in front of our engines and inside a foreign server."""
+"""What the contract's routes do, in front of our engines and inside a foreign server."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ from backburner_model.wire import SHARD_TYPE, Answer
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+#: One record at a time is right for JSON as well as for shards; all that are sent at once may have
+#: 100 MB together (SageMaker's API reference, CreateTransformJob, MaxPayloadInMB).
+_EXECUTION_PARAMETERS = (
+    b'{"MaxConcurrentTransforms":16,"BatchStrategy":"SINGLE_RECORD","MaxPayloadInMB":6}'
+)
 
 #: Nginx's word for a client that did not wait; nobody reads it.
 CLIENT_CLOSED_REQUEST = 499
@@ -43,14 +49,20 @@ async def invoke(request: Request) -> Response:
     return respond(answer, SHARD_TYPE if is_outcomes else None)
 
 
+async def execution_parameters(request: Request) -> Response:  # noqa: ARG001
+    """Tell batch transform what suits the container, where a job leaves that open."""
+    return Response(_EXECUTION_PARAMETERS, media_type="application/json")
+
+
 _HANDLERS: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
     ("GET", "/ping"): ping,
+    ("GET", "/execution-parameters"): execution_parameters,
     ("POST", "/invocations"): invoke,
 }
 
 
 class ContractMiddleware:
-    """Answers the contract's two routes before the app's own can."""
+    """Answers the contract's own routes before the app's own can."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

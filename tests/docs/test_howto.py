@@ -19,6 +19,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OF_AWS = {
     *("AllTraffic", "AsyncInferenceConfig", "DesiredInstanceCount", "InsufficientInstanceCapacity"),
     *("GetObject", "InvokeModel", "PutObject", "ServiceQuotaExceededException"),
+    *("AlgorithmError", "CapacityError", "ClientError", "ModelDataUrl", "ResourceLimitExceeded"),
     *("CodeUri", "EndedInQueue", "EventSource", "FilterPolicy", "OnBatch", "RawMessageDelivery"),
     "SqsSubscription",
     *("MaxConcurrentInvocationsPerInstance", "MinCapacity", "PermissionsBoundary"),

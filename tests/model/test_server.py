@@ -27,6 +27,26 @@ def test_ping_is_200_and_empty(null_server):
     assert (reply.status, reply.body, reply.headers["content-length"]) == (200, b"", "0")
 
 
+def test_batch_transform_is_told_what_suits_the_container(null_server):
+    reply = null_server.send("GET", "/execution-parameters")
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    told = reply.json
+    assert told["BatchStrategy"] == "SINGLE_RECORD"
+    assert told["MaxConcurrentTransforms"] * told["MaxPayloadInMB"] <= 100
+
+
+def test_a_container_of_a_transform_job_takes_shards_as_any_other(
+    start_server, monkeypatch, line_of
+):
+    told = {"SAGEMAKER_BATCH": "true", "SAGEMAKER_BATCH_STRATEGY": "SINGLE_RECORD"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    server = start_server("--engine", "null")
+    body = "\n".join(map(json.dumps, [line_of(1), line_of(2)]))
+    reply = server.invoke(body, "application/jsonl", accept="application/jsonl")
+    assert [one["status_code"] for one in reply.outcomes] == [200, 200]
+
+
 def test_an_engine_that_keeps_no_account_has_no_metrics(null_server):
     assert null_server.send("GET", "/metrics").status == 404
 

@@ -17,6 +17,7 @@ TEMPLATE = template.load(
         "EventBus": "events",
         "ReserveConcurrency": "true",
         "RunBedrockJobs": "true",
+        "RunTransformJobs": "true",
     },
 )
 

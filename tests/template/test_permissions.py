@@ -13,6 +13,9 @@ from tests.template.resolved import TEMPLATE, listed, of_type, statements
 
 FUNCTION_ROLES = [f"{function.name}FunctionRole" for function in TEMPLATE.functions]
 
+#: Of functions that may end a batch, and stop its jobs with it.
+STOPPING = ("ApiFunctionRole", "PlanFunctionRole", "OnSuccessFunctionRole", "OnErrorFunctionRole")
+
 #: Actions that AWS knows no resources for.
 WITHOUT_RESOURCE = {
     "ecr:GetAuthorizationToken": "a login at the registry, not at a repository",
@@ -27,7 +30,7 @@ def test_objects_are_written_below_their_prefix(prefix):
     assert WRITTEN[prefix].startswith(prefix)
 
 
-@pytest.mark.parametrize("name", [*FUNCTION_ROLES, "ModelRole"])
+@pytest.mark.parametrize("name", [*FUNCTION_ROLES, "ModelRole", "TransformModelRole"])
 def test_a_role_names_what_it_may_use(name):
     for statement in statements(name):
         actions = listed(statement["Action"])
@@ -81,12 +84,30 @@ def test_mail_is_sent_from_one_address_and_only_where_there_is_one():
 
 
 @pytest.mark.parametrize("name", FUNCTION_ROLES)
+def test_only_what_submits_sees_and_stops_may_use_transform_jobs(name):
+    allowed = {
+        action.removeprefix("sagemaker:")
+        for one in statements(name)
+        for action in listed(one["Action"])
+        if "transform-job/backburner-*" in str(one["Resource"])
+    }
+    stops, sees = {"StopTransformJob"}, {"DescribeTransformJob", "StopTransformJob"}
+    expected = {
+        "DispatchFunctionRole": {"CreateTransformJob", "AddTags"},
+        "OnJobFunctionRole": sees,
+        "ReapFunctionRole": sees,
+        **dict.fromkeys(STOPPING, stops),
+    }
+    assert allowed == expected.get(name, set())
+
+
+@pytest.mark.parametrize("name", FUNCTION_ROLES)
 def test_only_what_scales_and_invokes_may_use_the_endpoint(name):
     allowed = {
         action
         for one in statements(name)
         for action in listed(one["Action"])
-        if action.startswith("sagemaker:")
+        if action.startswith("sagemaker:") and "/backburner-*" not in str(one["Resource"])
     }
     everything = {
         "sagemaker:InvokeEndpointAsync",

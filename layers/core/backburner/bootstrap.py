@@ -15,7 +15,7 @@ from backburner.adapters.sns import SnsEvents
 from backburner.adapters.sqs import SqsQueue
 from backburner.adapters.system import SystemClock, SystemIds
 from backburner.domain.catalog import Catalog
-from backburner.ports import Backend, Blobs, Environment, Events, Limits, QueueName
+from backburner.ports import Backend, Blobs, Clock, Environment, Events, Limits, QueueName
 from backburner.settings import Settings
 from backburner.wire import catalog
 from backburner.wire.dialects import DIALECTS
@@ -65,6 +65,7 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
         concurrent_invocations=settings.concurrent_invocations,
     )
     models = catalog.parse(CATALOG.read_text(encoding="utf-8"), own)
+    clock = SystemClock()
     return Environment(
         store=DynamoStore(clients, settings.table_name),
         blobs=blobs,
@@ -77,12 +78,14 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
                 QueueName.DELIVER: settings.deliver_queue_url,
             },
         ),
-        backends=backends(models, clients, blobs, limits, role_arn=settings.bedrock_role_arn),
+        backends=backends(
+            models, clients, blobs, limits, clock=clock, role_arn=settings.bedrock_role_arn
+        ),
         mailer=SesMailer(clients, settings.sender_address, settings.mail_configuration_set),
         events=SnsEvents(clients, settings.events_topic_arn),
         bus=_bus(settings, clients),
         metrics=EmfMetrics(),
-        clock=SystemClock(),
+        clock=clock,
         ids=SystemIds(),
         catalog=models,
         dialects=DIALECTS,
@@ -94,7 +97,7 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
 
 
 def backends(
-    models: Catalog, clients: Clients, blobs: Blobs, limits: Limits, *, role_arn: str
+    models: Catalog, clients: Clients, blobs: Blobs, limits: Limits, *, clock: Clock, role_arn: str
 ) -> dict[str, Backend]:
     """The backends that the catalog's models run on: few stacks need more than one.
 
@@ -103,13 +106,19 @@ def backends(
         clients: of the account.
         blobs: the bucket.
         limits: the operator's.
+        clock: tells how long jobs take.
         role_arn: that Bedrock's jobs run in.
     """
     made: dict[str, Backend] = {"sagemaker_async": SageMakerAsync(clients, blobs, limits)}
-    if any(model.backend == "bedrock_batch" for model in models.each()):
+    named = {model.backend for model in models.each()}
+    if "bedrock_batch" in named:
         from backburner.adapters.bedrock import BedrockBatch
 
         made["bedrock_batch"] = BedrockBatch(clients, blobs, role_arn)
+    if "sagemaker_transform" in named:
+        from backburner.adapters.transform import SageMakerTransform
+
+        made["sagemaker_transform"] = SageMakerTransform(clients, blobs, clock)
     return made
 
 

@@ -66,6 +66,12 @@ def turned(error: ClientError, model: Model) -> BackendError:
     return BackendThrottled("SageMaker did not take the job.")
 
 
+def not_set_up(model: Model) -> BackendError:
+    """The error of a model that the catalog says too little of: its shards wait."""
+    _logger.warning("job.refused model=%s hint=give it jobs.instance_type", model.name)
+    return BackendThrottled("The catalog does not say what runs jobs of the model.")
+
+
 #: What an operator may do, by what SageMaker says.
 _HINTS = (
     (
