@@ -17,6 +17,7 @@ _COMMANDS = {
     "watch": ("watch", "watch"),
     "explain": ("explain", "explain"),
     "keys": ("keys", "keys"),
+    "mail": ("mail", "mail"),
     "redrive": ("redrive", "redrive"),
     "doctor": ("doctor", "doctor"),
     "package-model": ("package", "package_model"),
