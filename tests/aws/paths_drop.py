@@ -122,13 +122,13 @@ def rows_and_items_become_requests(world: AwsWorld) -> None:
         "t/b.parquet": table.getvalue(),
         "c.json": json.dumps(body).encode(),
         "d.json": json.dumps([body, body]).encode(),
-        f"{MODEL}/e.jsonl": [{"recordId": "1", "modelInput": body}],
+        f"{MODEL}/e.jsonl": [{"recordId": name, "modelInput": body} for name in ("R1", "R2")],
         "f.jsonl": [{"custom_id": "1", "params": body}],
         "g,model=mistral-tiny.jsonl": requests(2),
     }
     for name, content in contents.items():
         world.notify_upload(world.drop(name, content))
-    world.run()
+    world.run(by_name({"R2": 400}))
     assert world.objects("results/") == [
         "results/c.json",
         "results/d.json.jsonl",

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from backburner.domain.batch import BatchKind
-from backburner.services import batches
+from backburner.services import batches, files
 from backburner.services.drops import prompts, ranges
 from tests import oracle
 from tests.backend import answer_with, by_name
+from tests.tap import crash_after
 from tests.world import (
     CHAT,
     EMBEDDINGS,
@@ -23,6 +25,7 @@ from tests.world import (
     a_catalog,
     a_model,
     a_raw_model,
+    a_world,
     a_world_in_memory,
     chat,
     jsonl,
@@ -104,6 +107,19 @@ def test_records_of_bedrock_come_back_as_records(world):
     first, second = found(world, "results")["mistral/a.jsonl.out"].split(b"\n")[:-1]
     assert json.loads(first)["modelOutput"]["choices"][0]["message"]["content"] == "answer to hi"
     assert json.loads(second)["error"] == {"errorCode": 400, "errorMessage": "status 400"}
+
+
+def test_what_failed_of_bedrocks_records_can_be_run_again():
+    hi = {"messages": [{"role": "user", "content": [{"text": "hi"}]}]}
+    with a_world_in_memory() as world:
+        drop(world, {"mistral/a.jsonl": [{"recordId": name, "modelInput": hi} for name in "abc"]})
+        world.settle(by_name({"b": 400}))
+        (batch,) = world.all_batches()
+        again = world.retry(batch)
+        world.settle()
+        merged = world.batch(again).merged_file_id
+        lines = world.blobs.get(files.blob_key("dropper", merged or "")).split(b"\n")[:-1]
+        assert [json.loads(line)["recordId"] for line in lines] == ["a", "b", "c"]
 
 
 def test_records_of_bedrock_need_to_say_their_model(world):
@@ -255,6 +271,27 @@ TABLES = {
     "t.csv": b'custom_id,text\nr1,"one,\ntwo"\nr2,three\n',
     "t.parquet": parquet({"custom_id": ["r1", "r2"], "text": ["one,\ntwo", "three"]}),
 }
+
+
+CRASHES: dict[str, tuple[str, bytes]] = {
+    "a file is half written": ("blobs.write", TABLES["t.csv"]),
+    "a file has no batch": ("store.transact", TABLES["t.csv"]),
+    "a request was accepted": ("store.transact", b"\x89PNG"),
+    "a request was sent": ("backend.submit", b"\x89PNG"),
+}
+
+
+@pytest.mark.parametrize("when", CRASHES)
+def test_a_crash_loses_nothing_and_takes_nothing_twice(lone, when):
+    call, content = CRASHES[when]
+    lone.drop("_template.toml", TEMPLATE)
+    key = lone.drop("t.csv" if content is TABLES["t.csv"] else "t.png", content)
+    with crash_after(lone.tap, call):
+        lone.notify_upload(key)
+    lone.notify_upload(key)  # S3 tells again of what failed
+    lone.settle()
+    assert len(lone.all_batches()) == 1
+    assert len(found(lone, "results")) == 1
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -517,3 +554,34 @@ def test_what_no_model_can_take_is_rejected(lone, name, said):
 def test_without_a_model_for_it_anything_else_is_rejected(world):
     drop(world, {"cat.png": b"x"})
     assert reasons(world, "cat.png")[0][2] == "No model of the catalog serves /v1/requests."
+
+
+# ---------------------------------------------------------------- large files
+
+
+def _rows(name: str, count: int) -> bytes:
+    text = "lorem ipsum " * 40
+    if name == "t.csv":
+        return b"prompt\n" + f"{text}\n".encode() * count
+    if name == "t.parquet":
+        return parquet({"prompt": [f"{number} {text}" for number in range(count)]})
+    return json.dumps([{"messages": [{"role": "user", "content": text}]}] * count).encode()
+
+
+def peak_bytes(name: str, count: int) -> int:
+    """Most memory that Python held while a file was taken, without what reads Parquet."""
+    with a_world(catalog=a_catalog(a_model())) as world:
+        key = world.drop(name, _rows(name, count))
+        tracemalloc.start()
+        try:
+            world.notify_upload(key)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["t.csv", "t.json", "t.parquet"])
+def test_ten_times_the_rows_take_no_more_memory(name):
+    peak_bytes(name, 10)  # whatever is loaded once
+    assert peak_bytes(name, 40_000) < peak_bytes(name, 4_000) + 5_000_000

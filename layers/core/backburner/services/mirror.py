@@ -48,15 +48,20 @@ def publish(env: Environment, ended: Batch) -> None:
         code, message = _end_of(ended)
         _tell_failure(env, key, Finding(code=code, message=message))
     elif not _answers_each(ended):
-        for file_id, target in (
-            (ended.output_file_id, _output_key(ended, key, "")),
-            (ended.error_file_id, _output_key(ended, key, ".errors")),
-        ):
-            if file_id is not None:
-                env.blobs.copy(files.blob_key(ended.tenant, file_id), target)
+        _publish_files(env, ended, key)
 
 
-def _output_key(ended: Batch, key: str, mark: str) -> str:
+def _publish_files(env: Environment, ended: Batch, key: str) -> None:
+    written = {"": ended.output_file_id, ".errors": ended.error_file_id}
+    found = {mark: files.blob_key(ended.tenant, one) for mark, one in written.items() if one}
+    if ended.dialect == "bedrock" and len(found) > 1:  # its results are one file, in no order
+        env.blobs.compose(mirrored(key, RESULTS, _OUT), list(found.values()))
+        return
+    for mark, source in found.items():
+        env.blobs.copy(source, _result_key(ended, key, mark))
+
+
+def _result_key(ended: Batch, key: str, mark: str) -> str:
     if ended.dialect == "bedrock":
         return mirrored(key, RESULTS, _OUT)
     if source_of(key) is Source.LINES:

@@ -60,7 +60,7 @@ class BedrockDialect:
     """Bedrock's format of a batch's records and results."""
 
     member = "modelInput"
-    has_error_file = False
+    has_error_file = True
 
     def __init__(self, *, nesting: int = NESTING) -> None:
         self._nesting = nesting
