@@ -13,6 +13,7 @@ import pytest
 
 from backburner.adapters.clients import Clients
 from backburner.adapters.transform import SageMakerTransform
+from backburner.adapters.transform.objects import lines_of_object
 from backburner.domain.catalog import JOB_MARGIN_SECONDS, Jobs, Model
 from backburner.domain.errors import BackendError, BackendFull, BackendThrottled
 from backburner.domain.shard import Cut, Shard, ShardStatus
@@ -212,6 +213,14 @@ def test_an_object_that_fails_loses_only_its_own_lines(shared):
     shard = shared.send(requests("a", "b", "refuse", "d", "e", "break"))
     assert shared.lines(shard) == [1, 2]
     assert shared.described(shard)["TransformJobStatus"] == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "lines", "of_object"),
+    [(1, 20, 50), (2, 20, 5), (3, 20, 1), (6, 500, 1), (3, 20_000, 40), (1, 50_000, 100)],
+)
+def test_what_is_tried_again_is_cut_finer(shared, attempt, lines, of_object):
+    assert lines_of_object(shared.shard(attempt=attempt, line_count=lines), 50) == of_object
 
 
 @pytest.mark.parametrize(("prompt", "is_final"), [("refuse", True), ("break", False)])

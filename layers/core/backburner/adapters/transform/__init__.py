@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from backburner.adapters.clients import Clients
 from backburner.adapters.job_names import JOB_PREFIX, job_name, result_key
 from backburner.adapters.transform import trouble
-from backburner.adapters.transform.objects import Objects, Place, put_objects
+from backburner.adapters.transform.objects import Objects, Place, lines_of_object, put_objects
 from backburner.domain.catalog import JOB_MARGIN_SECONDS, Jobs, Model
 from backburner.domain.errors import BackendError, BackendThrottled, NotFound
 from backburner.domain.shard import AttemptRef, Shard
@@ -52,7 +52,7 @@ class SageMakerTransform:
         jobs = model.jobs
         if jobs is None or jobs.instance_type is None or shard.is_raw:
             raise trouble.not_set_up(model)
-        place = Place(shard.ref, jobs.object_lines)
+        place = Place(shard.ref, lines_of_object(shard, jobs.object_lines))
         try:
             put = put_objects(self.blobs, place, self._requests(payload))
         except NotFound as error:
@@ -108,7 +108,7 @@ class SageMakerTransform:
         """Create the attempt's job, unless it is there already; returns its name."""
         name = self._name(place.ref)
         megabytes = put.largest_megabytes
-        at_once = min(_MEGABYTES // megabytes, 1 + -(-_REQUESTS_AT_ONCE // jobs.object_lines))
+        at_once = min(_MEGABYTES // megabytes, 1 + -(-_REQUESTS_AT_ONCE // place.object_lines))
         source = {"S3DataType": "S3Prefix", "S3Uri": self.blobs.uri(place.input_prefix)}
         tags = {"project": "backburner", "tenant": place.ref.tenant, "batch": place.ref.batch_id}
         request: dict[str, Any] = {

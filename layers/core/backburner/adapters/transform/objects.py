@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backburner.adapters.job_names import attempt_name
-from backburner.domain.shard import AttemptRef
+from backburner.domain.shard import AttemptRef, Shard
 from backburner.ports import Blobs
 
 _INPUT = re.compile(r"batches/([^/]+)/([^/]+)/jobs/transform/in/([0-9]+)/([^/]+)-a([0-9]+)/")
 
 _MEGABYTE = 1024 * 1024
+#: Most objects that a job is cut into: each is a call to write.
+_MOST_OBJECTS = 500
 #: Bytes after which an object has enough, so that an instance gets several at once.
 _OBJECT_BYTES = 16 * _MEGABYTE
 #: Bytes, and objects, that are written at once: what this takes in memory.
@@ -55,6 +57,16 @@ class Place:
     def input_key(self, number: int) -> str:
         """Of the object with this number; in the order of their numbers."""
         return f"{self.input_prefix}{number:06d}.jsonl"
+
+
+def lines_of_object(shard: Shard, usual: int) -> int:
+    """Requests of one object of the shard's attempt.
+
+    One request may have spoiled an object for all others in it: what is tried again is cut finer,
+    and in the end each request is alone.
+    """
+    finer = usual if shard.attempt <= 1 else -(-usual // 10) if shard.attempt == 2 else 1
+    return max(finer, -(-shard.line_count // _MOST_OBJECTS))
 
 
 @dataclass(slots=True)
