@@ -32,7 +32,7 @@ from backburner.ports.store import (
     Update,
     Write,
 )
-from backburner.ports.telling import Events, Mail, Mailer, Metrics
+from backburner.ports.telling import Events, HookAnswer, Mail, Mailer, Metrics, Webhooks
 from backburner.ports.time import Clock, Ids
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "DropFormats",
     "Environment",
     "Events",
+    "HookAnswer",
     "Ids",
     "Index",
     "Is",
@@ -78,5 +79,6 @@ __all__ = [
     "Template",
     "TokenCounter",
     "Update",
+    "Webhooks",
     "Write",
 ]

@@ -38,6 +38,35 @@ class Events(Protocol):
         """Publish one event, with attributes that subscribers can filter by."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookAnswer:
+    """What the receiver of a webhook answered."""
+
+    status: int
+    #: How long it asked to wait; 0: it did not.
+    retry_after_seconds: float = 0.0
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+
+class Webhooks(Protocol):
+    """Posts to URLs that tenants named: see domain/targets.py for where that may lead."""
+
+    @property
+    def may_be_local(self) -> bool:
+        """Whether URLs of this machine, and without TLS, are taken."""
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HookAnswer:
+        """Post once, within half a minute; follows no redirect.
+
+        Raises:
+            InvalidRequest: the URL is one that no webhook may go to.
+            Undelivered: nobody answered; or the host may not be connected to.
+        """
+
+
 class Metrics(Protocol):
     """Publishes metrics."""
 
