@@ -1,9 +1,9 @@
-"""Blobs, queues and mail in plain dicts: with the reference store, a world that costs no disk."""
+"""Blobs, queues, mail and receivers in memory: with the reference store, a world without a disk."""
 
 import io
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from backburner.domain.errors import InvalidRequest, NotFound
 from backburner.domain.request import Instant
-from backburner.ports import BlobStat, Clock, Mail
+from backburner.ports import BlobStat, Clock, HookAnswer, Mail
 from backburner_local.adapters.queue import MAX_DELAY_SECONDS, MAX_RECEIVES, Counts, Message
 from backburner_local.adapters.signing import Signer
 
@@ -211,3 +211,34 @@ class MemoryMailer:
 
     def send(self, mail: Mail) -> None:
         self.sent.setdefault(mail.message_id, []).append(mail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """One attempt at a webhook, as its receiver saw it."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    #: Whether it was answered well.
+    is_taken: bool = False
+
+    @property
+    def event(self) -> Any:
+        return json.loads(self.body)
+
+
+class MemoryReceiver:
+    """Every receiver that there is: keeps what it is told, and answers as it is told to."""
+
+    may_be_local = False
+
+    def __init__(self) -> None:
+        self.posted: list[Posted] = []
+        self.answer: Callable[[Posted], HookAnswer] = lambda _: HookAnswer(status=200)
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HookAnswer:
+        posted = Posted(url=url, headers=dict(headers), body=body)
+        answer = self.answer(posted)
+        self.posted.append(replace(posted, is_taken=answer.is_success))
+        return answer

@@ -4,6 +4,8 @@
 tell all that is wrong at once, each with the number of the guarantee that it breaks.
 """
 
+import base64
+import hmac
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,10 +16,13 @@ from typing import Any
 from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind, BatchStatus
 from backburner.domain.errors import NotFound
 from backburner.domain.shard import Shard, ShardStatus
+from backburner.domain.webhook import Secret
 from backburner.ports import Index, QueueName
-from backburner.services import batches, collect, files, results
+from backburner.services import batches, collect, files, results, webhooks
 from backburner.services import records as keys
+from backburner.wire.response_object import response_object
 from tests.backend import content
+from tests.memory import Posted
 from tests.world import World
 
 GRACE_SECONDS = 15 * 60.0
@@ -405,11 +410,59 @@ def _all_were_told(scene: _Scene) -> Iterator[str]:
         counts = {"total": batch.total, "completed": batch.completed, "failed": batch.failed}
         for one in told:
             said = (one.event["id"], one.event["type"], one.event["data"]["request_counts"])
-            if said != (f"evt_{batch.id}", f"{batch.kind.noun}.{batch.status}", counts):
+            if said != (f"evt_{batch.id}", _what_ended(scene.world, batch), counts):
                 yield f"{batch.id} is {batch.status} with {counts}, and was told as {said}"
         address = batch.metadata.get("notify_email")
         if address is not None and set(scene.world.mailed(f"evt_{batch.id}")) != {address}:
             yield f"{address} got no mail of {batch.id}"
+
+
+def _what_ended(world: World, batch: Batch) -> str:
+    """Type of the event, with the status that clients see."""
+    if batch.kind is not BatchKind.RESPONSE:
+        return f"{batch.kind.noun}.{batch.status}"
+    asked = batch.input_inline or world.blobs.get(batch.input_key or "")
+    outcome = results.single(world.untapped, batch)
+    return f"response.{response_object(batch, asked, outcome)['status']}"
+
+
+def _webhooks_were_told(scene: _Scene) -> Iterator[str]:
+    """Each that asked for it, signed so that its owner can tell; and what was not is dead."""
+    world = scene.world
+    for batch in scene.batches:
+        kind, hooks = _what_ended(world, batch), webhooks.load(world.untapped, batch.tenant)
+        told = {one.target_id: one for one in world.deliveries(batch) if one.channel == "webhook"}
+        asked = {
+            one.id: (one.url, one.secrets)
+            for one in hooks.wanting(kind)
+            if one.created_at < (batch.ended_at or 0.0)
+        }
+        if batch.callback_url is not None:
+            asked["callback"] = (batch.callback_url, hooks.callback_secrets)
+        for name, (url, secrets) in asked.items():
+            if name not in told:
+                yield f"nothing is known of telling {name} of {batch.id}"
+            elif told[name].status == "delivered":
+                heard = [one for one in world.receiver.posted if _is_told(one, batch, url, kind)]
+                if not any(is_signed(one, secrets) for one in heard if one.is_taken):
+                    yield f"{url} was not told of {batch.id}, or not so that it would believe it"
+
+
+def _is_told(posted: Posted, batch: Batch, url: str, kind: str) -> bool:
+    said = (posted.event["id"], posted.headers["webhook-id"], posted.event["type"])
+    return posted.url == url and said == (f"evt_{batch.id}", f"evt_{batch.id}", kind)
+
+
+def is_signed(posted: Posted, secrets: tuple[Secret, ...]) -> bool:
+    """Whether one of the secrets has signed it, by Standard Webhooks."""
+    headers = posted.headers
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + posted.body
+    for secret in secrets:
+        key = base64.b64decode(secret.value.removeprefix("whsec_"))
+        made = base64.b64encode(hmac.new(key, signed, "sha256").digest()).decode()
+        if f"v1,{made}" in headers["webhook-signature"].split(" "):
+            return True
+    return False
 
 
 # ---------------------------------------------------------------- 8 only its own
@@ -421,6 +474,10 @@ def _no_other_tenant_sees_it(scene: _Scene) -> Iterator[str]:
         for one in world.told:
             if one.event["data"]["id"] == batch.id and one.attributes["tenant"] != batch.tenant:
                 yield f"{one.attributes['tenant']} was told of {batch.tenant}'s {batch.id}"
+        urls = {one.url for one in webhooks.load(world.untapped, batch.tenant).endpoints}
+        for posted in world.receiver.posted:
+            if posted.event["data"]["tenant"] != batch.tenant and posted.url in urls:
+                yield f"{batch.tenant} was told of another's {posted.event['data']['id']}"
         for attempt in world.backend.submissions:
             if attempt.shard.batch_id == batch.id and attempt.shard.tenant != batch.tenant:
                 yield f"{batch.id} ran for {attempt.shard.tenant}"
@@ -511,6 +568,7 @@ AT_THE_END: list[tuple[int, Check]] = [
     (4, _no_slot_is_taken),
     (5, _counts_are_those_of_the_files),
     (7, _all_were_told),
+    (7, _webhooks_were_told),
     (8, _no_other_tenant_sees_it),
     (9, _bad_lines_were_named),
 ]

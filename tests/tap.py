@@ -40,6 +40,7 @@ class Tap:
             mailer=_Port(self, "mailer", env.mailer),
             events=_Port(self, "events", env.events),
             bus=None if env.bus is None else _Port(self, "bus", env.bus),
+            webhooks=_Port(self, "webhooks", env.webhooks),
             metrics=_Port(self, "metrics", env.metrics),
         )
 
@@ -123,7 +124,7 @@ class _Port:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._port, name)
-        if name in _PURE:
+        if name in _PURE or not callable(method):
             return method
         called = f"{self._name}.{name}"
 

@@ -52,7 +52,7 @@ from backburner_local.adapters.queue import Message, SqliteQueue
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.store import SqliteStore
 from tests.backend import ManualBackend, Reply, Submission, succeed
-from tests.memory import MemoryBlobs, MemoryMailer, MemoryQueue
+from tests.memory import MemoryBlobs, MemoryMailer, MemoryQueue, MemoryReceiver
 from tests.reference import ReferenceStore
 from tests.tap import Tap
 from tests.witness import MemoryDatabase, WitnessStore
@@ -186,6 +186,7 @@ class World:
         self.events = LocalEvents()
         self.told: list[Told] = []
         self.events.subscribe(lambda event, attributes: self.told.append(Told(event, attributes)))
+        self.receiver = MemoryReceiver()
         self.metrics = LocalMetrics()
         self.published: list[tuple[Mapping[str, float], Mapping[str, str]]] = []
         self.metrics.add_sink(lambda values, about: self.published.append((values, about)))
@@ -208,6 +209,7 @@ class World:
                 backends={"manual": self.backend},
                 mailer=self.mailer,
                 events=self.events,
+                webhooks=self.receiver,
                 metrics=self.metrics,
                 clock=self.clock,
                 ids=SequentialIds(),

@@ -133,6 +133,45 @@ class Client:
         found: list[dict[str, Any]] = self._call("GET", "/v1/backlog")["data"]
         return found
 
+    def create_webhook(self, **fields: Any) -> dict[str, Any]:
+        return self._call("POST", "/v1/webhook_endpoints", json=fields)
+
+    def webhooks(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("GET", "/v1/webhook_endpoints?limit=100")["data"]
+        return found
+
+    def delete_webhook(self, webhook_id: str) -> dict[str, Any]:
+        return self._call("DELETE", f"/v1/webhook_endpoints/{quote(webhook_id, safe='')}")
+
+    def webhook_action(self, webhook_id: str, action: str, **fields: Any) -> dict[str, Any]:
+        """Change an endpoint, or have something done to it: `/test`, `/rotate_secret`."""
+        path = f"/v1/webhook_endpoints/{quote(webhook_id, safe='')}{action}"
+        return self._call("POST", path, json=fields)
+
+    def callback_secret(self, **fields: Any) -> dict[str, Any]:
+        return self._call("POST", "/v1/x-callback-secret", json=fields)
+
+    def deliveries(self, batch_id: str | None = None) -> list[dict[str, Any]]:
+        """All of a batch; else what was given up, the latest first."""
+        which = "status=dead" if batch_id is None else f"batch={quote(batch_id, safe='')}"
+        path = f"/v1/x-deliveries?{which}&limit=100"
+        found: list[dict[str, Any]] = self._call("GET", path)["data"]
+        return found
+
+    def replay(self, delivery_id: str) -> dict[str, Any]:
+        return self._call("POST", f"/v1/x-deliveries/{quote(delivery_id, safe='')}/replay")
+
+    def replay_since(self, since: float, webhook_id: str | None) -> int:
+        """How many deliveries are made again, in as many calls as that takes."""
+        count, at = 0, since
+        while True:
+            given = {"since": at} | ({"endpoint_id": webhook_id} if webhook_id else {})
+            answer = self._call("POST", "/v1/x-deliveries/replay", json=given)
+            count += int(answer["replayed"])
+            if not answer["has_more"]:
+                return count
+            at = answer["next_since"]
+
     def cancel(self, batch_id: str) -> dict[str, Any]:
         return _in_one_shape(self._call("POST", f"{_path(batch_id)}/cancel"))
 

@@ -73,6 +73,8 @@ class Options:
     mail_from: str = "backburner@localhost"
     #: Of the emulator of Bedrock, by name; see its module `knobs`.
     bedrock_knobs: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether webhooks may go to this machine, and without TLS.
+    local_webhooks: bool = False
     limits: Limits = LOCAL_LIMITS
     #: Whether commits wait for the disk; tests need not.
     durable: bool = True

@@ -9,6 +9,7 @@ from typing import Any, Self
 from backburner import bootstrap
 from backburner.adapters.clients import Clients
 from backburner.adapters.system import SystemIds
+from backburner.adapters.webhook import HttpsWebhooks
 from backburner.domain.catalog import Catalog
 from backburner.domain.errors import Conflict
 from backburner.ports import Environment, Events, Mailer, TokenCounter
@@ -110,6 +111,7 @@ class LocalWorld:
                 mailer=_mailer(options, clock),
                 events=events,
                 bus=bus,
+                webhooks=HttpsWebhooks(may_be_local=options.local_webhooks),
                 metrics=metrics,
                 clock=clock,
                 ids=SystemIds(clock),

@@ -20,6 +20,7 @@ from tests.aws import (
     paths_end,
     paths_messages,
     paths_uploads,
+    paths_webhooks,
     paths_work,
 )
 from tests.aws.account import BUS, SENDER
@@ -30,7 +31,15 @@ from tests.aws.stack import Stack
 from tests.aws.world import an_aws_world
 
 #: Importing them makes the scenarios known.
-PATHS = (paths_api, paths_drop, paths_messages, paths_uploads, paths_work, paths_end)
+PATHS = (
+    paths_api,
+    paths_drop,
+    paths_messages,
+    paths_uploads,
+    paths_webhooks,
+    paths_work,
+    paths_end,
+)
 
 ADAPTERS = Path(adapters.__file__).parent
 SERVICES = ("dynamodb", "events", "s3", "sqs", "sns", "sesv2", "sagemaker", "sagemaker-runtime")

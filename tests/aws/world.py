@@ -44,6 +44,7 @@ from tests.aws.light_moto import light_aws, light_dynamodb
 from tests.aws.recorder import Recorder
 from tests.aws.stack import Stack
 from tests.backend import Reply, succeed
+from tests.memory import MemoryReceiver
 from tests.web.conftest import Answer, answer_of, form
 from tests.world import CHAT, MINUTE, Context, Line, chat, jsonl
 
@@ -123,6 +124,7 @@ class AwsWorld:
         self._runtime.register_first("before-send", self.endpoint.answer)  # type: ignore[arg-type]
         # moto's indexes do not lag, and its clock does not follow ours.
         limits = limits or replace(bootstrap.AWS_LIMITS, index_lag_seconds=0.0)
+        self.receiver = MemoryReceiver()
         #: Each function's environment, from its own variables.
         self.environments = {
             function.name: replace(
@@ -130,6 +132,7 @@ class AwsWorld:
                     Settings.from_environment(function.variables), clients, limits=limits
                 ),
                 clock=self.clock,
+                webhooks=self.receiver,
             )
             for function in self.functions.values()
         }

@@ -22,6 +22,7 @@ OF_AWS = {
     *("AlgorithmError", "CapacityError", "ClientError", "ModelDataUrl", "ResourceLimitExceeded"),
     *("CodeUri", "EndedInQueue", "EventSource", "FilterPolicy", "OnBatch", "RawMessageDelivery"),
     "SqsSubscription",
+    "OpenAI",
     *("MaxConcurrentInvocationsPerInstance", "MinCapacity", "PermissionsBoundary"),
     *("RequestTTLSeconds", "RetainAllVariantProperties", "S3FailurePath", "S3OutputPath"),
     *("UpdateEndpointWeightsAndCapacities", "VariantName"),

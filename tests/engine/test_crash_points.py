@@ -1,6 +1,7 @@
 """Every port call of a whole run is a point to die at, or to fail at: nothing is lost or doubled.
 
-The scenario: a batch with a canary and a line that is retried, a single request, a dropped file.
+The scenario: a batch with a canary and a line that is retried, a single request, a dropped file;
+a webhook is told of the first two.
 One fault at one call, before it or after it took effect, or one event that comes twice; then
 minutes pass, as the schedules see them. `HYPOTHESIS_PROFILE=long` tries every point in all ways,
 and pairs of them.
@@ -19,6 +20,7 @@ import pytest
 
 from backburner.domain.batch import BatchStatus
 from backburner.domain.errors import Conflict
+from backburner.services import webhooks
 from tests import oracle
 from tests.backend import Reply, Submission, by_name
 from tests.effort import IS_LONG
@@ -41,7 +43,7 @@ FIRST_REPLY = by_name({"acme-5": 500})
 #: How long a port is out of order: longer than a lease, and shorter than all attempts are.
 OUTAGE_SECONDS = 200.0
 #: Of the scenario: another number is another census, to be made knowingly.
-PORT_CALLS, EVENTS = 199, 24
+PORT_CALLS, EVENTS = 208, 26
 PAIRS = 4000
 
 Act = Callable[[], None]
@@ -60,6 +62,9 @@ class Run:
 
     def play(self) -> None:
         world = self.world
+        kinds = ["batch.completed", "response.completed"]
+        hook = {"name": "hook", "url": "https://hooks.example.com", "event_types": kinds}
+        webhooks.create(world.untapped, "acme", hook)
         mail = {"notify_email": "ada@example.com"}
         self._insist(lambda: world.submit(LINES, window="1h", metadata=mail))
         self._insist(lambda: world.respond("single", window="1h"))
@@ -194,7 +199,7 @@ def test_the_census_reaches_every_kind_of_call_and_its_size_is_known():
         f"stay out of order at; {EVENT_COUNT} events that may come twice"
     )
     assert (len(CALLS), EVENT_COUNT) == (PORT_CALLS, EVENTS)
-    kinds = {"store", "blobs", "queue", "backend", "mailer", "events"}
+    kinds = {"store", "blobs", "queue", "backend", "mailer", "events", "webhooks"}
     assert {name.partition(".")[0] for name in CALLS} >= kinds
 
 

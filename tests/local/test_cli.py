@@ -369,3 +369,40 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+class TestWebhooks:
+    def test_an_endpoint_is_made_listed_changed_and_deleted(self, backburner):
+        made = json.loads(backburner("webhooks", "create", HOOK, "--json").stdout)
+        assert made["signing_secret"].startswith("whsec_")
+        assert made["event_types"][0] == "batch.completed"
+        rotated = backburner("webhooks", "rotate", made["id"], "--keep-old")
+        assert rotated.stdout.startswith("whsec_")
+        assert made["signing_secret"] not in rotated.stdout
+        assert backburner("webhooks", "enable", made["id"]).exit_code == 0
+        assert made["id"] in backburner("webhooks", "list").stdout
+        assert backburner("webhooks", "delete", made["id"]).exit_code == 0
+        assert json.loads(backburner("webhooks", "list", "--json").stdout) == []
+
+    def test_a_url_that_no_webhook_may_go_to_is_refused(self, backburner):
+        result = backburner("webhooks", "create", "https://169.254.169.254/")
+        assert result.exit_code == 5
+        assert "public" in result.stderr
+
+    def test_deliveries_are_listed_and_told_again(self, backburner, file):
+        batch = json.loads(backburner("submit", file, "--watch", "--json").stdout)
+        (told,) = json.loads(
+            backburner("deliveries", "list", "--batch", batch["id"], "--json").stdout
+        )
+        assert told["event_type"] == "batch.completed"
+        assert told["id"] in backburner("deliveries", "replay", told["id"]).stdout
+        for since in ("2h", "2026-11-22T09:30", "2026-11-22T09:30+01:00"):
+            assert "told again" in backburner("deliveries", "replay", "--since", since).stdout
+        assert backburner("deliveries", "list").exit_code == 0
+
+    @pytest.mark.parametrize("wrong", [(), ("--since", "soon"), ("one", "--since", "2h")])
+    def test_what_to_tell_again_is_one_or_all_since_a_time(self, backburner, wrong):
+        assert backburner("deliveries", "replay", *wrong).exit_code == 2
+
+
+HOOK = "https://hooks.example.com/batches"

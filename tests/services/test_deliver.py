@@ -105,7 +105,7 @@ def test_a_delivery_that_fails_is_logged_without_its_address(world, caplog, erro
     broken(world, 1, error)
     batch = world.submit(1, metadata=ADDRESS)
     world.run()
-    assert f"{word} batch={batch.id} channel=email" in caplog.text
+    assert f"{word} batch={batch.id} delivery=email/" in caplog.text
     assert "ada" not in caplog.text
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backburner.domain.batch import BatchStatus
-from backburner.services import keys, outbox
+from backburner.services import keys
 from backburner_local.adapters.store import SqliteStore
 from tests.world import LIMITS, World, a_world, a_world_in_memory, chat
 
@@ -61,7 +61,7 @@ def test_a_batch_is_known_for_longer_than_its_files_are_kept(kept_days):
         (file,) = [f for f in world.store.query("acme/files") if f.get("batch_id") == batch.id]
         assert ended.ttl is not None
         assert ended.ttl > file["expires_at"]
-        assert {delivery.ttl for delivery in outbox.of_end(world.env, ended)} == {ended.ttl}
+        assert {delivery.ttl for delivery in world.deliveries(ended)} == {ended.ttl}
         assert {shard.ttl for shard in world.shards(ended)} == {ended.ttl}
 
 

@@ -66,6 +66,21 @@ BODIES |= {
     MESSAGES: {"requests": [{"custom_id": "one", "params": CHAT_BODY}]},
     "/v1/messages/count_tokens": CHAT_BODY,
 }
+ENDPOINTS = "/v1/webhook_endpoints"
+ENDPOINT = {
+    "name": "hook",
+    "url": "https://hooks.example.com/",
+    "event_types": ["batch.completed", "response.completed"],
+}
+TESTED = {"event_type": "batch.completed"}
+BODIES |= {
+    ENDPOINTS: ENDPOINT,
+    f"{ENDPOINTS}/{{endpoint_id}}": {"name": "other"},
+    f"{ENDPOINTS}/{{endpoint_id}}/rotate_secret": {"keep_old_secret_active_for_24_hours": True},
+    f"{ENDPOINTS}/{{endpoint_id}}/test": {"event_type": "batch.failed"},
+    "/v1/x-callback-secret": {"keep_old_secret_active_for_24_hours": True},
+    "/v1/x-deliveries/replay": {"since": 0},
+}
 #: What can't be had here, and why.
 EXPLAINED = {
     **{
@@ -83,6 +98,8 @@ OTHERS: dict[str, Any] = {
     "/v1/batches": {"metadata": {"a": "b"}},
     "/v1/responses": {"input": "ho"},
     MESSAGES: {"requests": [{"custom_id": "two", "params": CHAT_BODY}]},
+    ENDPOINTS: {"name": "other"},
+    f"{ENDPOINTS}/{{endpoint_id}}/rotate_secret": {"keep_old_secret_active_for_24_hours": False},
     "/v1/completions": {"prompt": "ho"},
     "/v1/embeddings": {"input": "ho"},
 }
@@ -193,6 +210,7 @@ def test_every_route_was_answered_as_documented(world, acme):  # noqa: PLR0915 -
     acme.post(f"/v1/requests/{again}/cancel")
     acme.get("/v1/requests")
     acme.delete(f"/v1/requests/{again}")
+    _ask_about_webhooks(world, acme)
     for path in ("/v1/models", "/v1/models/tiny", "/v1/models/acme/large", "/v1/backlog"):
         acme.get(path)
     acme.post("/v1/estimates", BODIES["/v1/estimates"])
@@ -215,6 +233,22 @@ def _mails(world: WebWorld, acme: Client) -> None:
         stranger.ask(method, path, query=dict(parse_qsl(query)))
     (found,) = acme.get("/v1/mail/suppressions").json["data"]
     acme.delete(f"/v1/mail/suppressions/{found['id']}")
+
+
+def _ask_about_webhooks(world: WebWorld, acme: Client) -> None:
+    endpoint = f"{ENDPOINTS}/{acme.post(ENDPOINTS, ENDPOINT).json['id']}"
+    for path, body in (("", {"name": "new"}), ("/rotate_secret", {}), ("/test", TESTED)):
+        acme.post(endpoint + path, body)
+    acme.post("/v1/x-callback-secret")
+    told = acme.batch(requests(1))
+    world.finish()
+    (one, *_) = acme.get("/v1/x-deliveries", batch=told["id"]).json["data"]
+    acme.get(f"/v1/x-deliveries/{one['id']}")
+    acme.post(f"/v1/x-deliveries/{one['id']}/replay")
+    acme.post("/v1/x-deliveries/replay", {"since": 0})
+    for path in (endpoint, ENDPOINTS, "/v1/webhook_event_types"):
+        acme.get(path)
+    acme.delete(endpoint)
 
 
 class _Broken:
@@ -293,6 +327,7 @@ def _bad(world: WebWorld, acme: Client, method: str, path: str) -> Answer:
     if path in BODIES and method == "POST":
         path = path.replace("{upload_id}", _upload(acme))
         path = path.replace("{batch_id}", acme.batch(requests(1))["id"])
+        path = path.replace("{endpoint_id}", acme.post(ENDPOINTS, ENDPOINT).json["id"])
         return acme.ask(method, path, b"[", {"content-type": "application/json"})
     operation = conformity.operation_of(method, path) or {}
     names = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"}
@@ -360,6 +395,7 @@ def _reused(acme: Client, method: str, path: str) -> Answer:
     first, other = BODIES[path], OTHERS.get(path, {"temperature": 0.5})
     if path == "/v1/batches":
         first = first | {"input_file_id": acme.upload(requests(1)).json["id"]}
+    path = path.replace("{endpoint_id}", acme.post(ENDPOINTS, ENDPOINT).json["id"])
     assert ask(acme, method, path, body=first, headers=headers).status < 300
     second = other if isinstance(other, list) else first | other
     return ask(acme, method, path, body=second, headers=headers)

@@ -62,6 +62,7 @@ def test_a_batch_has_every_key_and_whole_seconds():
         "x_priority": 0,
         "x_skipped": 0,
         "x_paused": False,
+        "x_callback_url": None,
         "x_state": "in_progress",
         "x_max_cost_usd": None,
         "x_max_tokens": None,

@@ -14,6 +14,7 @@ from backburner.adapters.ses import SesMailer
 from backburner.adapters.sns import SnsEvents
 from backburner.adapters.sqs import SqsQueue
 from backburner.adapters.system import SystemClock, SystemIds
+from backburner.adapters.webhook import HttpsWebhooks
 from backburner.domain.catalog import Catalog
 from backburner.ports import Backend, Blobs, Clock, Environment, Events, Limits, QueueName
 from backburner.settings import Settings
@@ -84,6 +85,7 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
         mailer=SesMailer(clients, settings.sender_address, settings.mail_configuration_set),
         events=SnsEvents(clients, settings.events_topic_arn),
         bus=_bus(settings, clients),
+        webhooks=HttpsWebhooks(),
         metrics=EmfMetrics(),
         clock=clock,
         ids=SystemIds(),

@@ -18,6 +18,8 @@ _COMMANDS = {
     "explain": ("explain", "explain"),
     "keys": ("keys", "keys"),
     "mail": ("mail", "mail"),
+    "webhooks": ("webhooks", "webhooks"),
+    "deliveries": ("webhooks", "deliveries"),
     "redrive": ("redrive", "redrive"),
     "doctor": ("doctor", "doctor"),
     "package-model": ("package", "package_model"),

@@ -85,6 +85,11 @@ from backburner_local.options import DEFAULT_PORT, Options
     envvar="BACKBURNER_PUBLIC_URL",
     help="Where users reach the gateway, for links; default: the address it listens at.",
 )
+@click.option(
+    "--local-webhooks",
+    is_flag=True,
+    help="Let webhooks go to this machine, and without TLS, for development.",
+)
 @mail_options
 @click.option(
     "--bedrock-knob",

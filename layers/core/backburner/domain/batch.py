@@ -132,6 +132,10 @@ class Batch:
     priority: int = 0
     #: Seconds that its files are kept; None: as long as the operator keeps files.
     output_expires_seconds: float | None = None
+    #: URL that is told of its end, beside the tenant's endpoints.
+    callback_url: str | None = None
+    #: Whether an endpoint of the tenant asked to be told how it goes on.
+    tells_progress: bool = False
     #: Object of the drop folder that the batch came from.
     dropped_key: str | None = None
     #: Second of the epoch after which its record may vanish, as may those of its shards and
@@ -195,6 +199,9 @@ class Batch:
     failure: str | None = None
     #: Why requests failed: codes of ours (domain/reasons.py), and how often.
     reasons: dict[str, int] = field(default_factory=dict)
+    #: Of a response that has ended: `completed`, `incomplete` or `failed`, by the model's answer;
+    #: None: there is none.
+    response_status: str | None = None
 
     output_file_id: str | None = None
     error_file_id: str | None = None

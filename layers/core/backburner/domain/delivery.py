@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backburner.domain.batch import Batch, BatchKind, StopReason
 from backburner.domain.request import Instant
 
 
@@ -23,6 +24,7 @@ class Channel(StrEnum):
     EMAIL = "email"
     EVENTS = "events"
     BUS = "bus"
+    WEBHOOK = "webhook"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Delivery:
     channel: Channel
     #: Tells targets of one channel apart.
     target_id: str
-    #: Address of the target; empty for the events topic and the bus.
+    #: Mail address, or callback URL; empty for the events topic, the bus, and for endpoints.
     target: str = ""
     #: Stable over all attempts: receivers tell repeats by it.
     event_id: str
@@ -61,8 +63,9 @@ class Delivery:
         return f"{self.channel}/{self.target_id}"
 
 
-#: Target ids of the only topic that there is, and of the only bus.
-TOPIC, BUS = "topic", "bus"
+#: Target ids of the only topic that there is, of the only bus, and of the URL that a batch names
+#: itself; other webhooks have the ids of their endpoints.
+TOPIC, BUS, CALLBACK = "topic", "bus", "callback"
 
 #: Characters of an address's hash: enough for the few addresses of one batch.
 _HASH_LENGTH = 16
@@ -82,6 +85,14 @@ _ADDRESS = re.compile(
 def is_address(text: str) -> bool:
     """Whether the text is one plain mail address: RFC 5321, without quotes and beyond-ASCII."""
     return len(text) <= 254 and "=?" not in text and bool(_ADDRESS.fullmatch(text))
+
+
+def event_type(ended: Batch) -> str:
+    """What a batch's end is called: the status that its clients see, with what it is."""
+    status: str = ended.status
+    if ended.kind is BatchKind.RESPONSE and ended.stopping is not StopReason.CANCELLED:
+        status = ended.response_status or "failed"  # to OpenAI's clients none expires
+    return f"{ended.kind.noun}.{status}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +119,16 @@ _HOUR = 3600.0
 #: About nine hours, with chance up to eleven.
 _USUAL = DeliveryPolicy(pauses=doubling(30.0, longest=_HOUR, count=15))
 
-POLICIES = dict.fromkeys((Channel.EMAIL, Channel.EVENTS, Channel.BUS), _USUAL)
+#: Of webhooks, sooner and longer: a receiver may just start anew, or be away for a weekend. 60
+#: hours, with chance up to 72.
+_HOOKS = DeliveryPolicy(
+    pauses=(5.0, 30.0, 120.0, 600.0, 1800.0, *(_HOUR * n for n in (1, 2, 4, 8, 12, 14, 18)))
+)
+
+POLICIES = {
+    **dict.fromkeys((Channel.EMAIL, Channel.EVENTS, Channel.BUS), _USUAL),
+    Channel.WEBHOOK: _HOOKS,
+}
 
 #: Seconds after which nothing is tried any more, however long targets ask to wait; and the longest
 #: that one of them may.

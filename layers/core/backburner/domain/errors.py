@@ -17,6 +17,7 @@ BackburnerError
 ├── Conflict            a condition of a transaction did not hold: someone else was first
 ├── Lost                something that we had written is gone, or can't be read
 ├── Undelivered         a target could not be told now; it may have said when to try again
+├── Gone                a target will never be there again
 └── BackendError        a backend refused or broke
     ├── BackendThrottled    the backend asks for less; nothing was started
     │   └── BackendFull         no slot of the account is left for one more job
@@ -137,6 +138,10 @@ class Undelivered(BackburnerError):
     def __init__(self, message: str | None = None, *, retry_after_seconds: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class Gone(BackburnerError):
+    """The target says that it will never be there again."""
 
 
 class BackendError(BackburnerError):

@@ -14,7 +14,7 @@ from backburner.ports.blobs import Blobs
 from backburner.ports.formats import Dialect, ShardFormat, TokenCounter
 from backburner.ports.queue import Queue
 from backburner.ports.store import Store
-from backburner.ports.telling import Events, Mailer, Metrics
+from backburner.ports.telling import Events, Mailer, Metrics, Webhooks
 from backburner.ports.time import Clock, Ids
 
 #: Half of the threads that answer requests on one machine; a function on AWS has one call at once.
@@ -159,6 +159,7 @@ class Environment:
     events: Events
     #: Where the same events go to, too; None: nowhere.
     bus: Events | None = None
+    webhooks: Webhooks
     metrics: Metrics
     clock: Clock
     ids: Ids

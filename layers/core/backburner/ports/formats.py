@@ -49,6 +49,9 @@ class ShardFormat(Protocol):
         outcomes of one line, the first stands.
         """
 
+    def response_status(self, outcome: Outcome) -> str:
+        """Status of the response whose outcome it is: `completed`, `incomplete` or `failed`."""
+
     def keep(self, outcome: Outcome) -> bytes:
         """One line of a result object, without the newline."""
 

@@ -20,7 +20,7 @@ from backburner.domain.finding import Finding
 from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus, root_id
 from backburner.ports import Environment, Is, Missing, QueueName, Update
-from backburner.services import files, mirror, outbox, records, transitions
+from backburner.services import files, mirror, outbox, records, transitions, webhooks
 
 #: Shards dropped in one transaction: beside each may stand a pool and a share.
 _DROPPED_AT_ONCE = 30
@@ -122,7 +122,7 @@ def reject(env: Environment, batch: Batch, found: list[Finding]) -> None:
         failure=found[0].message,
         reasons=reasons.counted(reasons.known(finding.code) for finding in found),
     )
-    told = outbox.of_end(env, ended)
+    told = outbox.of_end(env, ended, webhooks.load(env, batch.tenant))
     try:
         env.store.transact(
             *transitions.end(

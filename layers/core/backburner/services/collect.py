@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from backburner.domain import reasons
-from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.delivery import Delivery
 from backburner.domain.errors import Conflict, Lost, NotFound
 from backburner.domain.request import Outcome, Usage
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
+from backburner.domain.webhook import Hooks
 from backburner.ports import Environment, Is, Write
 from backburner.services import (
     batches,
@@ -198,11 +199,11 @@ def _save(
         if answer is not None:
             done = replace(done, answer_key=answer.key, answer_type=answer.content_type)
         again = retries.shards(env, done, requests, verdict)
-        single = _load_single(env, shard)
+        single, hooks = _load_single(env, shard)
         ended = _ended(env, single, done, verdict) if not again else None
         if ended is not None and done.is_raw:
             mirror.publish_raw(env, ended, done, verdict.parted.final[0])
-        told = deliver.begun(env, outbox.of_end(env, ended)) if ended is not None else []
+        told = deliver.begun(env, outbox.of_end(env, ended, hooks)) if ended is not None else []
         writes = _writes(env, shard, done, verdict, again, _ending(single, ended, told))
         try:
             env.store.transact(*writes)
@@ -226,14 +227,14 @@ def _save(
     raise Conflict(f"shard {shard.ref} keeps changing")
 
 
-def _load_single(env: Environment, shard: Shard) -> Batch | None:
-    """The single request of the shard, which ends with it; None: it is one of a file's shards.
+def _load_single(env: Environment, shard: Shard) -> tuple[Batch | None, Hooks]:
+    """The single request of the shard, which ends with it, and the webhooks that are told of it.
 
-    Their batch is looked at once the counts are updated.
+    None: it is one of a file's shards. Their batch is looked at once the counts are updated.
     """
     if not records.kind_of(shard.batch_id).is_single:
-        return None
-    return batches.load(env, shard.tenant, shard.batch_id)
+        return None, Hooks()
+    return outbox.load(env, shard.tenant, shard.batch_id)
 
 
 def _go_on(env: Environment, shard: Shard, again: Sequence[Shard]) -> None:
@@ -282,7 +283,9 @@ def _ended(
     """The single request as it ends with its shard; None: there is none, or it is stopping."""
     if single is None or single.status is not BatchStatus.IN_PROGRESS:
         return None
-    usage = sum((outcome.usage for outcome in verdict.parted.final), Usage())
+    final = verdict.parted.final
+    usage = sum((outcome.usage for outcome in final), Usage())
+    is_response = single.kind is BatchKind.RESPONSE
     return transitions.ended_as(
         single,
         BatchStatus.COMPLETED if done.succeeded else BatchStatus.FAILED,
@@ -290,6 +293,7 @@ def _ended(
         completed=done.succeeded or 0,
         failed=done.failed or 0,
         open_shards=0,
+        response_status=env.shards.response_status(final[0]) if is_response else None,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         reasons=reasons.counted(

@@ -1,24 +1,35 @@
 """Tell one target that a batch ended. At least once, always with the same event id."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from backburner.domain.batch import Batch
-from backburner.domain.delivery import POLICIES, Channel, Delivery, DeliveryStatus, next_pause
-from backburner.domain.errors import Conflict, InvalidRequest, Undelivered
+from backburner.domain.delivery import (
+    CALLBACK,
+    POLICIES,
+    Channel,
+    Delivery,
+    DeliveryStatus,
+    next_pause,
+)
+from backburner.domain.errors import Conflict, Gone, InvalidRequest, NotFound, Undelivered
+from backburner.domain.webhook import Hooks
 from backburner.ports import Environment, Is, Update
-from backburner.services import batches, outbox, records
+from backburner.services import outbox, records, webhook_health, webhooks
 
-#: Longest delay of a message, and time after which one that did not come is lost.
-_LONGEST_DELAY, _MESSAGE_SECONDS = 900.0, 60.0
+#: Longest delay of a message.
+_LONGEST_DELAY = 900.0
 
 #: Longest that an attempt may take: the time-out of the function.
 _ATTEMPT_SECONDS = 60.0
 
 #: What clocks may differ by.
 _SLACK_SECONDS = 2.0
+
+#: Status of a receiver that will never be there again.
+_GONE = 410
 
 
 _logger = logging.getLogger(__name__)
@@ -31,8 +42,9 @@ def begun(env: Environment, told: Sequence[Delivery]) -> list[Delivery]:
     """
     now = env.clock.now()
     not_before = now + _ATTEMPT_SECONDS
+    due_at = not_before + outbox.MESSAGE_SECONDS
     return [
-        replace(one, attempts=1, not_before=not_before, due_at=not_before + _MESSAGE_SECONDS)
+        replace(one, attempts=1, not_before=not_before, due_at=due_at)
         if one.channel is Channel.EVENTS
         else one
         for one in told
@@ -43,7 +55,7 @@ def begin(env: Environment, ended: Batch, told: Sequence[Delivery]) -> None:
     """Make the attempts that are begun, and have the others made."""
     for delivery in told:
         if delivery.attempts:
-            _attempt(env, ended, delivery)
+            _attempt(env, ended, Hooks(), delivery)
         else:
             outbox.send(env, [delivery])
 
@@ -53,9 +65,12 @@ def deliver(env: Environment, tenant: str, batch_id: str, name: str) -> None:
 
     A crash between sending and noting sends again: receivers know the repeat by its id.
     """
-    (item,) = env.store.get(records.delivery_key(tenant, batch_id, name))
-    batch = batches.load(env, tenant, batch_id)
-    if item is None or (batch is None and not records.is_digest(batch_id)):
+    item, batch_item, hooks_item = env.store.get(
+        records.delivery_key(tenant, batch_id, name),
+        records.batch_key(tenant, batch_id),
+        records.hooks_key(tenant),
+    )
+    if item is None or (batch_item is None and not records.is_digest(batch_id)):
         return
     seen = records.to_delivery(item)
     if (
@@ -63,58 +78,80 @@ def deliver(env: Environment, tenant: str, batch_id: str, name: str) -> None:
         or env.clock.now() < seen.not_before - _SLACK_SECONDS
     ):
         return
+    batch = records.to_batch(batch_item) if batch_item is not None else None
     if seen.channel is Channel.EMAIL and batch is not None and _is_in_a_digest(env, seen):
         return
     if seen.attempts >= POLICIES[seen.channel].max_attempts:
-        reason = seen.last_error or "The last attempt broke off."
-        _note(env, seen, status=DeliveryStatus.DEAD, last_error=reason)
+        _give_up(env, batch, seen, reason=seen.last_error or "The last attempt broke off.")
         return
     delivery = replace(seen, attempts=seen.attempts + 1)
     # Of two messages at once, one makes the attempt; should it die of it, reap asks for another.
     if not _note(env, seen, attempts=delivery.attempts, **_pause(env, seen, _ATTEMPT_SECONDS)):
         return
-    _attempt(env, batch, delivery)
+    _attempt(env, batch, records.to_hooks(hooks_item), delivery)
 
 
 def _is_in_a_digest(env: Environment, delivery: Delivery) -> bool:
     from backburner.services.mails import digests  # few functions send mails
 
-    return digests.joined(env, delivery)
+    return delivery.event_type != webhook_health.DISABLED and digests.joined(env, delivery)
 
 
-def _attempt(env: Environment, batch: Batch | None, delivery: Delivery) -> None:
+def _attempt(env: Environment, batch: Batch | None, hooks: Hooks, delivery: Delivery) -> None:
     """Send, and note how it went; the attempt is counted already."""
-    batch_id, channel = delivery.batch_id, delivery.channel
+    about = (delivery.batch_id, delivery.name)
     try:
-        _send(env, batch, delivery)
-    except InvalidRequest as error:  # the target can't be told, now or ever
-        _logger.warning("delivery.dead batch=%s channel=%s", batch_id, channel)
-        _note(env, delivery, status=DeliveryStatus.DEAD, last_error=error.message[:300])
+        _send(env, batch, hooks, delivery)
+    except (InvalidRequest, NotFound, Gone) as error:  # the target can't be told, now or ever
+        _logger.warning("delivery.dead batch=%s delivery=%s", *about)
+        is_gone = isinstance(error, Gone)
+        _give_up(env, batch, delivery, reason=error.message[:300], is_gone=is_gone)
+    except Undelivered as error:
+        _logger.warning("delivery.failed batch=%s delivery=%s", *about)
+        _failed(env, batch, delivery, reason=error.message, asked=error.retry_after_seconds)
     except Exception as error:  # noqa: BLE001 - whatever a target does, the next attempt is planned
         # The reason may name an address: it is for the record alone.
         kind = type(error).__name__
-        _logger.warning("delivery.failed batch=%s channel=%s error=%s", batch_id, channel, kind)
-        asked = error.retry_after_seconds if isinstance(error, Undelivered) else 0.0
-        _failed(env, delivery, reason=f"{kind}: {error}"[:300], asked=asked)
+        _logger.warning("delivery.failed batch=%s delivery=%s error=%s", *about, kind)
+        _failed(env, batch, delivery, reason=f"{kind}: {error}"[:300])
     else:
         _note(env, delivery, status=DeliveryStatus.DELIVERED)
+        for endpoint in hooks.endpoints if delivery.channel is Channel.WEBHOOK else ():
+            if endpoint.id == delivery.target_id:
+                webhook_health.note_success(env, delivery.tenant, endpoint)
 
 
-def _failed(env: Environment, delivery: Delivery, *, reason: str, asked: float) -> None:
+def _failed(
+    env: Environment, batch: Batch | None, delivery: Delivery, *, reason: str, asked: float = 0.0
+) -> None:
     now = env.clock.now()
     pause = next_pause(delivery, now=now, chance=env.ids.random(), asked=asked)
     if pause is None:
-        _note(env, delivery, status=DeliveryStatus.DEAD, last_error=reason)
+        _give_up(env, batch, delivery, reason=reason)
         return
     noted = _note(env, delivery, last_error=reason, **_pause(env, delivery, pause))
     if noted and pause <= _LONGEST_DELAY:
         outbox.send(env, [delivery], delay_seconds=pause)
 
 
+def _give_up(
+    env: Environment,
+    batch: Batch | None,
+    delivery: Delivery,
+    *,
+    reason: str,
+    is_gone: bool = False,
+) -> None:
+    is_noted = _note(env, delivery, status=DeliveryStatus.DEAD, last_error=reason)
+    is_endpoint = delivery.channel is Channel.WEBHOOK and delivery.target_id != CALLBACK
+    if is_noted and is_endpoint and batch is not None:
+        webhook_health.note_dead(env, batch, delivery.target_id, is_gone=is_gone)
+
+
 def _pause(env: Environment, delivery: Delivery, seconds: float) -> dict[str, Any]:
     """No attempt for so long. Reap sees to long pauses, and to messages that get lost."""
     not_before = env.clock.now() + seconds
-    due_at = not_before + (_MESSAGE_SECONDS if seconds <= _LONGEST_DELAY else 0.0)
+    due_at = not_before + (outbox.MESSAGE_SECONDS if seconds <= _LONGEST_DELAY else 0.0)
     return {"not_before": not_before, **records.delivery_due(delivery, due_at)}
 
 
@@ -124,7 +161,9 @@ def _note(env: Environment, delivery: Delivery, **changes: Any) -> bool:
     That it was delivered is noted in any case. False: it was not.
     """
     status = changes.get("status")
-    if status is not None:
+    if status is DeliveryStatus.DEAD:
+        changes |= records.delivery_dead(delivery, env.clock.now())
+    elif status is not None:
         changes |= {"due_key": None, "due_sort": None}
     when = [Is("status", DeliveryStatus.PENDING)]
     if status is not DeliveryStatus.DELIVERED:
@@ -137,7 +176,11 @@ def _note(env: Environment, delivery: Delivery, **changes: Any) -> bool:
     return True
 
 
-def _send(env: Environment, batch: Batch | None, delivery: Delivery) -> None:
+# ---------------------------------------------------------------- channels
+
+
+def _send(env: Environment, batch: Batch | None, hooks: Hooks, delivery: Delivery) -> None:
+    """Raises InvalidRequest, NotFound or Gone where another attempt is no use."""
     if batch is None:
         from backburner.services.mails import digests  # few functions send mails
 
@@ -145,20 +188,49 @@ def _send(env: Environment, batch: Batch | None, delivery: Delivery) -> None:
         return
     match delivery.channel:
         case Channel.EMAIL:
-            from backburner.services.mails import sending
-
-            sending.send(env, delivery, [batch])
+            _mail(env, batch, hooks, delivery)
+        case Channel.WEBHOOK:
+            _post(env, batch, hooks, delivery)
         case Channel.EVENTS:
-            env.events.publish(*_event(batch, delivery))
+            env.events.publish(_event(batch, delivery), _attributes(batch, delivery))
         case Channel.BUS:
             if env.bus is None:
                 raise InvalidRequest("There is no event bus any more.")
-            env.bus.publish(*_event(batch, delivery))
+            env.bus.publish(_event(batch, delivery), _attributes(batch, delivery))
 
 
-def _event(batch: Batch, delivery: Delivery) -> tuple[dict[str, Any], dict[str, str]]:
-    """What is told of a batch that ended, and what subscribers may choose it by."""
-    event = {
+def _mail(env: Environment, batch: Batch, hooks: Hooks, delivery: Delivery) -> None:
+    # Few functions send mails: the others need not load what makes them.
+    from backburner.services.mails import disabled, sending
+
+    if delivery.event_type == webhook_health.DISABLED:
+        endpoint = hooks.find(delivery.target_id)
+        sending.send_made(env, delivery, lambda: disabled.compose(env, endpoint, delivery))
+    else:
+        sending.send(env, delivery, [batch])
+
+
+def _post(env: Environment, batch: Batch, hooks: Hooks, delivery: Delivery) -> None:
+    if delivery.target_id == CALLBACK:
+        url, secrets = delivery.target, hooks.callback_secrets
+    else:
+        endpoint = hooks.find(delivery.target_id)
+        if not endpoint.is_enabled:
+            raise InvalidRequest("The endpoint was disabled.")
+        url, secrets = endpoint.url, endpoint.secrets
+    answer = webhooks.post(env, url, _event(batch, delivery), secrets)
+    if answer.status == _GONE:
+        raise Gone("It answered 410 Gone.")
+    if not answer.is_success:
+        raise Undelivered(
+            f"It answered with status {answer.status}.",
+            retry_after_seconds=answer.retry_after_seconds,
+        )
+
+
+def _event(batch: Batch, delivery: Delivery) -> Mapping[str, Any]:
+    """Ids and counts, never content; the same on every attempt."""
+    return {
         "id": delivery.event_id,
         "object": "event",
         "type": delivery.event_type,
@@ -175,7 +247,11 @@ def _event(batch: Batch, delivery: Delivery) -> tuple[dict[str, Any], dict[str, 
             },
         },
     }
+
+
+def _attributes(batch: Batch, delivery: Delivery) -> dict[str, str]:
+    """What subscribers may choose an event by."""
     attributes = {"type": delivery.event_type, "tenant": batch.tenant, "status": batch.status}
     if batch.model:
         attributes["model"] = batch.model
-    return event, {name: str(value) for name, value in attributes.items()}
+    return {name: str(value) for name, value in attributes.items()}

@@ -9,13 +9,22 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from backburner.domain import reasons
-from backburner.domain.batch import DROPPED_CODES, Batch, BatchStatus
+from backburner.domain.batch import DROPPED_CODES, Batch, BatchKind, BatchStatus
 from backburner.domain.errors import Conflict
 from backburner.domain.file import FilePurpose, LineStarts, StoredFile
 from backburner.domain.finding import Finding
 from backburner.domain.request import Outcome
 from backburner.ports import Environment, Is
-from backburner.services import batches, files, merging, mirror, outbox, results, transitions
+from backburner.services import (
+    batches,
+    files,
+    merging,
+    mirror,
+    outbox,
+    results,
+    transitions,
+    webhooks,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -73,7 +82,7 @@ def _finalize(env: Environment, batch: Batch) -> None:
         batch = batches.find(env, batch.tenant, batch.id, kind=batch.kind)
     written = _write(env, batch)
     ended = _ended(env, batch, written)
-    told = outbox.of_end(env, ended)
+    told = outbox.of_end(env, ended, webhooks.load(env, batch.tenant))
     mirror.publish(env, ended)
     with suppress(Conflict):
         env.store.transact(
@@ -157,6 +166,7 @@ def _ended(env: Environment, batch: Batch, written: _Written) -> Batch:
         files.result_id(batch.id, name) if lines.line_count else None
         for name, lines in zip(_NAMES, written.files, strict=True)
     )
+    single = results.single(env, batch) if batch.kind is BatchKind.RESPONSE else None
     return transitions.ended_as(
         batch,
         BatchStatus.FAILED if missing else transitions.terminal_status(batch),
@@ -167,6 +177,7 @@ def _ended(env: Environment, batch: Batch, written: _Written) -> Batch:
         reasons=reasons.most(written.reasons),
         output_file_id=output,
         error_file_id=errors,
+        response_status=env.shards.response_status(single) if single is not None else None,
         merged_file_id=files.result_id(batch.id, "merged") if written.merged.line_count else None,
     )
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import Any, BinaryIO, Self
 
 from backburner.domain.batch import Batch, BatchKind
-from backburner.domain.delivery import Channel
 from backburner.domain.errors import Conflict, InvalidLine, InvalidRequest, NotFound, Rejected
 from backburner.domain.quota import Quota
 from backburner.ports import Environment
-from backburner.services import batches, files, quotas, records, submit, transitions
+from backburner.services import batches, files, outbox, quotas, records, submit, transitions
 from backburner.services.fitting import model_of
 from backburner.services.once import Note
 from backburner.services.submit import NewBatch
@@ -182,5 +181,5 @@ def remove(env: Environment, ended: Batch) -> None:
         files.delete(env, ended.tenant, files.result_id(ended.id, "output"))
     # Who ended it removes these as well; but finds no batch any more.
     batches.remove_objects(env, ended.tenant, ended.id)
-    told = [records.delivery_key(ended.tenant, ended.id, channel) for channel in Channel]
+    told = map(records.key_of, outbox.of_batch(env, ended.tenant, ended.id))
     env.store.transact(*transitions.forget(ended, told))

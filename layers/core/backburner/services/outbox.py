@@ -1,39 +1,53 @@
 """What is to be told of a batch: written with the state that it tells of, and made afterwards."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from backburner.domain.batch import Batch
-from backburner.domain.delivery import BUS, TOPIC, Channel, Delivery, address_id
+from backburner.domain.delivery import (
+    BUS,
+    CALLBACK,
+    TOPIC,
+    Channel,
+    Delivery,
+    DeliveryStatus,
+    address_id,
+    event_type,
+)
+from backburner.domain.webhook import Hooks
 from backburner.ports import Environment, QueueName
 from backburner.services import records
 
-#: More than one batch has: two, and one a webhook.
+#: More than one batch has: three, and one an endpoint.
 _PAGE = 1000
 
+#: Time after which a message that did not come is lost.
+MESSAGE_SECONDS = 60.0
 
-def of_end(env: Environment, ended: Batch) -> list[Delivery]:
+
+def load(env: Environment, tenant: str, batch_id: str) -> tuple[Batch | None, Hooks]:
+    """A batch, and in the same call the webhooks that may be told of it."""
+    item, hooks = env.store.get(records.batch_key(tenant, batch_id), records.hooks_key(tenant))
+    return (records.to_batch(item) if item is not None else None), records.to_hooks(hooks)
+
+
+def of_end(env: Environment, ended: Batch, hooks: Hooks) -> list[Delivery]:
     """What is to be told of a batch that ended, and to whom. One stable event id for all."""
     now = env.clock.now()
-    targets = [(Channel.EVENTS, TOPIC, "")]
-    if env.bus is not None:
-        targets.append((Channel.BUS, BUS, ""))
-    if address := ended.metadata.get("notify_email") or _address_of_tenant(env, ended):
-        targets.append((Channel.EMAIL, address_id(address), address))
+    kind = event_type(ended)
     return [
         Delivery(
             tenant=ended.tenant,
             batch_id=ended.id,
-            channel=channel,
-            target_id=target_id,
-            target=target,
             event_id=f"evt_{ended.id}",
-            event_type=f"{ended.kind.noun}.{ended.status}",
+            event_type=kind,
             created_at=now,
             tried_since=now,
-            due_at=now + 60.0,
+            due_at=now + MESSAGE_SECONDS,
             ttl=ended.ttl,
+            **target,
         )
-        for channel, target_id, target in targets
+        for target in _targets(env, ended, hooks, kind)
     ]
 
 
@@ -46,9 +60,28 @@ def _address_of_tenant(env: Environment, ended: Batch) -> str | None:
     return mailing.settings(env, ended.tenant).address
 
 
+def _targets(env: Environment, ended: Batch, hooks: Hooks, kind: str) -> Iterator[dict[str, Any]]:
+    """Whom the end is told: members of the deliveries."""
+    yield {"channel": Channel.EVENTS, "target_id": TOPIC}
+    if env.bus is not None:
+        yield {"channel": Channel.BUS, "target_id": BUS}
+    if address := ended.metadata.get("notify_email") or _address_of_tenant(env, ended):
+        yield {"channel": Channel.EMAIL, "target_id": address_id(address), "target": address}
+    if ended.callback_url is not None:
+        url = ended.callback_url
+        yield {"channel": Channel.WEBHOOK, "target_id": CALLBACK, "target": url}
+    for endpoint in hooks.wanting(kind):
+        told = {"channel": Channel.WEBHOOK, "target_id": endpoint.id}
+        if not endpoint.is_enabled:  # whoever enables it again may ask for what it missed
+            told |= {"status": DeliveryStatus.DEAD, "last_error": "The endpoint was disabled."}
+        yield told
+
+
 def send(env: Environment, told: Iterable[Delivery], *, delay_seconds: float = 0.0) -> None:
-    """Have the next attempt of each made."""
+    """Have the next attempt of each made that is not over."""
     for delivery in told:
+        if delivery.status is not DeliveryStatus.PENDING:
+            continue
         message = {
             "tenant": delivery.tenant,
             "batch_id": delivery.batch_id,

@@ -7,7 +7,7 @@
 | response | `<tenant>/responses` | response id | | `due/batch` until terminal |
 | other single request | `<tenant>/requests` | request id | | `due/batch` until terminal |
 | shard | `<tenant>/<batch id>` | `shard/<id>` | `<pool>`: waiting | `due/shard`: in flight |
-| delivery | `<tenant>/<batch id>` | `delivery/<channel>/<id>` | | `due/delivery` while pending |
+| delivery | `<tenant>/<batch id>` | `delivery/<channel>/<id>` | | `due/delivery`, `dead/<tenant>` |
 | batch that a digest tells of | `<tenant>/<digest id>` | `member/<batch id>` | | |
 | file | `<tenant>/files` | file id | | `due/file` if it expires |
 | what a request made | `<tenant>/once` | hash of its key, or of what it says | | |
@@ -20,8 +20,11 @@
 | share of a tenant in a pool | `<tenant>/pools` | pool id | | |
 | what a tenant wants of its mails | `<tenant>/mail` | `settings` | | |
 | address that gets no mail | `<tenant>/mail`, or `mail`: of nobody | hash of it | | |
+| webhooks of a tenant | `<tenant>/webhooks` | `all` | | |
 | API key | `keys` | SHA-256 of the key | | |
 | secret of the deployment | `secrets` | what it is for | | |
+
+A delivery is due while it is pending, and listed as dead once it was given up.
 
 Batches, single requests, shards and deliveries have a `ttl` from the start: long after all of the
 batch has ended, the store removes them by itself, as it does with what is noted of requests. Reap
@@ -44,6 +47,7 @@ from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus, queue_position
 from backburner.domain.slots import Pool
 from backburner.domain.upload import Reservation, Upload
+from backburner.domain.webhook import Endpoint, Hooks
 from backburner.ports import Item, Key, Limits
 
 T = TypeVar("T")
@@ -112,6 +116,10 @@ def member_key(tenant: str, digest_id: str, batch_id: str) -> Key:
 def is_digest(batch_id: str) -> bool:
     """Whether a delivery tells of several batches instead of one."""
     return batch_id.startswith("digest_")
+
+
+def hooks_key(tenant: str) -> Key:
+    return Key(f"{tenant}/webhooks", "all")
 
 
 def file_key(tenant: str, file_id: str) -> Key:
@@ -224,12 +232,25 @@ def delivery_item(delivery: Delivery) -> dict[str, Any]:
     item = _item(delivery)
     if delivery.status is DeliveryStatus.PENDING:
         item |= delivery_due(delivery, delivery.due_at)
+    elif delivery.status is DeliveryStatus.DEAD:
+        item |= delivery_dead(delivery, delivery.created_at)
     return item
 
 
 def delivery_due(delivery: Delivery, at: Instant) -> dict[str, Any]:
     sort = due_sort(at, delivery.tenant, delivery.batch_id, delivery.name)
     return {"due_at": at, "due_key": DUE_DELIVERY, "due_sort": sort}
+
+
+def delivery_dead(delivery: Delivery, at: Instant) -> dict[str, Any]:
+    """Index attributes of one that was given up: the tenant may list what is dead."""
+    sort = due_sort(at, delivery.batch_id, delivery.name)
+    return {"due_key": dead_partition(delivery.tenant), "due_sort": sort}
+
+
+def dead_partition(tenant: str) -> str:
+    """Partition of the due index with what was given up of a tenant, by when that was."""
+    return f"dead/{tenant}"
 
 
 def file_item(file: StoredFile) -> dict[str, Any]:
@@ -239,7 +260,7 @@ def file_item(file: StoredFile) -> dict[str, Any]:
     return item
 
 
-def accepted_item(value: Batch | StoredFile | Upload) -> dict[str, Any]:
+def accepted_item(value: Batch | StoredFile | Upload | Endpoint) -> dict[str, Any]:
     """A new value as it can be shown again; the client sends its own body again."""
     return {name: field for name, field in _item(value).items() if name != "input_inline"}
 
@@ -264,6 +285,19 @@ def to_shard(item: Item) -> Shard:
 
 def to_delivery(item: Item) -> Delivery:
     return _value(item, Delivery)
+
+
+def hooks_item(hooks: Hooks) -> dict[str, Any]:
+    return _item(hooks)
+
+
+def to_endpoint(item: Item) -> Endpoint:
+    return _value(item, Endpoint)
+
+
+def to_hooks(item: Item | None) -> Hooks:
+    """A tenant's webhooks; one that never had any has no item."""
+    return _value(item, Hooks) if item is not None else Hooks()
 
 
 def to_file(item: Item) -> StoredFile:

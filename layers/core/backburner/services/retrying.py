@@ -159,6 +159,7 @@ def _retry_of(env: Environment, first: Batch, new: NewRetry, wanted: bytes) -> B
         max_cost_nanos=first.max_cost_nanos if max_cost_nanos is None else max_cost_nanos,
         max_tokens=first.max_tokens if max_tokens is None else max_tokens,
         output_expires_seconds=first.output_expires_seconds,
+        callback_url=first.callback_url,
         created_at=now,
         expires_at=expires_at,
         ttl=records.ttl(env.limits, expires_at, first.output_expires_seconds),

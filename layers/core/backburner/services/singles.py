@@ -23,6 +23,7 @@ from backburner.services import (
     sending,
     submit,
     transitions,
+    webhooks,
 )
 from backburner.services.once import Note
 from backburner.services.transitions import reservation
@@ -45,6 +46,8 @@ class NewSingle:
     metadata: Mapping[str, str] = field(default_factory=dict)
     #: 0 to 9; higher runs first among requests of one deadline.
     priority: Any = 0
+    #: URL that is told of the end; None: none but the tenant's endpoints.
+    callback_url: Any = None
 
 
 def submit_single(
@@ -78,9 +81,7 @@ def submit_single(
         kind=new.kind,
         route=new.route or request.route,
         model=model,
-        completion_window=new.completion_window,
-        metadata=new.metadata,
-        priority=new.priority,
+        new=new,
     )
     if new.original is not None:
         key, inline = _kept(env, batch, "original.json", new.original)
@@ -114,6 +115,7 @@ class NewRaw:
     completion_window: Any = "24h"
     metadata: Mapping[str, str] = field(default_factory=dict)
     priority: Any = 0
+    callback_url: Any = None
 
 
 def submit_raw(
@@ -148,9 +150,7 @@ def submit_raw(
         kind=BatchKind.REQUEST,
         route=RAW_ROUTE,
         model=model,
-        completion_window=new.completion_window,
-        metadata=new.metadata,
-        priority=new.priority,
+        new=new,
         dropped_key=new.dropped_key,
     )
     shard = replace(
@@ -211,14 +211,12 @@ def _single(
     kind: BatchKind,
     route: str,
     model: Model,
-    completion_window: Any,
-    metadata: Mapping[str, str],
-    priority: Any,
+    new: NewSingle | NewRaw,
     dropped_key: str | None = None,
 ) -> Batch:
     """The batch of one request; raises InvalidRequest."""
     now = env.clock.now()
-    expires_at = now + _checked_window(completion_window, metadata, priority)
+    expires_at = now + _checked_window(new.completion_window, new.metadata, new.priority)
     return Batch(
         tenant=tenant,
         id=batch_id,
@@ -226,9 +224,10 @@ def _single(
         status=BatchStatus.IN_PROGRESS,
         route=route,
         model=model.name,
-        completion_window=completion_window,
-        metadata=dict(metadata),
-        priority=priority,
+        completion_window=new.completion_window,
+        metadata=dict(new.metadata),
+        priority=new.priority,
+        callback_url=webhooks.check_callback(env, tenant, new.callback_url),
         dropped_key=dropped_key,
         created_at=now,
         in_progress_at=now,

@@ -18,7 +18,7 @@ from backburner.domain.errors import InvalidRequest, NotFound
 from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.quota import Quota
 from backburner.ports import Environment, QueueName
-from backburner.services import files, quotas, records, transitions
+from backburner.services import files, quotas, records, transitions, webhooks
 from backburner.services.once import Note
 
 #: Routes that a batch may be for.
@@ -48,6 +48,8 @@ class NewBatch:
     #: Most that it may cost, in US dollars, and most tokens; None: as many as it takes.
     max_cost_usd: Any = None
     max_tokens: Any = None
+    #: URL that is told of the end; None: none but the tenant's endpoints.
+    callback_url: Any = None
 
 
 def check(new: NewBatch) -> None:
@@ -114,7 +116,7 @@ def input_file(env: Environment, tenant: str, file_id: Any, *, param: str) -> St
 
 
 def validating(env: Environment, tenant: str, new: NewBatch, **fields: Any) -> Batch:
-    """A batch that begins now, with options that were checked."""
+    """A batch that begins now, with options that were checked; raises InvalidRequest."""
     now = env.clock.now()
     seconds = window_seconds(new.completion_window)
     return Batch(
@@ -128,6 +130,7 @@ def validating(env: Environment, tenant: str, new: NewBatch, **fields: Any) -> B
         priority=new.priority,
         output_expires_seconds=new.output_expires_seconds,
         dropped_key=new.dropped_key,
+        callback_url=webhooks.check_callback(env, tenant, new.callback_url),
         max_cost_nanos=budget.checked_cost(new.max_cost_usd),
         max_tokens=budget.checked_tokens(new.max_tokens),
         created_at=now,

@@ -64,6 +64,7 @@ def _asked_for(body: dict[str, Any]) -> submit.NewBatch:
         priority=priority_of(body, metadata),
         max_cost_usd=either(body, metadata, "x_max_cost_usd"),
         max_tokens=either(body, metadata, "x_max_tokens"),
+        callback_url=callback_of(body, metadata),
         output_expires_seconds=_kept(body.get("output_expires_after")),
     )
 
@@ -83,6 +84,12 @@ def priority_of(body: dict[str, Any], metadata: dict[str, Any]) -> Any:
     if isinstance(given, str) and len(given) == 1 and given in "0123456789":
         return int(given)
     return given
+
+
+def callback_of(body: dict[str, Any], metadata: dict[str, Any]) -> Any:
+    """The URL that is told of the end, whichever way it came; None: none came."""
+    given = body.get("callback_url")
+    return either(body, metadata, "x_callback_url") if given is None else given
 
 
 def either(body: dict[str, Any], metadata: dict[str, Any], name: str) -> Any:

@@ -8,7 +8,7 @@ from backburner.ports import Environment
 from backburner.services import batches, files, message_batches, records, submit
 from backburner.services.once import Note
 from backburner.web.answer import Answer
-from backburner.web.batches import either, priority_of
+from backburner.web.batches import callback_of, either, priority_of
 from backburner.web.call import Call, open_body
 from backburner.web.content import INLINE_BYTES, LINK_SECONDS
 from backburner.web.once import created, digest_of
@@ -20,7 +20,15 @@ _PAGE, _MOST = 20, 1000
 
 #: What a body may have beside its requests; all but the file's id are extensions of OpenAI's, too.
 _OPTIONS = frozenset(
-    {"completion_window", "metadata", "priority", "requests", "requests_file_id", "x_priority"}
+    {
+        "callback_url",
+        "completion_window",
+        "metadata",
+        "priority",
+        "requests",
+        "requests_file_id",
+        "x_priority",
+    }
 )
 
 
@@ -91,6 +99,7 @@ def _asked_for(members: Body) -> submit.NewBatch:
         # A bad line of a file ends as an error of its own; bad requests of a body were refused.
         on_invalid="skip",
         priority=priority_of(members, named),
+        callback_url=callback_of(members, named),
         max_cost_usd=either(members, named, "x_max_cost_usd"),
         max_tokens=either(members, named, "x_max_tokens"),
     )

@@ -23,7 +23,7 @@ WINDOW = "24h"
 LINK_SECONDS = 3600
 
 _CHUNK = 1 << 20
-_OPTIONS = ("completion_window", "priority", "notify_email")
+_OPTIONS = ("completion_window", "priority", "notify_email", "callback_url")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,7 @@ class _Asked:
             completion_window=self.options.completion_window,
             metadata=self.options.metadata,
             priority=self.options.priority,
+            callback_url=self.options.callback_url,
         )
 
 

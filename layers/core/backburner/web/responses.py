@@ -10,7 +10,7 @@ from backburner.services import batches, deletion, records, results, singles
 from backburner.services.fitting import is_too_long, prompt_tokens
 from backburner.services.submit import no_model
 from backburner.web.answer import Answer
-from backburner.web.batches import priority_of
+from backburner.web.batches import callback_of, priority_of
 from backburner.web.call import Call, read_object
 from backburner.web.once import created, digest
 from backburner.wire import objects, response_items, response_object, responses
@@ -33,6 +33,7 @@ def create(call: Call) -> Answer:
         completion_window=new.completion_window,
         metadata=metadata,
         priority=priority_of({"priority": new.priority}, metadata),
+        callback_url=callback_of(body, metadata),
     )
     return created(
         call,

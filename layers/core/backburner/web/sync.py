@@ -57,6 +57,7 @@ def ask(call: Call) -> Answer:
         completion_window=options.completion_window,
         metadata=options.metadata,
         priority=options.priority,
+        callback_url=options.callback_url,
     )
     batch, is_replay = made_once(
         call,
@@ -94,6 +95,7 @@ class Options:
     completion_window: str
     priority: Any
     metadata: dict[str, str]
+    callback_url: str | None
 
 
 def options_of(call: Call, *, window: str) -> Options:
@@ -108,6 +110,7 @@ def options_of(call: Call, *, window: str) -> Options:
         completion_window=call.query("completion_window") or window,
         priority=priority_of({"priority": call.query("priority")}, {}),
         metadata={"notify_email": address} if address is not None else {},
+        callback_url=call.query("callback_url"),
     )
 
 

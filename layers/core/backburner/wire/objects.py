@@ -139,6 +139,7 @@ def batch_object(
         "x_priority": batch.priority,
         "x_skipped": batch.skipped,
         "x_paused": batch.paused,
+        "x_callback_url": batch.callback_url,
         "x_max_cost_usd": _dollars(batch.max_cost_nanos),
         "x_max_tokens": batch.max_tokens,
         "x_incomplete_reason": _incomplete_reason(batch),

@@ -6,10 +6,8 @@ import msgspec
 
 from backburner.domain.batch import STOPPED, Batch, BatchStatus, StopReason
 from backburner.domain.request import Outcome
+from backburner.wire.completion import incomplete_reason
 from backburner.wire.objects import Object
-
-#: Why a chat completion ended early, and OpenAI's word for it here.
-_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 def response_object(
@@ -89,7 +87,7 @@ def _add_answer(response: Object, batch: Batch, outcome: Outcome) -> None:
             "error": {"code": "server_error", "message": "The model's answer has no message."},
         }
         return
-    reason = _INCOMPLETE.get(str(choice.get("finish_reason")))
+    reason = incomplete_reason(choice.get("finish_reason"))
     response["status"] = "incomplete" if reason else "completed"
     response["incomplete_details"] = {"reason": reason} if reason else None
     response["output"] = _output(message, batch, response["status"])

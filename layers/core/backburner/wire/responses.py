@@ -30,6 +30,7 @@ _READ = frozenset(
     {
         "background",
         "background_options",
+        "callback_url",
         "completion_window",
         "input",
         "instructions",
@@ -44,6 +45,7 @@ _READ = frozenset(
         "tool_choice",
         "tools",
         "truncation",
+        "x_callback_url",
         "x_priority",
     }
 )

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 
 from backburner.domain.request import Outcome, Request, Usage
+from backburner.wire import completion
 
 
 class _Input(msgspec.Struct):
@@ -117,6 +118,9 @@ class JsonlShards:
             yield found.get(line) or Outcome(
                 line=line, custom_id=custom_id, code=code, message=message
             )
+
+    def response_status(self, outcome: Outcome) -> str:
+        return completion.response_status(outcome)
 
     def keep(self, outcome: Outcome) -> bytes:
         return _encode(

@@ -107,7 +107,9 @@ def _ask(env: Environment, told: Delivery, digest_id: str) -> None:
     else:
         later = max(env.clock.now(), digest.not_before) + _ASK_SECONDS
         changes = {"not_before": later, **records.delivery_due(told, later)}
-    if "status" in changes:
+    if changes.get("status") is DeliveryStatus.DEAD:
+        changes |= records.delivery_dead(told, env.clock.now())
+    elif "status" in changes:
         changes |= {"due_key": None, "due_sort": None}
     with suppress(Conflict):
         env.store.transact(

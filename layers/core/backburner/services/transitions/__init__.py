@@ -23,6 +23,7 @@ from backburner.services.transitions.batch import (
     stop,
     terminal_status,
 )
+from backburner.services.transitions.delivery import replay
 from backburner.services.transitions.shard import (
     claim,
     drop,
@@ -51,6 +52,7 @@ __all__ = [
     "pause",
     "release",
     "released",
+    "replay",
     "requeue",
     "retry",
     "set_aside",

@@ -37,6 +37,11 @@ Priority = Annotated[
 ]
 
 
+Callback = Annotated[
+    str, Meta(max_length=2048, description="URL that is told of the end, as webhooks are.")
+]
+
+
 class BatchError(Answer):
     """What is wrong with the input file, or why the batch stopped."""
 
@@ -121,6 +126,7 @@ class Batch(Answer):
     x_priority: int
     x_skipped: Annotated[int, Meta(description="Of the failed, lines that were invalid.")]
     x_paused: bool
+    x_callback_url: str | None
     x_max_cost_usd: float | None
     x_max_tokens: int | None
     x_incomplete_reason: str | None
@@ -150,6 +156,7 @@ class NewBatch(msgspec.Struct, kw_only=True):
 
     endpoint: Route
     input_file_id: Annotated[str, Meta(min_length=1)] | Optional | None = UNSET
+    callback_url: Callback | Optional | None = UNSET
     requests: (
         Annotated[
             list[dict[str, Any]],

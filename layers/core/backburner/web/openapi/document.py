@@ -20,6 +20,7 @@ from backburner.web.openapi import (
     requests,
     responses,
     uploads,
+    webhooks,
 )
 from backburner.web.openapi.operation import AnthropicError, Error, Operation
 
@@ -34,6 +35,7 @@ OPERATIONS: dict[str, Operation] = {
     **requests.OPERATIONS,
     **messages.OPERATIONS,
     **mail.OPERATIONS,
+    **webhooks.OPERATIONS,
     **models.OPERATIONS,
     **estimates.OPERATIONS,
 }

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta
 
-from backburner.web.openapi.batches import Metadata, Priority, Window
+from backburner.web.openapi.batches import Callback, Metadata, Priority, Window
 from backburner.web.openapi.operation import Answer, Operation, Optional, Params
 
 _ID = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,100}$")]
@@ -41,6 +41,7 @@ class MessageBatch(Answer):
     archived_at: str | None
     cancel_initiated_at: str | None
     results_url: str | None
+    x_callback_url: str | None
     x_failure: str | None
     x_metadata: dict[str, str]
     x_priority: int
@@ -79,6 +80,7 @@ class NewMessageBatch(msgspec.Struct, kw_only=True):
     completion_window: Window | Optional | None = UNSET
     metadata: Metadata | Optional | None = UNSET
     priority: Priority | Optional | None = UNSET
+    callback_url: Callback | Optional | None = UNSET
     x_max_cost_usd: Any = UNSET
     x_max_tokens: Any = UNSET
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta
 
+from backburner.web.openapi.batches import Callback
 from backburner.web.openapi.operation import (
     Answer,
     Operation,
@@ -78,6 +79,7 @@ class Options(Params):
     ) = UNSET
     priority: Annotated[str, Meta(pattern="^[0-9]$")] | Optional = UNSET
     notify_email: Annotated[str, Meta(description="Is told of the end.")] | Optional = UNSET
+    callback_url: Callback | Optional = UNSET
 
 
 class RawOptions(Options):

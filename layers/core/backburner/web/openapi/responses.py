@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta
 
-from backburner.web.openapi.batches import Metadata, OutputDetails, Priority, Window
+from backburner.web.openapi.batches import Callback, Metadata, OutputDetails, Priority, Window
 from backburner.web.openapi.operation import (
     Answer,
     Operation,
@@ -28,6 +28,7 @@ class NewResponse(msgspec.Struct, kw_only=True):
     instructions: str | Optional | None = UNSET
     max_output_tokens: Annotated[int, Meta(ge=1)] | Optional | None = UNSET
     metadata: Metadata | Optional | None = UNSET
+    callback_url: Callback | Optional | None = UNSET
     previous_response_id: str | Optional | None = UNSET
     temperature: Annotated[float, Meta(ge=0, le=2)] | Optional | None = UNSET
     top_p: Annotated[float, Meta(ge=0, le=1)] | Optional | None = UNSET

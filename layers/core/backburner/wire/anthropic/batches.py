@@ -28,6 +28,7 @@ def batch_object(batch: Batch, *, url: str, archived_at: Instant | None = None) 
         "archived_at": _time(archived_at),
         "cancel_initiated_at": _time(batch.cancelling_at),
         "results_url": f"{url}/results" if has_results else None,
+        "x_callback_url": batch.callback_url,
         "x_failure": batch.failure,
         "x_metadata": batch.metadata,
         "x_priority": batch.priority,
