@@ -32,7 +32,12 @@ def appears(world: World, key: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     "name",
-    ["plain.jsonl", "a folder/two words + more.jsonl", "naïve 名前 100% \U0001f600.jsonl"],
+    [
+        "plain.jsonl",
+        "a folder/two words + more.jsonl",
+        "naïve 名前 100% \U0001f600.jsonl",
+        "'single' \"double\".jsonl",
+    ],
 )
 def test_an_object_of_any_name_is_run_and_its_results_lie_beside(world, name):
     put(world, f"drop/{name}", requests(3))
@@ -60,3 +65,21 @@ def test_an_object_that_cannot_be_run_is_rejected_with_the_reasons(world):
 
     assert b'"line": 2' in reasons
     assert get(world, "rejected/bad.jsonl") == request(1) + b"{oops\n"
+
+
+def test_rows_of_a_table_are_requests_of_the_template_beside_it(world):
+    put(world, "drop/tables/_template.toml", b'prompt = "say {what}"')
+    put(world, "drop/tables/t.csv", b"custom_id,what\na,one\nb,two\n")
+
+    output = appears(world, "results/tables/t.csv.jsonl")
+
+    assert [(line["custom_id"], text_of(line)) for line in output] == [
+        ("a", "say one"),
+        ("b", "say two"),
+    ]
+
+
+def test_a_text_is_answered_by_a_text(world):
+    put(world, "drop/note.txt", b"say it")
+
+    assert wait_until(lambda: get(world, "results/note.txt"), "the answer") == b"say it\n"
