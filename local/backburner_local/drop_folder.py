@@ -95,11 +95,11 @@ class DropTrigger:
         told: dict[str, str] = {}
         for file in self._folder.rglob("*"):
             key = self._key(file)
-            stat = None if is_ignored(key) else self._blobs.stat(key)
-            if stat is None or self._told.get(key) != stat.etag:
-                self._note([file])
-            else:
+            stat = self._blobs.stat(key)  # None for a folder, and for what can't be an object
+            if stat is not None and self._told.get(key) == stat.etag:
                 told[key] = stat.etag
+            elif not file.is_dir():
+                self._note([file])
         self._told = told
         self._scan_at = time.monotonic() + _SCAN_SECONDS
 

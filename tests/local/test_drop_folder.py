@@ -146,6 +146,7 @@ def dropped(desk, tmp_path_factory):
         "notes/a.txt": b"note a",
         "notes/b.txt": b"note b",
         "cat.png": b"\x89PNG\x00",
+        '100% "a+b" 名前 \U0001f600.png': b"odd",
         "bad.jsonl": BAD,
         "empty.jsonl": b"",
         **dict.fromkeys(ODD_NAMES, request(1)),
@@ -197,6 +198,7 @@ def test_texts_are_answered_by_texts(dropped):
 
 def test_anything_else_is_sent_as_it_is(dropped):
     assert dropped.result("cat.png.out") == b"\x89PNG\x00"
+    assert dropped.result('100% "a+b" 名前 \U0001f600.png.out') == b"odd"
 
 
 def test_a_bad_file_is_rejected_with_line_and_reason(dropped):

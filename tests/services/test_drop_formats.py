@@ -502,8 +502,11 @@ def test_anything_else_is_a_raw_request_that_reads_the_object_where_it_lies(lone
     assert len(lone.all_batches()) == 1
 
 
-@pytest.mark.parametrize("name", ["名前.png", "a" * 1015 + ".png", "tab\t.png"])
-def test_an_object_whose_location_no_header_can_hold_is_copied(lone, name):
+@pytest.mark.parametrize(
+    "name",
+    ["名前.png", "a" * 1015 + ".png", "tab\t.png", "a b.png", "100%25.png", "a+b.png", "a?b#c.png"],
+)
+def test_an_object_whose_location_might_be_misread_is_copied(lone, name):
     drop(lone, {name: b"\x89PNG"})
     (request,) = lone.all_batches()
     (shard,) = lone.shards(request)

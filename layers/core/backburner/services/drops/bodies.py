@@ -2,6 +2,7 @@
 
 import logging
 import mimetypes
+import re
 from pathlib import PurePosixPath
 
 from backburner.domain.batch import RAW_ROUTE, BatchKind
@@ -16,14 +17,16 @@ _logger = logging.getLogger(__name__)
 #: What S3 and other programs say of what they know nothing about.
 _UNKNOWN = frozenset({None, "", "application/octet-stream", "binary/octet-stream"})
 
-#: Longest location that SageMaker takes (API reference, InvokeEndpointAsync, InputLocation).
+#: Longest location that SageMaker takes (API reference, InvokeEndpointAsync, InputLocation), and
+#: characters that mean the same whether or not it takes it for a URL, which is not documented.
 _LOCATION_LENGTH = 1024
+_PLAIN = re.compile(r"[A-Za-z0-9!_.*'()/=,:@&$;-]+")
 
 
 def take(env: Environment, one: Dropped) -> None:
     """Make a raw request of the object.
 
-    It is not copied, unless its key can't be told in a header. So it must stay until the request
+    It is not copied, unless its key has odd characters. So it must stay until the request
     has ended; what is put there meanwhile is what the model reads.
 
     Raises:
@@ -73,9 +76,8 @@ def content_type(one: Dropped) -> str:
 
 
 def _can_be_told(location: str) -> bool:
-    """Whether the location can stand in a header of HTTP as it is."""
-    is_plain = location.isascii() and location.isprintable() and location == location.strip()
-    return is_plain and len(location) <= _LOCATION_LENGTH
+    """Whether the location can stand in a header of HTTP, and be read there in one way alone."""
+    return len(location) <= _LOCATION_LENGTH and _PLAIN.fullmatch(location) is not None
 
 
 def _copy(env: Environment, one: Dropped, target: str) -> None:
