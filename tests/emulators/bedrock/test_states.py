@@ -71,7 +71,7 @@ LATE = EXPIRES + 1
         (Status.STOPPING, Fate(), Facts(), SINCE, None),
         (Status.STOPPING, Fate(), BUSY, SINCE + 5, None),
         (Status.STOPPING, Fate(), Facts(), SINCE + 5, Status.STOPPED),
-        *[(status, Fate(), DONE, LATE, None) for status in OVER],
+        *[(status, Fate(), DONE, LATE, None) for status in sorted(OVER)],
     ],
 )
 def test_what_follows(status, fate, facts, now, next_status):
@@ -90,7 +90,7 @@ def test_what_follows(status, fate, facts, now, next_status):
         (Status.IN_PROGRESS, Fate(), SINCE + 4, EXPIRES),
         (Status.IN_PROGRESS, Fate(), LATE, math.inf),
         (Status.STOPPING, Fate(), SINCE, SINCE + 5),
-        *[(status, Fate(), SINCE, math.inf) for status in OVER],
+        *[(status, Fate(), SINCE, math.inf) for status in sorted(OVER)],
     ],
 )
 def test_when_time_alone_changes_something(status, fate, now, moment):
