@@ -251,8 +251,16 @@ def test_a_sender_that_is_not_verified_fails_and_the_sandbox_is_a_warning(accoun
     assert f"create-email-identity --email-identity {SENDER}" in unknown.advice
     assert "sandbox" in sandbox.detail
     account.clients.sesv2.create_email_identity(EmailIdentity=SENDER)
-    waiting, _ = about(look(account), "mail")
+    waiting, *_ = about(look(account), "mail")
     assert (waiting.result, waiting.detail) == (Result.FAIL, f"{SENDER} is not verified yet")
+
+
+@pytest.mark.parametrize(("status", "warned"), [("SUCCESS", 0), ("PENDING", 1), ("NOT_STARTED", 1)])
+def test_mails_that_nobody_signs_are_a_warning(healthy, status, warned):
+    signing = {"VerifiedForSendingStatus": True, "DkimAttributes": {"Status": status}}
+    answer(healthy, "sesv2", "GetEmailIdentity", signing)
+    found = [one for one in about(look(healthy), "mail") if "DKIM" in one.detail]
+    assert [one.result for one in found] == [Result.WARN] * warned
 
 
 def test_paused_sending_fails(healthy):

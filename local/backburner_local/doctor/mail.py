@@ -1,6 +1,7 @@
-"""Whether SES would send our mails."""
+"""Whether SES would send our mails, and receivers believe where they come from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -16,18 +17,23 @@ def check(account: Account, patient: Patient) -> Iterator[Finding]:
         detail = "no sender: the stack sends no mail"
         yield Finding(_CHECK, Result.SKIP, detail, "Give --sender to check an address.")
         return
-    yield _identity(account, patient.sender)
+    domain = patient.sender.rpartition("@")[2]
+    known = {identity: _look(account, identity) for identity in (patient.sender, domain)}
+    yield _identity(account, patient.sender, known)
+    yield from _signature(domain, known)
     yield _account(account)
 
 
-def _identity(account: Account, sender: str) -> Finding:
+#: What SES says of the identities that it knows; None: it knows none.
+_Known = Mapping[str, Mapping[str, Any] | None]
+
+
+def _identity(account: Account, sender: str, known: _Known) -> Finding:
     """An address may send if it is verified itself, or if its domain is."""
-    identities = (sender, sender.rpartition("@")[2])
-    states = {identity: _is_verified(account, identity) for identity in identities}
-    for identity, is_verified in states.items():
-        if is_verified:
+    for identity, found in known.items():
+        if found is not None and found.get("VerifiedForSendingStatus"):
             return Finding(_CHECK, Result.OK, f"{identity} may send")
-    if states[sender] is None:
+    if known[sender] is None:
         create = f"aws sesv2 create-email-identity --email-identity {sender}"
         advice = f"Verify it: `{create} --region {account.region}`, and click the link in the mail."
         return Finding(_CHECK, Result.FAIL, f"SES does not know {sender}", advice)
@@ -35,15 +41,25 @@ def _identity(account: Account, sender: str) -> Finding:
     return Finding(_CHECK, Result.FAIL, f"{sender} is not verified yet", advice)
 
 
-def _is_verified(account: Account, identity: str) -> bool | None:
+def _signature(domain: str, known: _Known) -> Iterator[Finding]:
+    """Without one (DKIM), mails may be taken for spam, and show no button to unsubscribe."""
+    told = [
+        found["DkimAttributes"] for found in known.values() if found and "DkimAttributes" in found
+    ]
+    if told and not any(one.get("Status") == "SUCCESS" for one in told):
+        create = f"aws sesv2 create-email-identity --email-identity {domain}"
+        advice = f"Verify the domain (`{create}`), and put its three CNAME records into the DNS."
+        yield Finding(_CHECK, Result.WARN, f"mails of {domain} are not signed (DKIM)", advice)
+
+
+def _look(account: Account, identity: str) -> Mapping[str, Any] | None:
     """None: SES does not know it."""
     try:
-        answer = account.clients.sesv2.get_email_identity(EmailIdentity=identity)
+        return dict(account.clients.sesv2.get_email_identity(EmailIdentity=identity))
     except ClientError as error:
         if error.response["Error"]["Code"] == "NotFoundException":
             return None
         raise
-    return bool(answer.get("VerifiedForSendingStatus"))
 
 
 def _account(account: Account) -> Finding:

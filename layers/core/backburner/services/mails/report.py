@@ -32,7 +32,7 @@ _NAME_LENGTH = 60
 _SHOWN_REASONS = 3
 
 #: Reports of one mail that are shown whole; of the others, a line. Gmail cuts mails at 102 KB.
-SHOWN_WHOLE = 20
+SHOWN_WHOLE = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
