@@ -138,6 +138,33 @@ def _sagemaker(call: Call) -> Iterator[Need]:
     )
 
 
+def _bedrock(call: Call) -> Iterator[Need]:
+    """They use models, profiles and jobs (user guide, "Prerequisites for batch inference")."""
+    given, action = call.parameters, f"bedrock:{call.operation}"
+    if call.operation == "ListModelInvocationJobs":
+        yield Need(action, "*")
+    elif "jobIdentifier" in given:
+        yield Need(action, given["jobIdentifier"])
+    else:
+        own = f"arn:aws:bedrock:{REGION}:{ACCOUNT}"
+        for name in (action, "bedrock:TagResource"):
+            yield Need(name, f"{own}:model-invocation-job/any")
+        model = given["modelId"]
+        base = model.partition(".")[2] if model.startswith("us.") else model
+        if base != model:
+            yield Need(action, f"{own}:inference-profile/{model}")
+        is_arn = model.startswith("arn:")
+        yield Need(
+            action, model if is_arn else f"arn:aws:bedrock:{REGION}::foundation-model/{base}"
+        )
+        passed = (("iam:PassedToService", "bedrock.amazonaws.com"),)
+        yield Need("iam:PassRole", given["roleArn"], passed)
+
+
+def _service_quotas(call: Call) -> Iterator[Need]:
+    yield Need(f"servicequotas:{call.operation}", "*")
+
+
 _NEEDS: dict[str, Callable[[Call], Iterator[Need]]] = {
     "dynamodb": _dynamodb,
     "s3": _s3,
@@ -147,6 +174,8 @@ _NEEDS: dict[str, Callable[[Call], Iterator[Need]]] = {
     "sesv2": _ses,
     "sagemaker": _sagemaker,
     "sagemaker-runtime": _sagemaker,
+    "bedrock": _bedrock,
+    "service-quotas": _service_quotas,
 }
 
 
@@ -289,7 +318,8 @@ def pattern(resource: str) -> str:
 
 def written_as(resource: str, names: Mapping[str, str]) -> str:
     """The resource as the template writes it, by the logical ids of names."""
-    service, name = resource.split(":")[2], resource.rpartition(":")[2]
+    service = resource.split(":")[2] if resource != "*" else ""
+    name = resource.rpartition(":")[2]
     match service:
         case "dynamodb":
             table, slash, index = name.removeprefix("table/").partition("/")

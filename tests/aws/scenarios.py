@@ -41,12 +41,16 @@ SCENARIOS: list[Scenario] = []
 
 
 def scenario(
-    *, limits: Limits = LIMITS, sizes: Sizes | None = None, **parameters: str
+    *,
+    limits: Limits = LIMITS,
+    sizes: Sizes | None = None,
+    has_jobs: bool = False,
+    **parameters: str,
 ) -> Callable[[Callable[[AwsWorld], None]], Callable[[AwsWorld], None]]:
     """Add the function to the scenarios."""
 
     def add(run: Callable[[AwsWorld], None]) -> Callable[[AwsWorld], None]:
-        options = {"limits": limits, "sizes": sizes, **parameters}
+        options = {"limits": limits, "sizes": sizes, "has_jobs": has_jobs, **parameters}
         SCENARIOS.append(Scenario(run.__name__, run, options))
         return run
 

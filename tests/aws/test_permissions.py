@@ -18,6 +18,7 @@ from tests.aws import (
     paths_api,
     paths_drop,
     paths_end,
+    paths_jobs,
     paths_messages,
     paths_uploads,
     paths_webhooks,
@@ -38,16 +39,28 @@ PATHS = (
     paths_uploads,
     paths_webhooks,
     paths_work,
+    paths_jobs,
     paths_end,
 )
 
 ADAPTERS = Path(adapters.__file__).parent
-SERVICES = ("dynamodb", "events", "s3", "sqs", "sns", "sesv2", "sagemaker", "sagemaker-runtime")
+SERVICES = (
+    "bedrock",
+    "dynamodb",
+    "events",
+    "s3",
+    "sagemaker",
+    "sagemaker-runtime",
+    "service-quotas",
+    "sesv2",
+    "sns",
+    "sqs",
+)
 
 #: A minute of work; `make e2e-aws` looks at roles anyway.
 pytestmark = pytest.mark.e2e_aws
 
-STACK = Stack(CreateEndpoint="true", SenderAddress=SENDER, EventBus=BUS)
+STACK = Stack(CreateEndpoint="true", SenderAddress=SENDER, EventBus=BUS, RunBedrockJobs="true")
 FUNCTIONS, NAMES = STACK.functions(), STACK.logical_ids()
 
 

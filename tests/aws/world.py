@@ -9,7 +9,7 @@ checked against the adapter in `tests/contract/test_backend.py`).
 
 import importlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -19,16 +19,19 @@ from unittest.mock import patch
 import botocore.session
 import moto.s3.models
 import moto.settings
+from botocore.exceptions import ClientError
 
 from backburner import bootstrap
+from backburner.adapters.bedrock import BedrockBatch
 from backburner.adapters.clients import Clients
 from backburner.adapters.s3 import S3Blobs
 from backburner.adapters.s3.writing import Sizes
 from backburner.domain.batch import RAW_ROUTE, Batch
-from backburner.domain.catalog import Catalog
+from backburner.domain.catalog import Catalog, Model
+from backburner.domain.catalog import Jobs as JobSettings
 from backburner.domain.delivery import Delivery
-from backburner.domain.shard import Shard
-from backburner.ports import Environment, Limits, QueueName
+from backburner.domain.shard import Cut, Shard
+from backburner.ports import Backend, Blobs, Environment, Limits, QueueName
 from backburner.services import batches, keys, outbox
 from backburner.settings import Settings
 from backburner_local import events as aws_events
@@ -40,6 +43,7 @@ from tests.aws.account import SENDER
 from tests.aws.capacity import Table
 from tests.aws.endpoint import Endpoint, Invocation
 from tests.aws.event_sources import EventSources
+from tests.aws.jobs import JOB_MODELS, Jobs
 from tests.aws.light_moto import light_aws, light_dynamodb
 from tests.aws.recorder import Recorder
 from tests.aws.stack import Stack
@@ -52,6 +56,9 @@ MODEL = "mistral-tiny"
 
 #: Largest event, and answer, of one synchronous invocation (Lambda quotas).
 PAYLOAD_BYTES = 6 * 1024 * 1024
+
+#: What moto leaves to us, by its own names.
+_PLAYED = ["sagemakerruntime", "bedrock", "servicequotas"]
 
 #: The catalog's own pool of slots.
 POOL = f"sagemaker_async:{MODEL}"
@@ -79,6 +86,31 @@ def _taking_raw(env: Environment) -> Catalog:
     return Catalog({one.name: replace(one, routes=(*one.routes, RAW_ROUTE)) for one in models})
 
 
+def _job_model(name: str) -> Model:
+    return Model(
+        name=name,
+        backend="bedrock_batch",
+        endpoint="",
+        jobs=JobSettings(model_id=JOB_MODELS[name], quota_name="Mistral Large 2 (24.07)"),
+        context_window=4096,
+        routes=(CHAT,),
+        slots=20,
+        slots_per_instance=1,
+        max_instances=1,
+        cut=Cut(lines=4, bytes=1_000_000, tokens=1_000_000),
+    )
+
+
+def _on(blobs: Blobs, backends: Mapping[str, Backend]) -> dict[str, Backend]:
+    """The backends, reading and writing other parts of objects."""
+    return {
+        name: BedrockBatch(one.clients, blobs, one.role_arn)
+        if isinstance(one, BedrockBatch)
+        else one
+        for name, one in backends.items()
+    }
+
+
 class AwsWorld:
     """An account with the stack in it; the test lets time pass and plays the model."""
 
@@ -88,6 +120,7 @@ class AwsWorld:
         limits: Limits | None = None,
         sizes: Sizes | None = None,
         charges: bool = False,
+        has_jobs: bool = False,
         **parameters: str,
     ) -> None:
         """Deploy the stack.
@@ -96,8 +129,11 @@ class AwsWorld:
             limits: the operator's; those of the code, if none are given.
             sizes: of parts of objects; S3's own, if none are given.
             charges: whether the recorder also finds out what DynamoDB charges.
+            has_jobs: whether the catalog has models that run as jobs of Bedrock.
             parameters: of the template.
         """
+        if has_jobs:
+            parameters["RunBedrockJobs"] = "true"
         self.stack = Stack(CreateEndpoint="true", SenderAddress=SENDER, **parameters)
         self.functions = self.stack.functions()
         self.clock = FixedClock()
@@ -108,7 +144,7 @@ class AwsWorld:
         self.recorder = Recorder(self.own.dynamodb, Table.of(table, properties), charges=charges)
         ((self.bucket, _),) = self.stack.of_type("AWS::S3::Bucket").items()
         self.endpoint = Endpoint(self.bucket, self._read)
-        self._listened = (
+        self._listened: tuple[Any, ...] = (
             clients.dynamodb,
             clients.s3,
             clients.sqs,
@@ -118,10 +154,21 @@ class AwsWorld:
             clients.sagemaker,
             clients.sagemaker_runtime,
         )
+        if has_jobs:
+            self._listened += (clients.bedrock, clients.service_quotas)
         for client in self._listened:
             self.recorder.attach(client)
-        self._runtime = clients.sagemaker_runtime.meta.events
-        self._runtime.register_first("before-send", self.endpoint.answer)  # type: ignore[arg-type]
+        self.jobs = Jobs(self.bucket, self._read, self._write)
+        self._played: list[tuple[Any, Any]] = [
+            (clients.sagemaker_runtime.meta.events, self.endpoint.answer)
+        ]
+        if has_jobs:
+            self._played += [
+                (client.meta.events, self.jobs.answer)
+                for client in (clients.bedrock, clients.service_quotas)
+            ]
+        for events, answer in self._played:
+            events.register_first("before-send", answer)
         # moto's indexes do not lag, and its clock does not follow ours.
         limits = limits or replace(bootstrap.AWS_LIMITS, index_lag_seconds=0.0)
         self.receiver = MemoryReceiver()
@@ -139,10 +186,18 @@ class AwsWorld:
         self.environments = {
             name: replace(env, catalog=_taking_raw(env)) for name, env in self.environments.items()
         }
+        if has_jobs:
+            self.environments = {
+                function.name: self._with_jobs(
+                    self.environments[function.name], clients, function.variables
+                )
+                for function in self.functions.values()
+            }
         if sizes is not None:
             blobs = S3Blobs(clients, self.bucket, sizes=sizes)
             self.environments = {
-                name: replace(env, blobs=blobs) for name, env in self.environments.items()
+                name: replace(env, blobs=blobs, backends=_on(blobs, env.backends))
+                for name, env in self.environments.items()
             }
         self.env: Environment = self.environments["api"]
         self.key, _key = keys.create(self.env, "acme")
@@ -150,11 +205,24 @@ class AwsWorld:
         #: Bytes of the body of each request to the API, at least one.
         self.asked_bytes: list[int] = []
 
+    def _with_jobs(
+        self, env: Environment, clients: Clients, variables: Mapping[str, str]
+    ) -> Environment:
+        """The environment whose catalog also has models that run as jobs."""
+        models = {**env.catalog.models, **{name: _job_model(name) for name in JOB_MODELS}}
+        catalog = Catalog(models)
+        role = variables["BEDROCK_ROLE_ARN"]
+        backends = bootstrap.backends(
+            catalog, clients, env.blobs, env.limits, clock=self.clock, role_arn=role
+        )
+        return replace(env, catalog=catalog, backends=backends)
+
     def close(self) -> None:
         bootstrap.install(None)
         for client in self._listened:
             self.recorder.detach(client)
-        self._runtime.unregister("before-send", self.endpoint.answer)  # type: ignore[arg-type]
+        for events, answer in self._played:
+            events.unregister("before-send", answer)
 
     # ------------------------------------------------------------ functions
 
@@ -164,6 +232,13 @@ class AwsWorld:
         bootstrap.install(self.environments[name])
         with self.recorder.running(name):
             return handler(event, Context())
+
+    def invoke_often(self, name: str, event: dict[str, Any]) -> None:
+        """An asynchronous invocation, which Lambda repeats once if it fails."""
+        try:
+            self.invoke(name, event)
+        except ClientError:
+            self.invoke(name, event)
 
     def ask(
         self,
@@ -324,6 +399,9 @@ class AwsWorld:
             self.answer(reply=reply)
             self.pump()
 
+    def _write(self, key: str, data: bytes) -> None:
+        self.own.s3.put_object(Bucket=self.bucket, Key=key, Body=data)
+
     def _read(self, key: str) -> bytes:
         return self.own.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
@@ -377,7 +455,7 @@ def an_aws_world(*, sizes: Sizes | None = None, **options: Any) -> Iterator[AwsW
     """An account of its own, gone afterwards."""
     least = sizes.least if sizes is not None else moto.settings.S3_UPLOAD_PART_MIN_SIZE
     with (
-        light_aws(config={"core": {"passthrough": {"services": ["sagemakerruntime"]}}}),
+        light_aws(config={"core": {"passthrough": {"services": _PLAYED}}}),
         patch.object(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", least),
         light_dynamodb(),
     ):
