@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from backburner_local.cli.common import log_to
+from backburner.domain.errors import BackburnerError
+from backburner_local.cli.common import NOT_COMPLETED, fail, log_to, reason
 from backburner_local.options import DATA_DIR, Options
 
 
@@ -115,11 +116,14 @@ def emulate_bedrock(
         raise click.UsageError(str(error)) from error
     log_to(data_dir)
     options = Options(**choices)
-    run_bedrock(
-        port=port,
-        data_dir=data_dir,
-        s3_endpoint=s3_endpoint,
-        events_endpoint=events_endpoint,
-        knobs=Knobs.realistic(**values) if realistic else Knobs(**values),
-        make_model=lambda: job_services.local_model(options, data_dir / "logs"),
-    )
+    try:
+        run_bedrock(
+            port=port,
+            data_dir=data_dir,
+            s3_endpoint=s3_endpoint,
+            events_endpoint=events_endpoint,
+            knobs=Knobs.realistic(**values) if realistic else Knobs(**values),
+            make_model=lambda: job_services.local_model(options, data_dir / "logs"),
+        )
+    except (BackburnerError, OSError, RuntimeError, ValueError) as error:
+        fail(f"The emulator can't start: {reason(error)}", NOT_COMPLETED)

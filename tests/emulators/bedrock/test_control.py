@@ -79,7 +79,7 @@ def test_other_peoples_jobs_are_listed_and_can_come_and_go(stage):
     stage.start(foreign_jobs={MISTRAL: 2, CLAUDE: 1})
     listed = stage.bedrock.list_model_invocation_jobs(statusEquals="InProgress")
     names = [job["jobName"] for job in listed["invocationJobSummaries"]]
-    assert sorted(names) == ["of-someone-else-0", "of-someone-else-0", "of-someone-else-1"]
+    assert sorted(names) == ["of-someone-else-000", "of-someone-else-000", "of-someone-else-001"]
     stage.emulator.turn(foreign_jobs={})
     assert stage.bedrock.list_model_invocation_jobs()["invocationJobSummaries"] == []
 
@@ -264,6 +264,38 @@ def test_calls_can_be_throttled(stage):
             call()
         assert code_of(caught) == "ThrottlingException"
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
+
+
+def test_a_job_that_cannot_be_kept_is_not_created(stage):
+    stage.start()
+    kept = stage.root / "data" / "jobs"
+    kept.rename(kept.with_name("elsewhere"))
+    impatient = stage.client("bedrock", retries={"total_max_attempts": 1})
+    with pytest.raises(ClientError) as caught:
+        impatient.create_model_invocation_job(**stage.request())
+    assert code_of(caught) == "InternalServerException"
+    assert stage.emulator.status() == {}
+    kept.with_name("elsewhere").rename(kept)
+    assert stage.run()["status"] == "Completed"
+
+
+def test_a_job_goes_on_although_its_state_cannot_be_kept(stage):
+    arn = stage.start(stick_every_nth=1).create()
+    stage.until(arn, "Scheduled")
+    kept = stage.root / "data" / "jobs"
+    kept.rename(kept.with_name("elsewhere"))
+    stage.bedrock.stop_model_invocation_job(jobIdentifier=arn)
+    assert stage.until(arn)["status"] == "Stopped"
+
+
+def test_jobs_of_other_people_are_of_models_that_there_are(stage):
+    with pytest.raises(ValueError, match="there is no model no"):
+        stage.start(foreign_jobs={"no.such-model": 1})
+    stage.emulator = None
+    stage.start()
+    with pytest.raises(ValueError, match="there is no model no"):
+        stage.emulator.turn(foreign_jobs={"no.such-model": 1})
+    assert stage.run()["status"] == "Completed"
 
 
 def test_a_console_can_ask_for_the_status(shared):

@@ -8,8 +8,10 @@ from typing import Any
 
 import boto3
 import pytest
+from click.testing import CliRunner
 from moto.server import ThreadedMotoServer
 
+from backburner_local.cli import main
 from tests.emulators.conftest import client
 
 #: How the operator starts it.
@@ -212,3 +214,19 @@ def test_an_input_that_is_not_in_the_bucket_fails_the_job(aws, moto):
         time.sleep(0.05)
     assert job["status"] == "Failed"
     assert "s3://no-such-bucket/in.jsonl" in job["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "complaint"),
+    [
+        (["--knob", "nonsense=1"], 2, "There is no knob 'nonsense'"),
+        (["--engine", "openai"], 2, "--engine openai needs --base-url"),
+        (["--knob", 'foreign_jobs={"no": 1}'], 1, "The emulator can't start: there is no model no"),
+    ],
+)
+def test_what_the_operator_got_wrong_is_told(tmp_path, options, code, complaint):
+    told = CliRunner().invoke(
+        main, ["emulate", "bedrock", "--port", "0", "--data-dir", str(tmp_path), *options]
+    )
+    assert told.exit_code == code
+    assert complaint in told.output

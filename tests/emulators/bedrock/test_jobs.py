@@ -2,11 +2,12 @@
 
 import contextlib
 import json
+import time
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.emulators.bedrock.stage import MISTRAL, Stage, ask, record, records
+from tests.emulators.bedrock.stage import HURRY, MISTRAL, Stage, ask, record, records
 from tests.emulators.conftest import wait_until
 
 LAST = 24 * 3600
@@ -285,6 +286,18 @@ def test_a_job_whose_output_cannot_be_written_fails(shared):
     arn = shared.bedrock.create_model_invocation_job(**request)["jobArn"]
     job = shared.until(arn)
     assert job["status"] == "Failed"
+    assert "s3://bucket" in job["message"]
+
+
+def test_a_job_whose_output_cannot_be_written_meanwhile_runs_to_its_end(stage):
+    request = stage.start(answers=2).request(records(3))
+    request["outputDataConfig"] = {"s3OutputDataConfig": {"s3Uri": "s3://bucket/..bad/../x/"}}
+    arn = stage.bedrock.create_model_invocation_job(**request)["jobArn"]
+    stage.processed(arn, 2)
+    time.sleep(3 * HURRY["flush_seconds"])
+    stage.gate.open()
+    job = stage.until(arn)
+    assert (job["status"], job["processedRecordCount"]) == ("Failed", 3)
     assert "s3://bucket" in job["message"]
 
 

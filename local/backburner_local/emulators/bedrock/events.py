@@ -30,6 +30,7 @@ def state_change(job: Job, knobs: Knobs, now: float) -> Message:
     """The event of the state that the job is in, as AWS documents it."""
     at = datetime.fromtimestamp(now, UTC)
     created = datetime.fromtimestamp(job.submitted_at, UTC)
+    hour = created.hour % 12 or 12
     documented = f"{at:%a %b %d %H:%M:%S} UTC {at:%Y}"
     return {
         "version": "0",
@@ -48,8 +49,7 @@ def state_change(job: Job, knobs: Knobs, now: float) -> Message:
             "batchModelId": job.model_arn,
             "status": str(job.status),
             "failureMessage": job.message,
-            "creationTime": f"{created:%b} {created.day}, {created:%Y},"
-            f" {created:%I:%M:%S %p}".replace(", 0", ", "),
+            "creationTime": f"{created:%b} {created.day}, {created:%Y, }{hour}:{created:%M:%S %p}",
         },
     }
 

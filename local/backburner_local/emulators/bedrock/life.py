@@ -144,7 +144,10 @@ class Life:
             job.message = self._verdict or job.fate.failure or ""
         enter(job, status, now, expired_ends_at_expiry=knobs.expired_end_time == "expiry")
         logger.info("job.state id=%s name=%s status=%s", job.id, job.name, status)
-        self._around.store.save(job)
+        try:
+            self._around.store.save(job)
+        except OSError as error:  # after a restart, it would be in its last state again
+            logger.warning("job.not_saved id=%s error=%s", job.id, error)
         self._around.events.emit(job, now)
         self._begin_work()
 
@@ -178,6 +181,9 @@ class Life:
             self._verdict = str(error)
         except ObjectUnavailable as error:
             self._verdict = f"The input could not be read: {error}"
+        except Exception as error:
+            logger.exception("job.broke id=%s", self.job.id)
+            self._verdict = f"The emulator broke: {error!r}"
         else:
             self._total, self._verdict = total, ""
         self._changed.set()

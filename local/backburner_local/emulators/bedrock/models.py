@@ -130,6 +130,13 @@ class ModelDirectory:
         where = f"arn:aws:bedrock:{self._region}:{self._account}"
         return ResolvedModel(base, f"{where}:inference-profile/{model_id}") if base else None
 
+    def known(self, model_id: str) -> ResolvedModel:
+        """The same of a model that the emulator's user named; raises ValueError."""
+        found = self.resolve(model_id)
+        if found is None:
+            raise ValueError(f"there is no model {model_id}")
+        return found
+
     def _of_profile(self, name: str) -> FoundationModel | None:
         match = _PROFILE.fullmatch(name)
         return self.models.get(match["base"]) if match else None

@@ -28,7 +28,7 @@ from backburner_local.emulators.bedrock.lines import open_lines, read_lines
 from backburner_local.emulators.bedrock.local_model import LocalModel, ModelUnavailable
 from backburner_local.emulators.bedrock.models import FoundationModel
 from backburner_local.emulators.bedrock.output import write_output
-from backburner_local.emulators.objects import Objects
+from backburner_local.emulators.objects import Objects, ObjectUnavailable
 from backburner_local.emulators.wire import Message
 
 _ID_LETTERS = string.ascii_uppercase + string.digits
@@ -237,7 +237,8 @@ class Run:
                     return
             processed = self._job.counts.processed
             if processed and processed >= self._flushed * _GROWTH:
-                await self._flush()
+                with contextlib.suppress(ObjectUnavailable):  # the last one tells
+                    await self._flush()
 
     async def _flush(self) -> None:
         counts = copy.copy(self._job.counts)

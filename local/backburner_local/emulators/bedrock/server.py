@@ -57,15 +57,16 @@ class World:
         self.clock = Clock()
         self._throttle_create, self._throttle, self._lose_answer = Every(), Every(), Every()
         knobs = settings.knobs
-        directory = ModelDirectory(
+        directory = self._directory = ModelDirectory(
             region=knobs.region,
             account_id=knobs.account_id,
             more=knobs.models,
             application_profiles=knobs.application_profiles,
         )
+        self._check(knobs)
+        self._model = settings.make_model()
         self.quotas = Quotas(directory, self._get_knobs)
         self.ledger = Ledger(settings.data_dir / "ledger.jsonl")
-        self._model = settings.make_model()
         self._events = Events(settings.tell, self._get_knobs)
         runs = RunSurroundings(
             knobs=self._get_knobs,
@@ -93,8 +94,14 @@ class World:
         return self.knobs
 
     def turn(self, **changes: Any) -> None:
-        self.knobs = replace(self.knobs, **changes)
+        knobs = replace(self.knobs, **changes)
+        self._check(knobs)
+        self.knobs = knobs
         self.service.look()
+
+    def _check(self, knobs: Knobs) -> None:
+        for model_id in knobs.foreign_jobs:
+            self._directory.known(model_id)
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -123,7 +130,12 @@ class World:
                 "Too many requests, please wait before trying again.",
                 status=429,
             )
-        return known(request)
+        try:
+            return known(request)
+        except OSError as error:  # a full disk
+            logger.exception("operation.broke operation=%s", operation)
+            message = f"The emulator can't write its data: {error}"
+            raise ApiError("InternalServerException", message, status=500) from error
 
     def _is_throttled(self, service: str, operation: str) -> bool:
         if service != "bedrock":

@@ -221,29 +221,23 @@ class BatchInference:
         """Have as many jobs of other people in progress as the knobs want."""
         for job in [job for job in self._jobs.values() if job.is_foreign]:
             del self._jobs[job.id]
-        for model_id, count in self._knobs().foreign_jobs.items():
+        for place, (model_id, count) in enumerate(self._knobs().foreign_jobs.items()):
             for number in range(count):
-                job = self._foreign_job(model_id, number)
+                job = self._foreign_job(model_id, f"foreign{place:02d}{number:03d}")
                 self._jobs[job.id] = job
 
-    def _foreign_job(self, model_id: str, number: int) -> Job:
-        model = self._directory.resolve(model_id)
-        if model is None:
-            raise ValueError(f"foreign_jobs: there is no model {model_id}")
+    def _foreign_job(self, model_id: str, job_id: str) -> Job:
+        model = self._directory.known(model_id)
         knobs = self._knobs()
         now = self._around.clock.now()
         uri = "s3://of-someone-else/"
         request = {
-            "jobName": f"of-someone-else-{number}",
+            "jobName": f"of-someone-else-{job_id[-3:]}",
             "roleArn": f"arn:aws:iam::{knobs.account_id}:role/of-someone-else",
             "modelId": model_id,
             "inputDataConfig": {"s3InputDataConfig": {"s3Uri": uri}},
             "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": uri}},
         }
-        job_id = f"foreign{number:05d}"
-        if len(knobs.foreign_jobs) > 1:
-            place = list(knobs.foreign_jobs).index(model_id)
-            job_id = f"foreign{place:02d}{number:03d}"
         return Job(
             id=job_id,
             arn=self._arn(job_id),
