@@ -1,5 +1,6 @@
 """The formats of the drop folder."""
 
+import csv
 import datetime
 import io
 import json
@@ -10,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backburner.domain.dropped import Source
 from backburner.domain.errors import InvalidLine, InvalidRequest
@@ -152,6 +155,23 @@ def test_a_row_with_too_many_cells_is_wrong_and_others_are_not():
     good, bad, last = rows(Source.CSV, b"a,b\n1,2\n1,2,3\n3,4\n")
     assert (good, last) == ({"a": "1", "b": "2"}, {"a": "3", "b": "4"})
     assert bad.message == "This row has 3 cells, the header 2."
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1), st.sampled_from(",;\t"))
+def test_whatever_is_written_as_csv_is_read_as_it_was(written, delimiter):
+    out = io.StringIO(newline="")
+    csv.writer(out, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *written])
+    found = rows(Source.CSV, out.getvalue().encode())
+    assert [(row["a"], row["b"]) for row in found] == written
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b c", "é"]), st.text(), min_size=3), st.text())
+def test_a_prompt_holds_its_cells_and_its_braces(row, around):
+    text = around.replace("{", "{{").replace("}", "}}")
+    template = FORMATS.template({"prompt": f"{text}{{a}}{text}{{ b c }}{{é}}"})
+    line = json.loads(template.line(row, custom_id="1", model="m", route=CHAT))
+    (message,) = line["body"]["messages"]
+    assert message["content"] == f"{around}{row['a']}{around}{row['b c']}{row['é']}"
 
 
 @pytest.mark.parametrize(
