@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import secrets
 import string
 from collections.abc import Callable
@@ -13,8 +12,9 @@ from backburner_local.emulators.bedrock import checks
 from backburner_local.emulators.bedrock.job import OVER, Fate, Job, Status, describe
 from backburner_local.emulators.bedrock.knobs import Every, Knobs
 from backburner_local.emulators.bedrock.life import Life, Surroundings
+from backburner_local.emulators.bedrock.listing import in_order, page_of
 from backburner_local.emulators.bedrock.models import ModelDirectory, ResolvedModel
-from backburner_local.emulators.wire import ApiError, Message, instant
+from backburner_local.emulators.wire import ApiError, Message
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
 _ID_LENGTH = 12
@@ -50,7 +50,7 @@ class BatchInference:
     @property
     def jobs(self) -> list[Job]:
         """All jobs, other people's too, oldest first."""
-        return sorted(self._jobs.values(), key=_sort_key)
+        return in_order(self._jobs.values())
 
     def look(self) -> None:
         """Knobs or time changed: see what follows for every job."""
@@ -95,23 +95,7 @@ class BatchInference:
 
     def list(self, request: Message) -> Message:
         checks.check(checks.LIST, request)
-        knobs = self._knobs()
-        is_descending = (request.get("sortOrder") or knobs.default_sort_order) == "Descending"
-        found = [job for job in self.jobs if _is_listed(job, request)]
-        if is_descending:
-            found.reverse()
-        after = _read_token(request.get("nextToken"))
-        if after is not None:
-            found = [
-                job
-                for job in found
-                if (_sort_key(job) < after if is_descending else _sort_key(job) > after)
-            ]
-        limit = request.get("maxResults") or knobs.default_page_size
-        told: Message = {"invocationJobSummaries": [describe(job) for job in found[:limit]]}
-        if len(found) > limit:
-            told["nextToken"] = _write_token(found[limit - 1])
-        return told
+        return page_of(self._jobs.values(), request, self._knobs())
 
     def stop(self, request: Message) -> Message:
         job = self._found(request)
@@ -283,34 +267,6 @@ def _holds_slot(job: Job, knobs: Knobs) -> bool:
     if job.status is Status.STOPPING:
         return knobs.stopping_holds_slot
     return job.status not in OVER
-
-
-def _is_listed(job: Job, request: Message) -> bool:
-    after, before = request.get("submitTimeAfter"), request.get("submitTimeBefore")
-    return (
-        request.get("statusEquals") in (None, str(job.status))
-        and (request.get("nameContains") or "") in job.name
-        and (after is None or job.submitted_at > instant(after).timestamp())
-        and (before is None or job.submitted_at < instant(before).timestamp())
-    )
-
-
-def _sort_key(job: Job) -> tuple[float, str]:
-    return (job.submitted_at, job.id)
-
-
-def _write_token(job: Job) -> str:
-    return base64.urlsafe_b64encode(f"{job.submitted_at!r} {job.id}".encode()).decode()
-
-
-def _read_token(token: Any) -> tuple[float, str] | None:
-    if not token:
-        return None
-    try:
-        at, job_id = base64.urlsafe_b64decode(token).decode().split(" ")
-        return float(at), job_id
-    except ValueError as error:
-        raise ApiError("ValidationException", "The nextToken is invalid.") from error
 
 
 def _tags_of(tags: Any) -> dict[str, str]:
