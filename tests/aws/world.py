@@ -104,9 +104,7 @@ def _job_model(name: str) -> Model:
 def _on(blobs: Blobs, backends: Mapping[str, Backend]) -> dict[str, Backend]:
     """The backends, reading and writing other parts of objects."""
     return {
-        name: BedrockBatch(one.clients, blobs, one.role_arn)
-        if isinstance(one, BedrockBatch)
-        else one
+        name: replace(one, blobs=blobs) if isinstance(one, BedrockBatch) else one
         for name, one in backends.items()
     }
 

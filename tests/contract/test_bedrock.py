@@ -16,7 +16,7 @@ from backburner.adapters.clients import Clients
 from backburner.domain.catalog import Jobs, Model
 from backburner.domain.errors import BackendError, BackendFull, BackendRefused, BackendThrottled
 from backburner.domain.shard import AttemptRef, Cut, Shard, ShardStatus
-from backburner.ports import AttemptState, Look
+from backburner.ports import AttemptState, Limits, Look
 from backburner.wire.bodies import CHAT, EMBEDDINGS
 from backburner_local.adapters.clock import FixedClock
 from backburner_local.adapters.files import DirectoryBlobs
@@ -273,6 +273,18 @@ def test_objects_of_a_job_are_the_batch_s_own_and_go_with_it(stage):
     found = [stat.key for stat in stage.blobs.list(f"batches/acme/{shard.batch_id}/")]
     assert any(key.endswith("/manifest.json.out") for key in found)
     assert any(key.endswith("/in/converse/00001-a1.jsonl") for key in found)
+
+
+def test_a_result_that_nobody_could_read_loses_only_what_does_not_fit(stage):
+    backend = BedrockBatch(stage.clients, stage.blobs, ROLE, Limits(result_bytes=5_000))
+    payload = b"".join(request(line, chat(user("x" * 500))) for line in range(1, 9))
+    shard = stage.send(payload, shard=stage.shard(line_count=8))
+    stage.end(shard)
+    key = backend.look(shard).result_key
+    assert key is not None
+    found = [json.loads(line) for line in stage.blobs.get(key).splitlines()]
+    assert len(found) == 8
+    assert {one["status_code"] for one in found} == {200, 413}
 
 
 # ---------------------------------------------------------------- what can't be asked

@@ -15,6 +15,7 @@ from backburner.wire.bedrock.records import (
     line_of,
     read_manifest,
     record_id,
+    within,
 )
 from backburner.wire.bodies import CHAT
 from backburner.wire.shard import JsonlShards
@@ -195,6 +196,19 @@ def test_tokens_of_an_answer_are_those_that_its_shard_counts():
     _, results = answered(output("R0000000001"))
     (outcome,) = JsonlShards().outcomes({1: "c1"}, iter([json.dumps(results[0]).encode()]))
     assert (outcome.usage.input_tokens, outcome.usage.output_tokens) == (3, 2)
+
+
+def test_results_that_no_one_could_read_any_more_are_said_to_be_too_large():
+    _, results = answered(*(output(record_id(number), "x" * 500) for number in (1, 2, 3)))
+    whole = [json.dumps(one).encode() + b"\n" for one in results]
+    limit = 3 * 300 + 2 * len(whole[0])
+    kept = list(within(whole, limit, count=3))
+    assert sum(map(len, kept)) <= limit
+    assert kept[:2] == whole[:2]
+    (outcome,) = JsonlShards().outcomes({3: "c3"}, iter(kept[2:]))
+    assert (outcome.status_code, outcome.is_retryable) == (413, False)
+    assert b"result_too_large" in outcome.body
+    assert list(within(whole, 10_000, count=3)) == whole
 
 
 def test_a_manifest_that_can_t_be_read_is_none():

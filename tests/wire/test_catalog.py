@@ -52,12 +52,20 @@ def test_every_pool_is_found_and_tells_its_model():
 
 
 def test_two_names_of_one_model_of_bedrock_share_its_slots():
-    jobs = 'backend = "bedrock_batch"\njobs = { model_id = "m" }\nroutes = ["/v1/embeddings"]\n'
+    jobs = (
+        'backend = "bedrock_batch"\njobs = { model_id = "m" }\nroutes = ["/v1/chat/completions"]\n'
+    )
     text = f"[models.a]\ncontext_window = 9\n{jobs}[models.b]\ncontext_window = 9\n{jobs}"
     catalog = parse(text, OWN)
     assert catalog.models["a"].pool == catalog.models["b"].pool
     assert len(list(catalog.each())) == 1
     assert catalog.running("b", catalog.models["b"].pool) == catalog.models["b"]
+
+
+def test_a_job_for_embeddings_is_small_enough_for_its_result_to_be_read():
+    jobs = 'backend = "bedrock_batch"\njobs = { model_id = "m", format = "titan" }\n'
+    text = f'[models.a]\ncontext_window = 9\nroutes = ["/v1/embeddings"]\n{jobs}'
+    assert parse(text, OWN).models["a"].cut.lines == 2000
 
 
 @pytest.mark.parametrize(
@@ -70,6 +78,9 @@ def test_two_names_of_one_model_of_bedrock_share_its_slots():
         ('"soonest"', '"best"', "must be one of cheapest, soonest, first"),
         ('backend = "bedrock_batch"', 'backend = "sagemaker_async"', "two backends of one pool"),
         ('backend = "bedrock_batch"', "", "lacks 'backend'"),
+        ("quota_name = ", 'format = "morse", quota_name = ', "is none of anthropic, cohere"),
+        ("quota_name = ", 'format = "titan", quota_name = ', "needs the route '/v1/embeddings'"),
+        ("quota_name = ", "timeout_seconds = 3600, quota_name = ", "must be from 86400 to 604800"),
     ],
 )
 def test_what_is_wrong_with_a_backend_is_named(before, after, says):

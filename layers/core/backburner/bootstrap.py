@@ -116,7 +116,7 @@ def backends(
     if "bedrock_batch" in named:
         from backburner.adapters.bedrock import BedrockBatch
 
-        made["bedrock_batch"] = BedrockBatch(clients, blobs, role_arn)
+        made["bedrock_batch"] = BedrockBatch(clients, blobs, role_arn, limits)
     if "sagemaker_transform" in named:
         from backburner.adapters.transform import SageMakerTransform
 

@@ -8,6 +8,7 @@ from backburner.domain.batch import RAW_ROUTE, window_seconds
 from backburner.domain.catalog import Catalog, Jobs, Model, Preference, When
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.shard import Cut
+from backburner.wire.bodies import CHAT, EMBEDDINGS
 
 _REQUIRED = ("backend", "routes")
 
@@ -37,6 +38,15 @@ BEDROCK_FORMATS = frozenset(
         "titan",
     }
 )
+
+#: Those of them that make embeddings; the others chat.
+_EMBEDDING_FORMATS = frozenset({"cohere", "titan"})
+
+#: Requests of one job for embeddings: each answer has some thousand numbers, of 20 bytes each.
+_EMBEDDING_LINES = 2_000
+
+#: Seconds that a job of Bedrock may be given (reference page `bedrock.md` §1.1).
+_BEDROCK_SECONDS = (86_400, 7 * 86_400)
 
 #: Fewest requests of a job (the same).
 _LEAST_LINES = {"bedrock_batch": 100}
@@ -91,6 +101,8 @@ def _place(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
     instances = int(entry.get("max_instances", own.max_instances))
     per_instance = int(entry.get("slots_per_instance", own.concurrent_invocations))
     lines, size, tokens = _JOB_CUT if jobs is not None else _CUT
+    if jobs is not None and jobs.format in _EMBEDDING_FORMATS:
+        lines = _EMBEDDING_LINES
     return Model(
         name=name,
         backend=entry["backend"],
@@ -132,12 +144,31 @@ def _jobs(name: str, entry: dict[str, Any]) -> Jobs | None:
         raise InvalidRequest(f"Model '{name}' of the catalog has an unknown 'jobs.{unknown[0]}'.")
     settings = {setting: value for setting, value in jobs.items() if setting != "padded"}
     settings.setdefault("least_lines", _LEAST_LINES.get(backend, 1))
-    if settings.get("format", "converse") not in BEDROCK_FORMATS:
+    made = Jobs(is_padded=bool(jobs.get("padded", False)), **settings)
+    if backend == "bedrock_batch":
+        _check_bedrock(name, made, entry["routes"])
+    return made
+
+
+def _check_bedrock(name: str, jobs: Jobs, routes: list[str]) -> None:
+    """Refuse settings with which no job would ever run."""
+    if jobs.format not in BEDROCK_FORMATS:
         formats = ", ".join(sorted(BEDROCK_FORMATS))
         raise InvalidRequest(
             f"'jobs.format' of model '{name}' of the catalog is none of {formats}."
         )
-    return Jobs(is_padded=bool(jobs.get("padded", False)), **settings)
+    route = EMBEDDINGS if jobs.format in _EMBEDDING_FORMATS else CHAT
+    if route not in routes:
+        raise InvalidRequest(
+            f"Model '{name}' of the catalog needs the route '{route}' for its 'jobs.format', "
+            f"'{jobs.format}'."
+        )
+    least, most = _BEDROCK_SECONDS
+    if not least <= jobs.timeout_seconds <= most:
+        raise InvalidRequest(
+            f"'jobs.timeout_seconds' of model '{name}' of the catalog must be from {least} to "
+            f"{most}."
+        )
 
 
 def _when(name: str, when: dict[str, Any]) -> When:

@@ -22,9 +22,9 @@ from backburner.adapters.job_names import job_name, result_key, token
 from backburner.domain.catalog import Jobs, Model
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled, NotFound
 from backburner.domain.shard import AttemptRef, Shard
-from backburner.ports import AttemptState, Blobs, Look, Room, Submitted
+from backburner.ports import AttemptState, Blobs, Limits, Look, Room, Submitted
 from backburner.wire.bedrock.formats import FORMATS
-from backburner.wire.bedrock.records import Answers, Asked, Manifest, read_manifest
+from backburner.wire.bedrock.records import Answers, Asked, Manifest, read_manifest, within
 from backburner.wire.bodies import CHAT, Body
 
 _ENDED = frozenset({"Completed", "PartiallyCompleted", "Failed", "Stopped", "Expired"})
@@ -48,6 +48,7 @@ class BedrockBatch:
     blobs: Blobs
     #: Role that the jobs read and write the bucket in; empty: shards wait until there is one.
     role_arn: str
+    limits: Limits = field(default_factory=Limits)
     _rooms: Rooms = field(init=False)
 
     def __post_init__(self) -> None:
@@ -222,8 +223,9 @@ class BedrockBatch:
         if first is None:
             return None
         key = result_key(shard.ref)
+        every = chain([first], results, self._refused(place))
         with self.blobs.write(key, content_type=_JSONL) as target:
-            target.writelines(chain([first], results, self._refused(place)))
+            target.writelines(within(every, self.limits.result_bytes, count=shard.line_count))
         _tell(job, answers, self._manifest(folder, written))
         return key
 

@@ -25,6 +25,9 @@ _PADDING: dict[bool, Body] = {
     False: {"input": "Hi"},
 }
 
+#: Bytes of an outcome that only says that there was no room for it, at most.
+_NOTE_BYTES = 300
+
 #: Status of an output that can't be read: the request may fare better another time.
 _BAD_GATEWAY = 502
 
@@ -35,6 +38,12 @@ class _Input(msgspec.Struct):
     line: int
     url: str
     body: dict[str, Any]
+
+
+class _Line(msgspec.Struct):
+    """What tells whose a line of a result is."""
+
+    line: int
 
 
 class _Error(msgspec.Struct):
@@ -181,6 +190,26 @@ class Answers:
             return _BAD_GATEWAY, error_body(said, "server_error", code="invalid_model_output")
         self.uncounted += "usage" not in body
         return 200, self.named(line) | body
+
+
+def within(results: Iterable[bytes], limit: int, *, count: int) -> Iterator[bytes]:
+    """Lines of a result that has no more bytes: what does not fit any more is said to be so.
+
+    Args:
+        results: its lines.
+        limit: most bytes of them all.
+        count: most lines.
+    """
+    left = limit - _NOTE_BYTES * count
+    for result in results:
+        left -= len(result)
+        if left >= 0 or len(result) <= _NOTE_BYTES:
+            yield result
+        else:
+            left += len(result)
+            said = f"The results of the job are larger than the limit of {limit} bytes."
+            body = error_body(said, "invalid_request_error", code="result_too_large")
+            yield _result(msgspec.json.decode(result, type=_Line).line, 413, body)
 
 
 def read_manifest(data: bytes) -> Manifest | None:
