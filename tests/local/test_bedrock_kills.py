@@ -27,7 +27,7 @@ KNOBS = ("min_records=1", "seconds_per_record=0.03", "concurrency=2", "drain_sec
 LOST = ("lose_answer_every_nth=2", "lose_event_every_nth=2")
 COUNT = 150
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def ran(up: Up) -> list[Ran]:
@@ -40,7 +40,7 @@ def has_run(up: Up, count: int) -> bool:
     return len(ran(up)) >= count
 
 
-@pytest.mark.parametrize("faults", [(), pytest.param(LOST, marks=pytest.mark.long, id="lost")])
+@pytest.mark.parametrize("faults", [(), pytest.param(LOST, id="lost")])
 def test_a_killed_stack_takes_its_jobs_up_again(tmp_path: Path, faults: tuple[str, ...]):
     (tmp_path / "catalog.toml").write_text(CATALOG)
     (tmp_path / "in.jsonl").write_bytes(requests(COUNT))
