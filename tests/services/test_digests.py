@@ -11,7 +11,7 @@ import pytest
 from backburner.domain.delivery import Channel, DeliveryStatus
 from backburner.domain.errors import InvalidRequest
 from backburner.ports import QueueName
-from backburner.services import deliver, mailing
+from backburner.services import deliver, mailing, replaying
 from backburner.services.mails.report import SHOWN_WHOLE
 from tests import oracle
 from tests.tap import Crash, PortError, crash_after, fault_at, meanwhile
@@ -156,6 +156,25 @@ def test_members_of_a_digest_that_can_not_be_sent_are_dead_with_its_reason(world
     assert found.digest_id is None
     words = {"off": "The tenant has turned its mails off.", "refused": "Looks like spam."}
     assert found.last_error == words[why]
+
+
+def test_a_member_that_is_dead_is_listed_and_told_in_a_later_digest_if_asked_for(world):
+    class Refusing:
+        def send(self, mail: Any) -> None:
+            raise InvalidRequest("Looks like spam.")
+
+    good = world.mailer
+    batch = ended(world)
+    world.set_env(replace(world.untapped, mailer=Refusing()))
+    after_the_hour(world)
+    world.set_env(replace(world.untapped, mailer=good))
+    dead, _ = replaying.page_of_dead(world.env, "acme", after=None, limit=10)
+    name = replaying.id_of(delivery(world, batch))
+    assert name in {replaying.id_of(one) for one in dead}
+    replaying.replay(world.env, "acme", name)
+    world.settle(minutes=180)
+    assert told(world) == {batch.id: 1}
+    assert delivery(world, batch).status is DeliveryStatus.DELIVERED
 
 
 def test_who_comes_when_the_digest_was_begun_is_in_the_next(world):

@@ -33,7 +33,7 @@ def _heading(reports: Sequence[report.Report]) -> tuple[str, str]:
     """Subject, and what stands over the mail."""
     if len(reports) == 1:
         return reports[0].subject, reports[0].title
-    good = sum(one.is_good for one in reports)
+    good = sum(one.tone is report.Tone.GOOD for one in reports)
     heading = f"{report.number(len(reports))} batches ended"
     how = "all completed" if good == len(reports) else f"{report.number(good)} without failures"
     return f"{heading} ({how})", heading

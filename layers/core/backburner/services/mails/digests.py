@@ -102,15 +102,12 @@ def _ask(env: Environment, told: Delivery, digest_id: str) -> None:
     if digest is None or digest.status is DeliveryStatus.DEAD:
         reason = digest.last_error if digest is not None else "Its digest was lost."
         changes = {"status": DeliveryStatus.DEAD, "last_error": reason, "digest_id": None}
+        changes |= records.delivery_dead(told, env.clock.now())
     elif digest.status is DeliveryStatus.DELIVERED:
-        changes = {"status": DeliveryStatus.DELIVERED}
+        changes = {"status": DeliveryStatus.DELIVERED, "due_key": None, "due_sort": None}
     else:
         later = max(env.clock.now(), digest.not_before) + _ASK_SECONDS
         changes = {"not_before": later, **records.delivery_due(told, later)}
-    if changes.get("status") is DeliveryStatus.DEAD:
-        changes |= records.delivery_dead(told, env.clock.now())
-    elif "status" in changes:
-        changes |= {"due_key": None, "due_sort": None}
     with suppress(Conflict):
         env.store.transact(
             Update(

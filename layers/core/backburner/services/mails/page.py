@@ -8,11 +8,11 @@ from right to left turns nothing else around.
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from backburner.services.mails.report import SHOWN_WHOLE, Link, Report, number
+from backburner.services.mails.report import SHOWN_WHOLE, Link, Report, Tone, number
 
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 _TIMES = "\N{MULTIPLICATION SIGN}"
-_GOOD, _BAD = "#1a7f37", "#b35900"
+_COLOURS = {Tone.GOOD: "#1a7f37", Tone.MIXED: "#9a5b00", Tone.BAD: "#b42318"}
 
 _HEAD = """\
 <!doctype html>
@@ -33,7 +33,8 @@ _HEAD = """\
   .line {{ border-color: #373e47 !important; }}
   .link {{ color: #79b8ff !important; }}
   .good {{ color: #56d364 !important; }}
-  .bad {{ color: #f0a35e !important; }}
+  .mixed {{ color: #f0a35e !important; }}
+  .bad {{ color: #ff8a80 !important; }}
   .key {{ background: #2f6feb !important; }}
 }}
 </style>
@@ -69,12 +70,11 @@ def render(reports: Sequence[Report], *, heading: str, why: str, unsubscribe_url
 
 
 def _card(report: Report) -> Iterator[str]:
-    tone, colour = ("good", _GOOD) if report.is_good else ("bad", _BAD)
     yield (
         '<div class="card" style="background:#ffffff;border:1px solid #d8dee4;border-radius:10px;'
         'padding:20px;margin:0 0 12px">\n'
-        f'<div class="{tone}" style="{_FONT};font-size:14px;line-height:20px;font-weight:600;'
-        f'color:{colour}">{escape(report.outcome)}</div>\n'
+        f'<div class="{report.tone}" style="{_FONT};font-size:14px;line-height:20px;'
+        f'font-weight:600;color:{_COLOURS[report.tone]}">{escape(report.outcome)}</div>\n'
         f'<div class="ink" style="{_FONT};font-size:20px;line-height:26px;font-weight:600;'
         f'color:#1f2328;overflow-wrap:anywhere;margin:2px 0 14px"><bdi>{escape(report.name)}</bdi>'
         "</div>\n"

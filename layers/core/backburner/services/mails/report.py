@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from backburner.domain import budget, reasons
 from backburner.domain.batch import Batch, BatchKind, BatchStatus, StopReason
@@ -35,6 +36,17 @@ _SHOWN_REASONS = 3
 SHOWN_WHOLE = 12
 
 
+class Tone(StrEnum):
+    """How good the news is."""
+
+    #: All requests succeeded.
+    GOOD = "good"
+    #: Some failed.
+    MIXED = "mixed"
+    #: It did not come to its end.
+    BAD = "bad"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """Why requests failed."""
@@ -62,7 +74,7 @@ class Report:
     name: str
     #: The counts in a few words; empty: there is but one request.
     summary: str
-    is_good: bool
+    tone: Tone
     #: Label and value.
     rows: tuple[tuple[str, str], ...]
     reasons: tuple[Reason, ...]
@@ -90,7 +102,7 @@ def of(env: Environment, batch: Batch, told: Delivery) -> Report:
         outcome=_outcome(batch),
         name=_name(env, batch),
         summary=_summary(batch),
-        is_good=batch.status is BatchStatus.COMPLETED and not batch.failed,
+        tone=_tone(batch),
         rows=tuple(_rows(batch)),
         reasons=tuple(
             Reason(count=count, code=code, words=reasons.words(code))
@@ -100,6 +112,12 @@ def of(env: Environment, batch: Batch, told: Delivery) -> Report:
         expires=_day(expires_at) if found else "",
         status=Link(label="Status", url=url),
     )
+
+
+def _tone(batch: Batch) -> Tone:
+    if batch.status is not BatchStatus.COMPLETED:
+        return Tone.BAD
+    return Tone.MIXED if batch.failed else Tone.GOOD
 
 
 def _outcome(batch: Batch) -> str:
