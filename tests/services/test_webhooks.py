@@ -264,7 +264,7 @@ def test_every_attempt_has_its_own_time_and_the_same_id(world):
     first, second = world.receiver.posted
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
-    assert int(second.headers["webhook-timestamp"]) >= int(first.headers["webhook-timestamp"]) + 5
+    assert int(second.headers["webhook-timestamp"]) >= int(first.headers["webhook-timestamp"]) + 2
 
 
 def test_a_log_shows_no_secret_and_no_url(world, caplog):
@@ -515,3 +515,58 @@ def test_another_tenant_s_deliveries_are_nobody_s(world):
     with pytest.raises(NotFound):
         replaying.find(world.env, "other", replaying.id_of(told(world, batch)))
     assert outbox.of_batch(world.env, "other", batch.id) == []
+
+
+# ---------------------------------------------------------------- progress
+
+
+def go_on(world: World) -> None:
+    """A minute passes, and a shard ends."""
+    world.advance(61)
+    world.answer()
+    world.pump()
+
+
+def test_who_asks_for_it_is_told_how_a_batch_goes_on_once_a_minute(world):
+    an_endpoint(world, event_types=["batch.progress"])
+    batch = world.submit(24)
+    world.pump()
+    for _ in range(3):
+        go_on(world)
+    told = [one.event for one in world.receiver.posted]
+    assert {one["type"] for one in told} == {"batch.progress"}
+    counts = [one["data"]["request_counts"]["completed"] for one in told]
+    assert counts == sorted(set(counts))
+    assert len(counts) == 3
+    assert [one["id"] for one in told] == [f"evt_{batch.id}_{count}" for count in counts]
+    assert all(one["data"]["status"] == "in_progress" for one in told)
+    world.settle()
+    assert len(world.receiver.posted) == 3
+    oracle.check_end(world)
+
+
+def test_several_who_ask_for_it_are_told_each_by_a_message_of_its_own(world):
+    for number in range(3):
+        an_endpoint(world, url=f"{URL}/{number}", event_types=["batch.progress"])
+    world.submit(24)
+    world.pump()
+    go_on(world)
+    assert sorted(one.url for one in world.receiver.posted) == [f"{URL}/{n}" for n in range(3)]
+
+
+def test_nobody_else_is_and_what_fails_is_not_tried_again(world):
+    an_endpoint(world, event_types=["batch.completed"])
+    an_endpoint(world, tenant="other", event_types=["batch.progress"])
+    world.submit(24)
+    world.pump()
+    go_on(world)
+    assert world.receiver.posted == []
+    an_endpoint(world, event_types=["batch.progress"])
+    world.receiver.answer = nobody
+    world.submit(24)
+    world.pump()
+    go_on(world)
+    world.receiver.answer = answers(200)
+    world.pump()
+    assert world.receiver.posted == []
+    world.settle()

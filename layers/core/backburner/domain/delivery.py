@@ -122,7 +122,7 @@ _USUAL = DeliveryPolicy(pauses=doubling(30.0, longest=_HOUR, count=15))
 #: Of webhooks, sooner and longer: a receiver may just start anew, or be away for a weekend. 60
 #: hours, with chance up to 72.
 _HOOKS = DeliveryPolicy(
-    pauses=(5.0, 30.0, 120.0, 600.0, 1800.0, *(_HOUR * n for n in (1, 2, 4, 8, 12, 14, 18)))
+    pauses=(2.0, 15.0, 120.0, 600.0, 1800.0, *(_HOUR * n for n in (1, 2, 4, 8, 12, 14, 18)))
 )
 
 POLICIES = {

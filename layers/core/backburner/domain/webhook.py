@@ -12,6 +12,9 @@ from typing import Any
 from backburner.domain.errors import InvalidRequest, NotFound
 from backburner.domain.request import Instant
 
+#: A batch goes on; told about once a minute, once, and to those alone who ask for it.
+PROGRESS = "batch.progress"
+
 #: What an endpoint may ask for. Those of batches and responses are OpenAI's.
 EVENT_TYPES = (
     "batch.completed",
@@ -26,7 +29,7 @@ EVENT_TYPES = (
     "request.failed",
     "request.expired",
     "request.cancelled",
-    "batch.progress",
+    PROGRESS,
 )
 
 #: Most endpoints of a tenant, and characters of an endpoint's name.

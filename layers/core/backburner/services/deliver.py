@@ -235,17 +235,7 @@ def _event(batch: Batch, delivery: Delivery) -> Mapping[str, Any]:
         "object": "event",
         "type": delivery.event_type,
         "created_at": int(delivery.created_at),
-        "data": {
-            "id": batch.id,
-            "status": batch.status,
-            "tenant": batch.tenant,
-            "model": batch.model,
-            "request_counts": {
-                "total": batch.total,
-                "completed": batch.completed,
-                "failed": batch.failed,
-            },
-        },
+        "data": outbox.data_of(batch),
     }
 
 

@@ -77,6 +77,21 @@ def _targets(env: Environment, ended: Batch, hooks: Hooks, kind: str) -> Iterato
         yield told
 
 
+def data_of(batch: Batch) -> dict[str, Any]:
+    """What events say of a batch: ids and counts, never content."""
+    return {
+        "id": batch.id,
+        "status": batch.status,
+        "tenant": batch.tenant,
+        "model": batch.model,
+        "request_counts": {
+            "total": batch.total,
+            "completed": batch.completed,
+            "failed": batch.failed,
+        },
+    }
+
+
 def send(env: Environment, told: Iterable[Delivery], *, delay_seconds: float = 0.0) -> None:
     """Have the next attempt of each made that is not over."""
     for delivery in told:

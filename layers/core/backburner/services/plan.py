@@ -10,6 +10,7 @@ from backburner.domain.errors import Conflict, InvalidLine, NotFound
 from backburner.domain.finding import Finding
 from backburner.domain.request import Outcome, Request
 from backburner.domain.shard import Shard, ShardDraft, shard_id
+from backburner.domain.webhook import PROGRESS
 from backburner.ports import MAX_WRITES, Environment
 from backburner.services import (
     batches,
@@ -19,6 +20,7 @@ from backburner.services import (
     pausing,
     routing,
     transitions,
+    webhooks,
 )
 from backburner.services.reading import Reader, Routes, numbered_lines, survey
 
@@ -238,6 +240,7 @@ def _start(env: Environment, reading: _Reading) -> None:
         prefix=reading.prefix,
         output_file_id=files.result_id(batch.id, "output"),
         error_file_id=files.result_id(batch.id, "errors"),
+        tells_progress=_tells_progress(env, batch.tenant),
         is_priced=all(
             place is not None and place.has_price
             for shard in reading.planned
@@ -256,6 +259,11 @@ def _start(env: Environment, reading: _Reading) -> None:
     for pool in {shard.pool for shard in first}:
         capacity.kick_for_new(env, pool)
     batches.advance(env, batch.tenant, batch.id)
+
+
+def _tells_progress(env: Environment, tenant: str) -> bool:
+    """Whether an endpoint of the tenant wants to know how its batches go on."""
+    return any(one.is_enabled for one in webhooks.load(env, tenant).wanting(PROGRESS))
 
 
 def release(env: Environment, batch: Batch) -> None:

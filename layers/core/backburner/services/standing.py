@@ -6,7 +6,7 @@ from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.errors import Conflict
 from backburner.domain.progress import Standing, next_mark
 from backburner.ports import Environment, Index, Is, Update
-from backburner.services import capacity, records
+from backburner.services import capacity, progressing, records
 
 #: Shards of a queue that are read to find the batch's next one.
 LOOKED_AT = 100
@@ -42,3 +42,5 @@ def mark(env: Environment, batch: Batch) -> None:
         key = records.batch_key(batch.tenant, batch.id)
         with suppress(Conflict):  # it moved on
             env.store.transact(Update(key, set=marked, when=(Is("status", batch.status),)))
+            if batch.tells_progress:
+                progressing.ask(env, batch)

@@ -101,6 +101,7 @@ class Planned:
     model: str | None
     pool: str | None
     is_priced: bool
+    tells_progress: bool = False
 
 
 def start(batch: Batch, planned: Planned, first: Sequence[Shard], *, now: Instant) -> list[Write]:
@@ -123,6 +124,7 @@ def start(batch: Batch, planned: Planned, first: Sequence[Shard], *, now: Instan
         "model": planned.model,
         "pool": planned.pool,
         "is_priced": planned.is_priced,
+        "tells_progress": planned.tells_progress,
     }
     return [
         Update(
