@@ -435,7 +435,7 @@ def _webhooks_were_told(scene: _Scene) -> Iterator[str]:
         asked = {
             one.id: (one.url, one.secrets)
             for one in hooks.wanting(kind)
-            if one.created_at < (batch.ended_at or 0.0)
+            if one.created_at <= (batch.ended_at or 0.0)
         }
         if batch.callback_url is not None:
             asked["callback"] = (batch.callback_url, hooks.callback_secrets)

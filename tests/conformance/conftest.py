@@ -12,5 +12,5 @@ collect_ignore = ["clients"]
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory) -> Iterator[Up]:
-    with Up(tmp_path_factory.mktemp("conformance") / "data") as running:
+    with Up(tmp_path_factory.mktemp("conformance") / "data", "--local-webhooks") as running:
         yield running

@@ -8,7 +8,7 @@ import pytest
 
 from backburner.domain.batch import Batch
 from backburner.ports import Delete, Put, Update
-from backburner.services import batches, files, records
+from backburner.services import batches, files, records, webhooks
 from tests import oracle
 from tests.backend import by_name
 from tests.world import MemoryWorld, Told, World, a_world_in_memory, chat
@@ -18,6 +18,9 @@ SPOILED = b"this is no JSON"
 
 def a_day(world: World) -> dict[str, Batch]:
     """Work of all kinds, ended: files, a single request, a rejection, skipped lines, a drop."""
+    types = ["batch.completed", "response.completed"]
+    hook = {"name": "hook", "url": "https://hooks.example.com", "event_types": types}
+    webhooks.create(world.untapped, "acme", hook)
     kinds = {
         "file": world.submit(4, metadata={"notify_email": "ada@example.com"}),
         "single": world.respond("single"),
@@ -28,6 +31,19 @@ def a_day(world: World) -> dict[str, Batch]:
     world.settle(by_name({"acme-2": 400}))
     kinds["dropped"] = next(one for one in world.all_batches() if one.dropped_key)
     return {name: world.batch(batch) for name, batch in kinds.items()}
+
+
+#: The only delivery of its kind.
+WEBHOOK = "webhook/we_00000000000000000001"
+
+
+def repost(world: MemoryWorld, *, tenant: str = "acme", signature: str | None = None) -> None:
+    """All that webhooks were told, as told to another's, or signed by someone else."""
+    for number, one in enumerate(world.receiver.posted):
+        body = one.body.replace(b'"tenant":"acme"', f'"tenant":"{tenant}"'.encode())
+        signed = signature or one.headers["webhook-signature"]
+        headers = {**one.headers, "webhook-signature": signed}
+        world.receiver.posted[number] = replace(one, body=body, headers=headers)
 
 
 def change(world: World, batch: Batch, **changes: object) -> None:
@@ -191,6 +207,15 @@ PLANTED: dict[str, tuple[int, Plant]] = {
     ),
     "another end is told": (7, lambda world, day: tell(world, day["file"], type="batch.failed")),
     "no mail comes": (7, lambda world, day: world.mailer.sent.clear()),
+    "a webhook is not told": (7, lambda world, day: world.receiver.posted.clear()),
+    "nothing is known of telling a webhook": (
+        7,
+        lambda world, day: world.store.store.transact(
+            Delete(records.delivery_key("acme", day["file"].id, WEBHOOK))
+        ),
+    ),
+    "a webhook is told by a stranger": (7, lambda world, day: repost(world, signature="v1,AAAA")),
+    "a webhook is told of another's": (8, lambda world, day: repost(world, tenant="zeta")),
     "another tenant can read the batch": (
         8,
         lambda world, day: own_as(world, "stranger", day["file"]),

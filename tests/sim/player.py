@@ -17,11 +17,13 @@ from backburner.domain.errors import (
     Conflict,
     StateConflict,
 )
-from backburner.ports import Environment, QueueName
-from backburner.services import batches, dispatch, files, pausing
+from backburner.domain.webhook import EVENT_TYPES
+from backburner.ports import Environment, HookAnswer, QueueName
+from backburner.services import batches, dispatch, files, pausing, webhooks
 from backburner_local.adapters.queue import Message
 from tests import oracle
 from tests.backend import REPLIES, Reply, Submission, by_name, succeed
+from tests.memory import Posted
 from tests.sim import strands
 from tests.sim.lag import LaggingStore
 from tests.sim.steps import MEANWHILE, RAISED, SIDE_BY_SIDE, Fault, Kind, Step
@@ -52,6 +54,8 @@ SIM_LIMITS = replace(
     index_lag_seconds=LAG_SECONDS,
 )
 TENANTS = ("acme", "zeta", "omega")
+#: What webhooks are told.
+HEARD = [*EVENT_TYPES]
 #: What a fault may let out of a handler.
 _FAULTS = (Crash, PortError, Busy, Conflict, ExceptionGroup)
 #: Faults that a batch must bear without being late.
@@ -104,7 +108,15 @@ class Player:
         self._last: Submission | None = None
         self._is_faulty = False
         self._prompt = world.untapped
+        world.receiver.answer = self._answer
+        for tenant in TENANTS[:2]:
+            hook = {"name": "n", "url": f"https://{tenant}.example.com", "event_types": HEARD}
+            webhooks.create(world.untapped, tenant, hook)
         self._pools = [model.pool for model in world.untapped.catalog.models.values()]
+
+    def _answer(self, _: Posted) -> HookAnswer:
+        """Every fourth try fails."""
+        return HookAnswer(status=200 if len(self.world.receiver.posted) % 4 else 503)
 
     def play(self, step: Step) -> None:
         """One step, with its fault; the oracle looks after it."""

@@ -456,6 +456,7 @@ def test_only_what_has_ended_can_be_deleted(world, acme):
     assert acme.delete(f"{PATH}/{made}").status == 404
     assert acme.get("/v1/files").json["data"] == []
     assert world.keys("") == []
+    assert acme.get("/v1/x-deliveries", batch=made).json["data"] == []
 
 
 def test_a_batch_that_is_deleted_leaves_nothing_although_who_ended_it_died(world, acme):

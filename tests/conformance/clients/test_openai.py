@@ -2,6 +2,9 @@
 
 import io
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import openai
 import pytest
@@ -224,6 +227,71 @@ def test_a_chat_completion_waits_for_its_answer(ai):
         model=MODEL, messages=[{"role": "user", "content": "say 1"}]
     )
     assert answer.choices[0].message.content
+
+
+# ---- webhooks
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps what it is told, and answers 200."""
+
+    told: ClassVar = []
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.told.append((body, dict(self.headers)))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def receiver():
+    Receiver.told.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/hook"
+        server.shutdown()
+
+
+def test_a_webhook_is_made_tested_told_and_deleted(ai, receiver):
+    if not hasattr(ai.webhooks, "create"):
+        pytest.skip("this version of the client has no such call")
+    types = ai.webhooks.event_types.list().data
+    made = ai.webhooks.create(name="one", url=receiver, event_types=["batch.completed"])
+    assert made.signing_secret.startswith("whsec_")
+    assert made.signing_secret.endswith(made.signing_secret_hint[-4:])
+    assert ai.webhooks.test(made.id, event_type="batch.failed").status_code == 200
+    changed = ai.webhooks.update(made.id, event_types=types)
+    assert changed.event_types == types
+    new = ai.webhooks.rotate_secret(made.id, keep_old_secret_active_for_24_hours=True)
+    assert made.id in [one.id for one in ai.webhooks.list(limit=1)]  # follows every page
+    batch = a_done_batch(ai)
+    response = ai.responses.create(model=MODEL, input="hello", background=True)
+    until(lambda: len(Receiver.told) >= 3, "the events")
+    for secret in (made.signing_secret, new.signing_secret):
+        events = [ai.webhooks.unwrap(*one, secret=secret) for one in Receiver.told[1:]]
+        assert {(one.type, one.data.id) for one in events} == {
+            ("batch.completed", batch.id),
+            ("response.completed", response.id),
+        }
+    assert ai.webhooks.retrieve(made.id).name == "one"
+    assert ai.webhooks.delete(made.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        ai.webhooks.retrieve(made.id)
+
+
+def test_a_batch_s_own_url_is_told_and_any_version_of_the_client_believes_it(ai, receiver):
+    secret = ai.post("/x-callback-secret", body={}, cast_to=object)["signing_secret"]
+    batch = ended(ai, a_batch(ai, a_file(1), extra_body={"callback_url": receiver}))
+    until(lambda: Receiver.told, "the event")
+    event = ai.webhooks.unwrap(*Receiver.told[0], secret=secret)
+    assert (event.type, event.data.id) == ("batch.completed", batch.id)
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        ai.webhooks.unwrap(*Receiver.told[0], secret="whsec_" + "A" * 44)
 
 
 # ---- models, errors, keys

@@ -1,5 +1,6 @@
 // Files, uploads, batches and background responses by the openai package of Node.
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import test from "node:test";
 import OpenAI, { toFile } from "openai";
 import { KEY, MODEL, URL, aFile, until } from "./shared.mjs";
@@ -92,6 +93,31 @@ test("a background response is created, polled and deleted", async () => {
   assert.ok(done.output_text);
   await ai.responses.delete(response.id);
   await assert.rejects(ai.responses.retrieve(response.id), OpenAI.NotFoundError);
+});
+
+test("a batch's own URL is told, and the client believes it", async () => {
+  const told = [];
+  const server = createServer((request, answer) => {
+    let body = "";
+    request.on("data", (chunk) => (body += chunk));
+    request.on("end", () => {
+      told.push([body, request.headers]);
+      answer.writeHead(200).end();
+    });
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  try {
+    const made = await ai.post("/x-callback-secret", { body: {} });
+    const callback_url = `http://127.0.0.1:${server.address().port}/`;
+    const done = await ended(await aBatch(1, { callback_url }));
+    await until(async () => told.length);
+    const event = await ai.webhooks.unwrap(...told[0], made.signing_secret);
+    assert.deepEqual([event.type, event.data.id], ["batch.completed", done.id]);
+    const other = `whsec_${"A".repeat(44)}`;
+    await assert.rejects(ai.webhooks.unwrap(...told[0], other), OpenAI.InvalidWebhookSignatureError);
+  } finally {
+    server.close();
+  }
 });
 
 test("models are listed, and errors have their class", async () => {
