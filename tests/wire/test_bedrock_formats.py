@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backburner.domain.errors import InvalidRequest
+from backburner.wire.anthropic import params
 from backburner.wire.bedrock import anthropic
 from backburner.wire.bedrock.fields import OddAnswer
 from backburner.wire.bedrock.formats import FORMATS
@@ -188,6 +189,33 @@ def test_anthropic_may_use_tools_see_images_and_follow_a_schema():
     assert asked["output_config"] == {
         "format": {"type": "json_schema", "schema": {"type": "object"}}
     }
+
+
+def test_a_message_of_anthropic_s_client_reaches_anthropic_s_model_as_it_was():
+    question = {"role": "user", "content": [{"type": "text", "text": "Rain?"}]}
+    use = {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Graz"}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": "rain"}
+    message: dict[str, Any] = {
+        "max_tokens": 50,
+        "system": "Be terse.",
+        "messages": [
+            question,
+            {"role": "assistant", "content": [{"type": "text", "text": "Let me see."}, use]},
+            {"role": "user", "content": [result, {"type": "text", "text": "Well?"}]},
+        ],
+        "tools": [{"name": "weather", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+        "temperature": 0.1,
+        "top_k": 5,
+        "stop_sequences": ["END"],
+        "output_config": {
+            "format": {"type": "json_schema", "schema": {"type": "object"}},
+            "effort": "low",
+        },
+    }
+    hints = {"model": "m", "metadata": {"user_id": "u"}}
+    asked = ask("anthropic", params.chat_body(message | hints))
+    assert asked == message | {"anthropic_version": "bedrock-2023-05-31"}
 
 
 def test_mistral_is_asked_for_text():
