@@ -18,6 +18,9 @@ from tests.aws.endpoint import _Raw
 
 LARGE = "mistral.mistral-large-2407-v1:0"
 
+#: The moment in which botocore would make the request that stops a transform job.
+STOP = "before-call.sagemaker.StopTransformJob"
+
 #: Ids of models by the catalog's names: one of each kind of id.
 JOB_MODELS = {
     "large": LARGE,
@@ -108,3 +111,9 @@ def ended(job: dict[str, Any]) -> dict[str, Any]:
 def _answered(request: Any, status: int, body: Any, error: str = "") -> AWSResponse:
     headers = {"Content-Type": "application/json", "x-amzn-ErrorType": error}
     return AWSResponse(request.url, status, headers, _Raw(json.dumps(body).encode()))  # type: ignore[arg-type]
+
+
+def answer_stop(**_: Any) -> tuple[AWSResponse, dict[str, Any]]:
+    """Takes the stop of a transform job: moto, which answers everything else, has no such call."""
+    empty: Any = {}
+    return AWSResponse("", 200, empty, None), {"ResponseMetadata": {"HTTPStatusCode": 200}}

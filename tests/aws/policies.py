@@ -132,6 +132,13 @@ def _ses(call: Call) -> Iterator[Need]:
 
 
 def _sagemaker(call: Call) -> Iterator[Need]:
+    if "TransformJobName" in call.parameters:
+        job = f"transform-job/{call.parameters['TransformJobName']}"
+        # Whoever creates something with tags adds them (developer guide, "Amazon SageMaker API
+        # Permissions").
+        for action in (call.operation, *(["AddTags"] if call.parameters.get("Tags") else [])):
+            yield Need(f"sagemaker:{action}", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{job}")
+        return
     name = call.parameters["EndpointName"]
     yield Need(
         f"sagemaker:{call.operation}", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/{name}"

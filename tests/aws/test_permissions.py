@@ -20,6 +20,7 @@ from tests.aws import (
     paths_end,
     paths_jobs,
     paths_messages,
+    paths_transform,
     paths_uploads,
     paths_webhooks,
     paths_work,
@@ -40,6 +41,7 @@ PATHS = (
     paths_webhooks,
     paths_work,
     paths_jobs,
+    paths_transform,
     paths_end,
 )
 
@@ -60,7 +62,13 @@ SERVICES = (
 #: A minute of work; `make e2e-aws` looks at roles anyway.
 pytestmark = pytest.mark.e2e_aws
 
-STACK = Stack(CreateEndpoint="true", SenderAddress=SENDER, EventBus=BUS, RunBedrockJobs="true")
+STACK = Stack(
+    CreateEndpoint="true",
+    SenderAddress=SENDER,
+    EventBus=BUS,
+    RunBedrockJobs="true",
+    RunTransformJobs="true",
+)
 FUNCTIONS, NAMES = STACK.functions(), STACK.logical_ids()
 
 

@@ -26,6 +26,7 @@ from backburner.adapters.bedrock import BedrockBatch
 from backburner.adapters.clients import Clients
 from backburner.adapters.s3 import S3Blobs
 from backburner.adapters.s3.writing import Sizes
+from backburner.adapters.transform import SageMakerTransform
 from backburner.domain.batch import RAW_ROUTE, Batch
 from backburner.domain.catalog import Catalog, Model
 from backburner.domain.catalog import Jobs as JobSettings
@@ -43,7 +44,7 @@ from tests.aws.account import SENDER
 from tests.aws.capacity import Table
 from tests.aws.endpoint import Endpoint, Invocation
 from tests.aws.event_sources import EventSources
-from tests.aws.jobs import JOB_MODELS, Jobs
+from tests.aws.jobs import JOB_MODELS, STOP, Jobs, answer_stop
 from tests.aws.light_moto import light_aws, light_dynamodb
 from tests.aws.recorder import Recorder
 from tests.aws.stack import Stack
@@ -56,6 +57,9 @@ MODEL = "mistral-tiny"
 
 #: Largest event, and answer, of one synchronous invocation (Lambda quotas).
 PAYLOAD_BYTES = 6 * 1024 * 1024
+
+#: A model that runs as transform jobs.
+TRANSFORMED = "transformed"
 
 #: What moto leaves to us, by its own names.
 _PLAYED = ["sagemakerruntime", "bedrock", "servicequotas"]
@@ -86,12 +90,23 @@ def _taking_raw(env: Environment) -> Catalog:
     return Catalog({one.name: replace(one, routes=(*one.routes, RAW_ROUTE)) for one in models})
 
 
-def _job_model(name: str) -> Model:
+def _job_models() -> list[Model]:
+    """Models of Bedrock, and one of transform jobs."""
+    name = "Mistral Large 2 (24.07)"
+    found = [
+        _job_model(one, "bedrock_batch", JobSettings(model_id=model_id, quota_name=name))
+        for one, model_id in JOB_MODELS.items()
+    ]
+    jobs = JobSettings(model_id="theirs", instance_type="ml.g5.2xlarge", object_lines=2)
+    return [*found, _job_model(TRANSFORMED, "sagemaker_transform", jobs)]
+
+
+def _job_model(name: str, backend: str, jobs: JobSettings) -> Model:
     return Model(
         name=name,
-        backend="bedrock_batch",
+        backend=backend,
         endpoint="",
-        jobs=JobSettings(model_id=JOB_MODELS[name], quota_name="Mistral Large 2 (24.07)"),
+        jobs=jobs,
         context_window=4096,
         routes=(CHAT,),
         slots=20,
@@ -103,8 +118,9 @@ def _job_model(name: str) -> Model:
 
 def _on(blobs: Blobs, backends: Mapping[str, Backend]) -> dict[str, Backend]:
     """The backends, reading and writing other parts of objects."""
+    kinds = (BedrockBatch, SageMakerTransform)
     return {
-        name: replace(one, blobs=blobs) if isinstance(one, BedrockBatch) else one
+        name: replace(one, blobs=blobs) if isinstance(one, kinds) else one
         for name, one in backends.items()
     }
 
@@ -127,11 +143,11 @@ class AwsWorld:
             limits: the operator's; those of the code, if none are given.
             sizes: of parts of objects; S3's own, if none are given.
             charges: whether the recorder also finds out what DynamoDB charges.
-            has_jobs: whether the catalog has models that run as jobs of Bedrock.
+            has_jobs: whether the catalog has models that run as jobs, of Bedrock and of SageMaker.
             parameters: of the template.
         """
         if has_jobs:
-            parameters["RunBedrockJobs"] = "true"
+            parameters |= {"RunBedrockJobs": "true", "RunTransformJobs": "true"}
         self.stack = Stack(CreateEndpoint="true", SenderAddress=SENDER, **parameters)
         self.functions = self.stack.functions()
         self.clock = FixedClock()
@@ -157,16 +173,17 @@ class AwsWorld:
         for client in self._listened:
             self.recorder.attach(client)
         self.jobs = Jobs(self.bucket, self._read, self._write)
-        self._played: list[tuple[Any, Any]] = [
-            (clients.sagemaker_runtime.meta.events, self.endpoint.answer)
+        self._played: list[tuple[Any, str, Any]] = [
+            (clients.sagemaker_runtime.meta.events, "before-send", self.endpoint.answer)
         ]
         if has_jobs:
             self._played += [
-                (client.meta.events, self.jobs.answer)
+                (client.meta.events, "before-send", self.jobs.answer)
                 for client in (clients.bedrock, clients.service_quotas)
             ]
-        for events, answer in self._played:
-            events.register_first("before-send", answer)
+            self._played.append((clients.sagemaker.meta.events, STOP, answer_stop))
+        for events, moment, answer in self._played:
+            events.register_first(moment, answer)
         # moto's indexes do not lag, and its clock does not follow ours.
         limits = limits or replace(bootstrap.AWS_LIMITS, index_lag_seconds=0.0)
         self.receiver = MemoryReceiver()
@@ -207,7 +224,7 @@ class AwsWorld:
         self, env: Environment, clients: Clients, variables: Mapping[str, str]
     ) -> Environment:
         """The environment whose catalog also has models that run as jobs."""
-        models = {**env.catalog.models, **{name: _job_model(name) for name in JOB_MODELS}}
+        models = {**env.catalog.models, **{model.name: model for model in _job_models()}}
         catalog = Catalog(models)
         role = variables["BEDROCK_ROLE_ARN"]
         backends = bootstrap.backends(
@@ -219,8 +236,8 @@ class AwsWorld:
         bootstrap.install(None)
         for client in self._listened:
             self.recorder.detach(client)
-        for events, answer in self._played:
-            events.unregister("before-send", answer)
+        for events, moment, answer in self._played:
+            events.unregister(moment, answer)
 
     # ------------------------------------------------------------ functions
 
