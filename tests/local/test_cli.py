@@ -389,6 +389,12 @@ class TestWebhooks:
         assert result.exit_code == 5
         assert "public" in result.stderr
 
+    def test_a_batch_may_name_a_url_of_its_own(self, backburner, file):
+        secret = backburner("webhooks", "callback-secret")
+        assert secret.stdout.startswith("whsec_")
+        batch = json.loads(backburner("submit", file, "--callback", HOOK, "--json").stdout)
+        assert batch["x_callback_url"] == HOOK
+
     def test_deliveries_are_listed_and_told_again(self, backburner, file):
         batch = json.loads(backburner("submit", file, "--watch", "--json").stdout)
         (told,) = json.loads(

@@ -326,6 +326,34 @@ def test_a_receiver_that_does_not_answer_is_tried_again(world):
     oracle.check_end(world)
 
 
+def test_a_receiver_that_never_answers_does_not_hold_up_the_others(world):
+    asked_at: list[float] = []
+
+    def dawdle(posted: Posted) -> HookAnswer:
+        if posted.url == URL:
+            asked_at.append(world.clock.now())
+            world.advance(20)
+            raise Undelivered("It did not answer in time.")
+        return HookAnswer(status=200)
+
+    world.receiver.answer = dawdle
+    an_endpoint(world)
+    an_endpoint(world, url=f"{URL}/other")
+    made = [world.submit(1) for _ in range(20)]
+    began = world.clock.now()
+    world.run()
+    assert len(asked_at) == 1
+    assert len(world.receiver.posted) == len(made)
+    assert world.clock.now() == began + 20
+    world.tick(10)
+    assert 5 <= len(asked_at) <= 12
+    world.receiver.answer = answers(200)
+    world.settle()
+    assert {told.status for batch in made for told in world.deliveries(batch)} == {
+        DeliveryStatus.DELIVERED
+    }
+
+
 def test_a_crash_after_the_post_posts_again_with_the_same_id(world):
     an_endpoint(world)
     batch = world.submit(b'{"bad')

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--max-cost", metavar="USD", help="Stop when it has cost so many dollars.")
 @click.option("--max-tokens", metavar="N", help="Stop when it has used so many tokens.")
 @click.option("--notify", metavar="EMAIL", help="Address that is told when the batch ends.")
+@click.option("--callback", metavar="URL", help="URL that is told when the batch ends.")
 @as_json_option
 @connects
 def submit(
@@ -48,6 +49,7 @@ def submit(
     max_cost: str | None,
     max_tokens: str | None,
     notify: str | None,
+    callback: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Upload FILE (JSON lines) and run it as a batch."""
@@ -58,6 +60,8 @@ def submit(
         "completion_window": window,
         "metadata": {"filename": file.name[:512]} | ({"notify_email": notify} if notify else {}),
     }
+    if callback is not None:
+        fields["callback_url"] = callback
     if skip_invalid:
         fields["x_on_invalid"] = "skip"
     if priority:

@@ -180,6 +180,11 @@ class Environment:
     waiters: BoundedSemaphore = field(
         default_factory=lambda: BoundedSemaphore(WAITERS), repr=False, compare=False
     )
+    #: Webhooks that let an attempt of this process wait, and until when none else is made there; by
+    #: tenant and target. Only services/deliver.py touches them.
+    slow_webhooks: dict[tuple[str, str], Instant] = field(
+        default_factory=dict, repr=False, compare=False
+    )
     leases: Leases = field(default_factory=Leases, repr=False, compare=False)
     #: Secrets of the deployment that were read, by name; only services/links.py touches them.
     secrets: dict[str, str] = field(default_factory=dict, repr=False, compare=False)

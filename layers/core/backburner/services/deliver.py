@@ -8,6 +8,7 @@ from typing import Any
 from backburner.domain.batch import Batch
 from backburner.domain.delivery import (
     CALLBACK,
+    LONGEST_SECONDS,
     POLICIES,
     Channel,
     Delivery,
@@ -27,6 +28,12 @@ _ATTEMPT_SECONDS = 60.0
 
 #: What clocks may differ by.
 _SLACK_SECONDS = 2.0
+
+#: An attempt of so long was spent waiting: for so long none else is made at that target, so that
+#: one receiver that never answers does not hold up all others.
+_SLOW_SECONDS, _APART_SECONDS = 5.0, 60.0
+#: Most of them that are remembered.
+_MOST_SLOW = 1000
 
 #: Status of a receiver that will never be there again.
 _GONE = 410
@@ -84,11 +91,25 @@ def deliver(env: Environment, tenant: str, batch_id: str, name: str) -> None:
     if seen.attempts >= POLICIES[seen.channel].max_attempts:
         _give_up(env, batch, seen, reason=seen.last_error or "The last attempt broke off.")
         return
+    if _is_put_off(env, seen):
+        return
     delivery = replace(seen, attempts=seen.attempts + 1)
     # Of two messages at once, one makes the attempt; should it die of it, reap asks for another.
     if not _note(env, seen, attempts=delivery.attempts, **_pause(env, seen, _ATTEMPT_SECONDS)):
         return
     _attempt(env, batch, records.to_hooks(hooks_item), delivery)
+
+
+def _is_put_off(env: Environment, delivery: Delivery) -> bool:
+    """Whether the attempt is made later, uncounted, as the target let another one wait just now."""
+    now = env.clock.now()
+    until = env.slow_webhooks.get(_target(delivery), 0.0)
+    is_over = now >= delivery.tried_since + LONGEST_SECONDS  # none is put off for ever
+    if delivery.channel is not Channel.WEBHOOK or now >= until or is_over:
+        return False
+    if _note(env, delivery, **_pause(env, delivery, until - now)):
+        outbox.send(env, [delivery], delay_seconds=until - now)
+    return True
 
 
 def _is_in_a_digest(env: Environment, delivery: Delivery) -> bool:
@@ -218,7 +239,11 @@ def _post(env: Environment, batch: Batch, hooks: Hooks, delivery: Delivery) -> N
         if not endpoint.is_enabled:
             raise InvalidRequest("The endpoint was disabled.")
         url, secrets = endpoint.url, endpoint.secrets
-    answer = webhooks.post(env, url, _event(batch, delivery), secrets)
+    began = env.clock.now()
+    try:
+        answer = webhooks.post(env, url, _event(batch, delivery), secrets)
+    finally:
+        _note_time(env, delivery, env.clock.now() - began)
     if answer.status == _GONE:
         raise Gone("It answered 410 Gone.")
     if not answer.is_success:
@@ -226,6 +251,20 @@ def _post(env: Environment, batch: Batch, hooks: Hooks, delivery: Delivery) -> N
             f"It answered with status {answer.status}.",
             retry_after_seconds=answer.retry_after_seconds,
         )
+
+
+def _note_time(env: Environment, delivery: Delivery, seconds: float) -> None:
+    """Several threads may do so at once: each step is one operation of a dict."""
+    if seconds < _SLOW_SECONDS:
+        return
+    if len(env.slow_webhooks) >= _MOST_SLOW:
+        env.slow_webhooks.clear()
+    env.slow_webhooks[_target(delivery)] = env.clock.now() + _APART_SECONDS
+
+
+def _target(delivery: Delivery) -> tuple[str, str]:
+    """Callbacks are told apart by their URLs, endpoints by their ids."""
+    return delivery.tenant, delivery.target or delivery.target_id
 
 
 def _event(batch: Batch, delivery: Delivery) -> Mapping[str, Any]:
