@@ -124,7 +124,7 @@ def test_an_address_that_the_server_does_not_know_is_tried_once(
 @pytest.mark.parametrize("digest", ["none", "hourly"])
 def test_every_mail_arrives_once_although_every_third_try_fails_and_the_stack_dies(digest, tally):
     """It dies before or after any call; only between taking and noting may a mail come twice."""
-    count = 60
+    count = 40
     with MailServer(refuse=now_and_then(0.3, seed=7)) as server, a_world_in_memory() as world:
         here = SmtpServer(host="127.0.0.1", port=server.port, security=Security.NONE)
 

@@ -424,6 +424,7 @@ def test_an_endpoint_that_says_it_is_gone_is_disabled_at_once(world):
     mails = [mail for sent in world.mailer.sent.values() for mail in sent]
     assert {mail.to for mail in mails} == {"ada@example.com"}
     assert [f"{endpoint.id} was disabled" in mail.subject for mail in mails].count(True) == 1
+    assert all(mail.unsubscribe_url for mail in mails)
 
 
 def test_an_update_enables_it_again_and_what_it_missed_can_be_told(world):
