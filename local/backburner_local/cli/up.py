@@ -2,8 +2,6 @@
 
 import logging
 import os
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from backburner_local.cli.common import (
 )
 from backburner_local.cli.mail_options import mail_options, with_mail
 from backburner_local.options import DEFAULT_PORT, Options
+from backburner_local.stopping import StopSignals
 
 
 @click.command()
@@ -110,7 +109,7 @@ def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
         choices["bedrock_knobs"] = _bedrock_knobs(choices["bedrock_knobs"])
     else:
         choices["bedrock_knobs"] = {}
-    stopping = _told_to_stop()
+    stopping = StopSignals(on_second_interrupt=_end_as_a_crash_would)
     log_to(choices["data_dir"])
     try:
         stack = Stack(Options(**choices)).start()
@@ -142,15 +141,5 @@ def _bedrock_knobs(given: tuple[str, ...]) -> dict[str, Any]:
         raise click.UsageError(str(error)) from error
 
 
-def _told_to_stop() -> threading.Event:
-    """Set by Ctrl-C and SIGTERM; a second Ctrl-C ends everything at once, as a crash would."""
-    stopping = threading.Event()
-
-    def stop(number: int, _: object) -> None:
-        if stopping.is_set() and number == signal.SIGINT:
-            os._exit(NOT_COMPLETED)
-        stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    return stopping
+def _end_as_a_crash_would() -> None:
+    os._exit(NOT_COMPLETED)

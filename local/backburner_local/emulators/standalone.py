@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +15,7 @@ from backburner_local.emulators.bedrock import BedrockEmulator
 from backburner_local.emulators.bedrock import Knobs as BedrockKnobs
 from backburner_local.emulators.objects import DirectoryObjects, Objects, S3Objects
 from backburner_local.emulators.sagemaker import Endpoint, Knobs, SageMakerEmulator
+from backburner_local.stopping import StopSignals
 
 if TYPE_CHECKING:
     from backburner_local.emulators.bedrock.events import Tell
@@ -113,20 +112,14 @@ class _Emulator(Protocol):
 
 
 def _serve(emulator: _Emulator, what: str, announce: Callable[[str], object]) -> None:
-    stopping = threading.Event()
-    previous = {
-        number: signal.signal(number, lambda *_: stopping.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        emulator.start()
-        announce(f"{what} is emulated at {emulator.url}\n")
-        sys.stdout.flush()
-        stopping.wait()
-    finally:
-        emulator.stop()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with StopSignals() as stopping:
+        try:
+            emulator.start()
+            announce(f"{what} is emulated at {emulator.url}\n")
+            sys.stdout.flush()
+            stopping.wait()
+        finally:
+            emulator.stop()
 
 
 def _objects(endpoint: str | None, data_dir: Path, region: str) -> Objects:
