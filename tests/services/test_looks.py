@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from backburner.domain.batch import Batch, BatchKind, BatchStatus
-from backburner.domain.catalog import Jobs
+from backburner.domain.batch import Batch, BatchKind, BatchStatus, StopReason
+from backburner.domain.catalog import Jobs, Model
 from backburner.domain.errors import BackendError
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.ports import AttemptState, Look, QueueName
 from backburner.services import batches, looks
 from tests import oracle
-from tests.backend import succeed
+from tests.backend import ManualBackend, succeed
 from tests.world import World, a_catalog, a_model, a_world_in_memory, chat, jsonl
 
 JOBS = Jobs(model_id="vendor.model-v1:0", timeout_seconds=86400.0)
@@ -46,6 +46,19 @@ def see(world: World, look: Look) -> None:
             return look
 
     world.backend.__class__ = Seen
+
+
+class Elsewhere(ManualBackend):
+    """A backend that knows nothing of what runs on another."""
+
+    def look(self, shard: Shard) -> Look:
+        return Look(state=AttemptState.UNKNOWN)
+
+
+def deploy(world: World, model: Model) -> None:
+    """Have another catalog from now on, with a model on another backend."""
+    backends = {**world.untapped.backends, "elsewhere": Elsewhere(world.blobs, world.store)}
+    world.set_env(replace(world.untapped, catalog=a_catalog(model), backends=backends))
 
 
 def status(world: World, shard: Shard) -> ShardStatus:
@@ -125,6 +138,40 @@ def test_jobs_of_a_cancelled_batch_are_stopped_at_once_and_what_they_finished_is
     world.settle()
     batch = batch_of(world, shard)
     assert (batch.status, batch.completed, batch.failed) == (BatchStatus.CANCELLED, 1, 1)
+
+
+def test_jobs_that_used_up_a_budget_go_on_until_the_deadline_and_are_stopped_then(world):
+    batch = world.submit([chat("a"), chat("b")], max_tokens=10)
+    world.pump(QueueName.PLAN, QueueName.DISPATCH)
+    (attempt,) = world.outstanding
+    batches.stop(world.env, world.batch(batch), StopReason.BUDGET)
+    assert world.backend.stopped == []
+    world.advance(batch.expires_at - world.clock.now() + 1)
+    world.reap()
+    assert {one.ref for one in world.backend.stopped} == {attempt.shard.ref}
+    world.answer(attempt, told=False)
+    looks.ended(world.env, "manual", str(attempt.shard.ref))
+    world.settle()
+    assert world.batch(batch).completed == 2
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_job_is_looked_at_where_it_runs_though_the_catalog_changed(world, is_kept):
+    shard = in_flight(world)
+    (attempt,) = world.outstanding
+    moved = a_model(backend="elsewhere") if is_kept else a_model("another", backend="elsewhere")
+    deploy(world, moved)
+    world.answer(attempt, told=False)
+    looks.ended(world.env, "manual", str(shard.ref))
+    assert batch_of(world, shard).completed == 2
+
+
+def test_a_job_is_stopped_where_it_runs_though_the_catalog_changed(world):
+    world.backend.has_jobs = True
+    shard = in_flight(world)
+    deploy(world, a_model(backend="elsewhere"))
+    batches.cancel(world.env, shard.tenant, shard.batch_id, kind=BatchKind.FILE)
+    assert {one.ref for one in world.backend.stopped} == {shard.ref}
 
 
 def test_an_attempt_of_before_is_not_looked_at(world):

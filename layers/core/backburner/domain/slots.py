@@ -56,6 +56,11 @@ def pool_id(backend: str, model: str) -> str:
     return f"{backend}:{model}"
 
 
+def backend_of(pool: str) -> str:
+    """Backend that the pool's slots are of, whatever the catalog says by now."""
+    return pool.partition(":")[0]
+
+
 def tenant_cap(*, capacity: int, share: float) -> int:
     """Slots that one tenant may hold, so that it can't keep the others out; at least one."""
     return max(1, int(capacity * share))

@@ -19,6 +19,7 @@ from backburner.domain.errors import Conflict, NotFound
 from backburner.domain.finding import Finding
 from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus, root_id
+from backburner.domain.slots import backend_of
 from backburner.ports import Environment, Is, Missing, QueueName, Update
 from backburner.services import files, mirror, outbox, records, transitions, webhooks
 
@@ -289,7 +290,8 @@ def drain(env: Environment, batch: Batch) -> None:
 def _ending(env: Environment, batch: Batch) -> Iterator[Shard]:
     """Shards of a stopping batch that may not go on; jobs that still may are asked to stop.
 
-    A job that stops has a result with what it finished, and the grace to bring it.
+    A job that stops has a result with what it finished, and the grace to bring it. Where the
+    budget is used up, it may go on until the deadline: it is paid for.
     """
     now, grace_ends_at = env.clock.now(), batch.grace_ends_at or 0.0
     for shard in each_shard(env, batch):
@@ -297,17 +299,17 @@ def _ending(env: Environment, batch: Batch) -> Iterator[Shard]:
             yield shard
         elif shard.is_open:
             model = env.catalog.running(shard.model, shard.pool)
-            is_job = model is not None and model.has_jobs
+            is_job = shard.job is not None or (model is not None and model.has_jobs)
             if now >= grace_ends_at + (env.limits.job_grace_seconds if is_job else 0.0):
                 yield shard
-            elif is_job and batch.stopping is not StopReason.BUDGET:
+            elif is_job and (batch.stopping is not StopReason.BUDGET or now >= grace_ends_at):
                 _stop(env, shard)
 
 
 def _stop(env: Environment, shard: Shard) -> None:
-    model = env.catalog.running(shard.model, shard.pool)
-    if model is not None:
-        env.backends[model.backend].stop(shard)
+    backend = env.backends.get(backend_of(shard.pool))
+    if backend is not None:
+        backend.stop(shard)
 
 
 def _drop(env: Environment, some: Sequence[Shard]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from backburner.domain.errors import BackendError, Conflict
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
+from backburner.domain.slots import backend_of
 from backburner.ports import AttemptState, Environment, Look
 from backburner.services import capacity, collect, records, retries, sending, transitions
 
@@ -44,10 +45,10 @@ def ended(env: Environment, backend: str, job: str) -> None:
 
 
 def _look(env: Environment, shard: Shard) -> Look:
-    model = env.catalog.running(shard.model, shard.pool)
-    if model is not None:
+    backend = env.backends.get(backend_of(shard.pool))
+    if backend is not None:
         with suppress(BackendError):
-            return env.backends[model.backend].look(shard)
+            return backend.look(shard)
     return Look(state=AttemptState.UNKNOWN)
 
 

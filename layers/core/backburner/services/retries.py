@@ -87,7 +87,7 @@ def put(env: Environment, shard: Shard, name: str, data: bytes) -> str:
 
 def _is_job(env: Environment, shard: Shard) -> bool:
     model = env.catalog.running(shard.model, shard.pool)
-    return model is not None and model.has_jobs
+    return shard.job is not None or (model is not None and model.has_jobs)
 
 
 def _fate(env: Environment, shard: Shard) -> tuple[Fate, bool]:
