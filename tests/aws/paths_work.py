@@ -60,7 +60,7 @@ def the_canary_ends_while_its_batch_is_still_being_planned(world: AwsWorld) -> N
         world.answer()
 
     # Just after the dispatcher was asked for, the planner looks what the batch needs next.
-    world.recorder.meanwhile("dynamodb", "GetItem", be_fast, after=1)
+    world.recorder.meanwhile("dynamodb", "GetItem", be_fast, after=2)
     world.run()
     assert world.recorder.is_all_done
     assert world.batch(batch).status is BatchStatus.COMPLETED

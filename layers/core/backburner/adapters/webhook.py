@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from socket import create_connection
 
 from backburner.domain.errors import Undelivered
 from backburner.domain.targets import Target, is_allowed, to_target
@@ -71,7 +72,7 @@ class HttpsWebhooks:
         error: OSError | None = None
         for address in self._addresses(target):
             try:
-                plain = socket.create_connection(
+                plain = create_connection(
                     (address, target.port), timeout=min(self.connect_seconds, _left(ends_at))
                 )
             except OSError as why:
