@@ -98,6 +98,15 @@ def test_a_backend_refuses_what_it_is_not_for(place, lines, hours, says):
     assert offered(place, lines, window=hours * HOUR).refusal == says
 
 
+def test_a_backend_takes_no_route_that_it_does_not_serve():
+    embeddings = replace(group(1000), route="/v1/embeddings")
+    pool = Pool(id="p")
+    seen = option(bedrock(), embeddings, pool, window=24 * HOUR, now=NOW)
+    assert seen.refusal == "does not serve /v1/embeddings"
+    chats = replace(embeddings, route=bedrock().routes[0])
+    assert option(bedrock(), chats, pool, window=24 * HOUR, now=NOW).refusal is None
+
+
 def test_the_cheapest_that_ends_in_time_is_taken():
     cheap = offered(bedrock(input_price=1.0, output_price=1.0), 1000)
     quick = offered(endpoint(input_price=3.0, output_price=3.0), 1000, busy(2.0))

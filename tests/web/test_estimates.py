@@ -37,6 +37,7 @@ def test_nothing_is_stored(acme):
         ({"models": {"tiny": {"requests": 1.5}}}, "models.tiny.requests", 400),
         ({"models": {"tiny": MANY | {"bytes": -1}}}, "models.tiny.bytes", 400),
         ({"models": {"tiny": MANY | {"bytes": 2**60}}}, "models.tiny.bytes", 400),
+        ({"models": {"tiny": MANY}, "endpoint": 7}, "endpoint", 400),
         ({"models": {"tiny": MANY}, "completion_window": "1y"}, "completion_window", 400),
         ({"models": {"huge": MANY}}, "model", 404),
     ],

@@ -54,6 +54,7 @@ def explain(client: "Client", file: Path, endpoint: str, window: str, as_json: b
         fail(f"{file} has no request that can be run.", NOT_COMPLETED)
     estimate = client.estimate(
         completion_window=window,
+        endpoint=endpoint,
         models={name: asdict(amounts) for name, amounts in found.models.items()},
     )
     if as_json:

@@ -18,6 +18,8 @@ USUAL_ANSWER = 256
 class Group:
     """A batch's requests for one model."""
 
+    #: That all of them are for; empty: any.
+    route: str = ""
     lines: int = 0
     bytes: int = 0
     #: Of the prompts.
@@ -129,6 +131,8 @@ def _preferred(in_time: Sequence[Option], prefer: Preference) -> tuple[Option, s
 
 
 def _refusal(place: Model, group: Group, window: float) -> str | None:
+    if group.route and group.route not in place.routes:
+        return f"does not serve {group.route}"
     least = place.jobs.least_lines if place.jobs is not None else 1
     if place.jobs is not None and place.jobs.is_padded:
         least = 1

@@ -42,7 +42,7 @@ def model_of(
             param=f"{member}.model",
             **named,
         )
-    if request.route not in model.routes:
+    if not any(request.route in place.routes for place in model.places):
         raise InvalidLine(
             "url_mismatch",
             f"The model '{model.name}' does not serve {request.route}.",

@@ -61,6 +61,9 @@ def _is_lost(env: Environment, shard: Shard, state: AttemptState) -> bool:
 
 def _lost(env: Environment, shard: Shard) -> None:
     """Nothing is there, nor will be: the shard waits again, or has failed as a whole."""
+    model = env.catalog.running(shard.model, shard.pool)
+    if model is not None:
+        env.backends[model.backend].stop(shard)
     if not retries.is_repeated(env, shard):
         collect.collect_failure(
             env, shard.ref, code="attempt_lost", reason="No result came back from the model."

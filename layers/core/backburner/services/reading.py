@@ -163,7 +163,7 @@ def _groups(env: Environment, batch: Batch, key: str) -> dict[str, Group]:
                 continue
             with suppress(InvalidLine):
                 request, model = reader.understand(number, data)
-                groups.setdefault(model.name, Group()).add(
+                groups.setdefault(model.name, Group(route=request.route)).add(
                     size=len(data or b""),
                     prompt_bytes=request.prompt_bytes,
                     max_tokens=request.max_tokens,

@@ -21,6 +21,9 @@ def create(call: Call) -> Object:
     body = call.body()
     window = body.get("completion_window", "24h")
     seconds = window_seconds(window)
+    route = body.get("endpoint", "")
+    if not isinstance(route, str):
+        raise InvalidRequest("'endpoint' must be a route.", param="endpoint")
     groups = body.get("models")
     if not isinstance(groups, dict) or not groups:
         raise InvalidRequest("'models' must be an object with a member a model.", param="models")
@@ -30,13 +33,13 @@ def create(call: Call) -> Object:
         model = call.env.catalog.get(name)
         if model is None:
             raise no_model(name)
-        group = _group(amounts, f"models.{name}")
+        group = _group(amounts, f"models.{name}", route=route)
         choice = routing.choose(call.env, model, group, accepted_at=now, deadline=now + seconds)
         shown.append(objects.choice_object(model, group, choice))
     return {"object": "estimate", "completion_window": window, "data": shown}
 
 
-def _group(amounts: Any, param: str) -> Group:
+def _group(amounts: Any, param: str, *, route: str) -> Group:
     if not isinstance(amounts, dict):
         raise InvalidRequest(f"'{param}' must be an object.", param=param)
     found = {name: amounts.get(name, 0) for name in _AMOUNTS}
@@ -49,6 +52,7 @@ def _group(amounts: Any, param: str) -> Group:
     if not found["requests"]:
         raise InvalidRequest(f"'{param}.requests' must be at least 1.", param=f"{param}.requests")
     return Group(
+        route=route,
         lines=found["requests"],
         bytes=found["bytes"],
         prompt_bytes=found["prompt_bytes"],

@@ -27,6 +27,12 @@ class NewEstimate(msgspec.Struct, kw_only=True):
 
     models: Annotated[dict[str, Amounts], Meta(min_length=1)]
     completion_window: Window | Optional = UNSET
+    endpoint: (
+        Annotated[
+            str, Meta(description="Route of the requests.", examples=["/v1/chat/completions"])
+        ]
+        | Optional
+    ) = UNSET
 
 
 class Offer(Answer):
