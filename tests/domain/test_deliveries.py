@@ -55,7 +55,8 @@ def test_after_the_last_attempt_there_is_none(channel):
 
 
 @pytest.mark.parametrize(
-    ("channel", "least", "most"), [(Channel.EMAIL, 9, 11), (Channel.EVENTS, 9, 11)]
+    ("channel", "least", "most"),
+    [(Channel.EMAIL, 9, 11), (Channel.EVENTS, 9, 11), (Channel.WEBHOOK, 59.7, 72)],
 )
 def test_attempts_go_on_for_hours(channel, least, most):
     policy = POLICIES[channel]

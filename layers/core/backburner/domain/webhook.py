@@ -38,6 +38,9 @@ MOST_ENDPOINTS, MOST_NAME = 20, 256
 #: How long the secret before the last one is good, where that is asked for.
 OLD_SECRET_SECONDS = 86400.0
 
+#: Most secrets that sign at once.
+MOST_SECRETS = 4
+
 #: Deliveries in a row that were given up, after which an endpoint is told nothing more.
 DEAD_IN_A_ROW = 10
 
@@ -123,10 +126,15 @@ def new_secret(drawn: str) -> Secret:
 def rotated(
     secrets: tuple[Secret, ...], new: Secret, *, now: Instant, keeps_old: bool
 ) -> tuple[Secret, ...]:
-    """The secrets with a new one; the one that it replaces signs for a day more, or no more."""
+    """The secrets with a new one; the one that it replaces signs for a day more, or no more.
+
+    Whoever keeps one keeps those before it too, as long as they are good.
+    """
     if not keeps_old or not secrets:
         return (new,)
-    return (new, replace(secrets[0], until=now + OLD_SECRET_SECONDS))
+    current, *former = secrets
+    good = [one for one in former if one.until is not None and now < one.until]
+    return (new, replace(current, until=now + OLD_SECRET_SECONDS), *good)[:MOST_SECRETS]
 
 
 def headers(
