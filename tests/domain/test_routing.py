@@ -159,6 +159,12 @@ def test_bytes_make_more_jobs_and_the_lines_are_spread_over_them():
     assert (cut.lines, cut.bytes) == (300, 1_000_000)
 
 
+def test_long_answers_make_more_jobs_whose_results_can_be_read():
+    asked = Group(lines=900, answer_tokens=900 * 32_000)
+    assert even_cut(bedrock(), asked).lines == 300
+    assert option(bedrock(), asked, Pool(id="p"), window=24 * HOUR, now=NOW).shards == 3
+
+
 def test_an_endpoints_shards_stay_as_they_are():
     assert even_cut(endpoint(), group(10_000)) == endpoint().cut
 

@@ -51,6 +51,26 @@ def test_a_batch_for_jobs_is_cut_evenly_behind_its_canary():
         oracle.check_end(world)
 
 
+@pytest.mark.parametrize(("lines", "sizes"), [(13, [5, 8]), (15, [5, 5, 5]), (21, [5, 5, 5, 6])])
+def test_no_job_of_long_requests_is_too_small(lines, sizes):
+    with world_of(jobs_only(cut=replace(CUT, bytes=300))) as world:
+        batch = world.submit(lines)
+        world.settle()
+        assert [len(one.requests) for one in world.backend.submissions] == sizes
+        assert world.batch(batch).completed == lines
+        oracle.check_end(world)
+
+
+def test_a_tail_too_small_for_a_job_goes_where_it_is_taken():
+    model = both(cut=replace(CUT, bytes=300))
+    model = replace(model, when=replace(model.when, from_lines=10**6))
+    with world_of(model) as world:
+        batch = world.submit(13)
+        world.settle()
+        assert pools(world, batch) == {model.others[0].pool: 10, model.pool: 3}
+        oracle.check_end(world)
+
+
 def test_too_few_requests_for_a_job_are_refused_and_the_reason_is_told():
     with world_of(jobs_only()) as world:
         batch = world.submit([chat("a"), chat("b")])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backburner.domain.catalog import Model, Preference
 from backburner.domain.progress import start_seconds
@@ -66,6 +66,8 @@ class Choice:
 
 #: Bytes of English text that make one token, about.
 _BYTES_A_TOKEN = 4
+#: Bytes of answers that fit into a job's result (Limits.result_bytes), beside what is around them.
+_ANSWER_BYTES = 48 * 1024 * 1024
 
 
 def option(place: Model, group: Group, pool: Pool, *, window: float, now: Instant) -> Option:
@@ -133,10 +135,7 @@ def _preferred(in_time: Sequence[Option], prefer: Preference) -> tuple[Option, s
 def _refusal(place: Model, group: Group, window: float) -> str | None:
     if group.route and group.route not in place.routes:
         return f"does not serve {group.route}"
-    least = place.jobs.least_lines if place.jobs is not None else 1
-    if place.jobs is not None and place.jobs.is_padded:
-        least = 1
-    least = max(least, place.when.from_lines)
+    least = max(_least_lines(place), place.when.from_lines)
     if group.lines < least:
         return f"takes at least {least} requests, not {group.lines}"
     if place.when.to_lines is not None and group.lines > place.when.to_lines:
@@ -146,10 +145,27 @@ def _refusal(place: Model, group: Group, window: float) -> str | None:
     return None
 
 
+def takes(place: Model, lines: int) -> bool:
+    """Whether so few requests are not too few for one shard there."""
+    return lines >= _least_lines(place)
+
+
+def _least_lines(place: Model) -> int:
+    return place.jobs.least_lines if place.jobs is not None and not place.jobs.is_padded else 1
+
+
 def shard_count(place: Model, group: Group) -> int:
     """Shards that the group is cut into, at least."""
-    cut = place.cut
-    return max(1, math.ceil(group.lines / cut.lines), math.ceil(group.bytes / cut.bytes))
+    return _shard_count(place, group, group.lines)
+
+
+def _shard_count(place: Model, group: Group, lines: int) -> int:
+    """The same for so many of its lines."""
+    cut, share = place.cut, lines / max(1, group.lines)
+    counts = [lines / cut.lines, group.bytes * share / cut.bytes]
+    if place.jobs is not None:
+        counts.append(group.answer_tokens * share * _BYTES_A_TOKEN / _ANSWER_BYTES)
+    return max(1, *map(math.ceil, counts))
 
 
 def even_cut(place: Model, group: Group, *, canary_lines: int = 0) -> Cut:
@@ -167,9 +183,8 @@ def even_cut(place: Model, group: Group, *, canary_lines: int = 0) -> Cut:
     if place.jobs is None:
         return cut
     rest = group.lines - canary_lines
-    share = rest / max(1, group.lines)
-    jobs = max(1, math.ceil(rest / cut.lines), math.ceil(group.bytes * share / cut.bytes))
-    return Cut(lines=max(1, math.ceil(rest / jobs)), bytes=cut.bytes, tokens=cut.tokens)
+    lines = max(1, math.ceil(rest / _shard_count(place, group, rest)))
+    return replace(cut, lines=lines, least_lines=_least_lines(place))
 
 
 def _span(

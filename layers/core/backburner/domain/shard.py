@@ -137,6 +137,8 @@ class Cut:
     bytes: int
     #: Tokens, estimated from above: bytes of the prompt plus the longest answer.
     tokens: int
+    #: No limit ends a shard of fewer lines, which its backend would not take.
+    least_lines: int = 1
 
 
 @dataclass(slots=True)
@@ -157,7 +159,7 @@ class ShardDraft:
 
     def takes(self, request: Request, size: int, cut: Cut) -> bool:
         """Whether the request still fits; an empty draft takes anything."""
-        return not self.lines or (
+        return len(self.lines) < cut.least_lines or (
             len(self.lines) < cut.lines
             and self.size + size <= cut.bytes
             and self.tokens + request.prompt_bytes + request.max_tokens <= cut.tokens

@@ -1,7 +1,7 @@
 """Read a batch's file once: check every line, group by model, cut into shards."""
 
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from backburner.domain.batch import Batch, Step, next_step
@@ -9,6 +9,7 @@ from backburner.domain.catalog import Model
 from backburner.domain.errors import Conflict, InvalidLine, NotFound
 from backburner.domain.finding import Finding
 from backburner.domain.request import Outcome, Request
+from backburner.domain.routing import takes
 from backburner.domain.shard import Shard, ShardDraft, shard_id
 from backburner.domain.webhook import PROGRESS
 from backburner.ports import MAX_WRITES, Environment
@@ -124,7 +125,8 @@ def _read(reading: _Reading, key: str) -> Finding | None:
                 return Finding(line=number, code="too_many_tasks", message=message)
             _take(reading, number, data)
     for draft in list(reading.drafts.values()):
-        _cut(reading, draft)
+        if not _join(reading, draft):
+            _cut(reading, draft)
     _write(reading)
     if missing := reading.reader.chosen.missing():
         reading.findings[:0] = missing[1 : limits.reported_errors]
@@ -217,6 +219,26 @@ def _cut(reading: _Reading, draft: ShardDraft) -> None:
     reading.unwritten_bytes += draft.size
     if len(reading.unwritten) >= _WRITTEN_AT_ONCE or reading.unwritten_bytes >= _WRITTEN_BYTES:
         _write(reading)
+
+
+def _join(reading: _Reading, tail: ShardDraft) -> bool:
+    """Add a tail that no backend takes by itself to its model's last shard; False: it is none."""
+    places = reading.env.catalog.models[tail.model].places
+    if any(takes(place, tail.line_count) for place in places):
+        return False
+    numbers = range(len(reading.planned) - 1, -1, -1)
+    last = next((one for one in numbers if reading.planned[one].model == tail.model), None)
+    if last is None:
+        return False
+    shard = reading.planned[last]
+    key = shard.input_key or ""
+    data = reading.unwritten.get(key) or reading.env.blobs.get(key)
+    reading.unwritten[key] = data + b"".join(tail.lines)
+    reading.planned[last] = replace(
+        shard, last_line=tail.last_line, line_count=shard.line_count + tail.line_count
+    )
+    del reading.drafts[tail.model]
+    return True
 
 
 def _write(reading: _Reading) -> None:

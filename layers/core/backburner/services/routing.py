@@ -46,11 +46,6 @@ def place_of_rest(env: Environment, name: str, pool: str, lines: int) -> Model |
     if model is None:
         return None
     own = model.at(pool)
-    if _takes(own, lines):
+    if routing.takes(own, lines):
         return own
-    return next((place for place in model.places if _takes(place, lines)), own)
-
-
-def _takes(place: Model, lines: int) -> bool:
-    jobs = place.jobs
-    return jobs is None or jobs.is_padded or lines >= jobs.least_lines
+    return next((place for place in model.places if routing.takes(place, lines)), own)
