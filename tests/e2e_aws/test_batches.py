@@ -143,6 +143,7 @@ def test_an_event_tells_of_it(inbox, sample):
         "id": sample.id,
         "status": "completed",
         "tenant": TENANT,
+        "model": MODEL,
         "request_counts": {"total": 407, "completed": 400, "failed": 7},
     }
 
