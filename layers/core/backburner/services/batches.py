@@ -303,10 +303,11 @@ def _ending(env: Environment, batch: Batch) -> Iterator[Shard]:
             if now >= grace_ends_at + (env.limits.job_grace_seconds if is_job else 0.0):
                 yield shard
             elif is_job and (batch.stopping is not StopReason.BUDGET or now >= grace_ends_at):
-                _stop(env, shard)
+                stop_attempt(env, shard)
 
 
-def _stop(env: Environment, shard: Shard) -> None:
+def stop_attempt(env: Environment, shard: Shard) -> None:
+    """Have the backend stop what it runs of the shard, if it can."""
     backend = env.backends.get(backend_of(shard.pool))
     if backend is not None:
         backend.stop(shard)
@@ -324,7 +325,7 @@ def _drop(env: Environment, some: Sequence[Shard]) -> None:
         return
     for shard in some:
         if shard.status is ShardStatus.IN_FLIGHT:
-            _stop(env, shard)
+            stop_attempt(env, shard)
 
 
 def _drop_unreleased(env: Environment, batch: Batch) -> None:

@@ -7,7 +7,7 @@ from backburner.domain.errors import BackendError, Conflict
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.domain.slots import backend_of
 from backburner.ports import AttemptState, Environment, Look
-from backburner.services import capacity, collect, records, retries, sending, transitions
+from backburner.services import batches, capacity, collect, records, retries, sending, transitions
 
 #: How long a backend may know nothing of an attempt that it is just given.
 _ABSENT_SECONDS = 600.0
@@ -61,9 +61,7 @@ def _is_lost(env: Environment, shard: Shard, state: AttemptState) -> bool:
 
 def _lost(env: Environment, shard: Shard) -> None:
     """Nothing is there, nor will be: the shard waits again, or has failed as a whole."""
-    model = env.catalog.running(shard.model, shard.pool)
-    if model is not None:
-        env.backends[model.backend].stop(shard)
+    batches.stop_attempt(env, shard)
     if not retries.is_repeated(env, shard):
         collect.collect_failure(
             env, shard.ref, code="attempt_lost", reason="No result came back from the model."
