@@ -9,12 +9,12 @@ from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.catalog import Jobs, Model, Preference
 from backburner.domain.errors import BackendFull, InvalidRequest
 from backburner.domain.shard import Cut, Shard
-from backburner.ports import QueueName, Room
+from backburner.ports import QueueName, Room, Submitted
 from backburner.services import batches, capacity, dispatch, records, standing, transitions
 from backburner.services.backlog import report_backlog
 from tests import oracle
 from tests.backend import by_name
-from tests.world import World, a_catalog, a_model, a_world_in_memory, chat
+from tests.world import LIMITS, World, a_catalog, a_model, a_world_in_memory, chat
 
 JOBS = Jobs(model_id="vendor.model-v1:0", least_lines=5, usual_slots=2)
 CUT = Cut(lines=10, bytes=100_000, tokens=10**9)
@@ -176,6 +176,24 @@ def test_a_tenants_many_jobs_do_not_keep_another_tenant_waiting():
         assert world.shards(small)
         world.settle()
         oracle.check_end(world)
+
+
+def test_jobs_are_begun_one_by_one_as_long_as_there_is_time():
+    with world_of(jobs_only(), limits=replace(LIMITS, sends_at_once=8)) as world:
+        for tenant in ("a", "b", "c"):
+            world.submit(5, tenant=tenant)
+        world.pump(QueueName.PLAN)
+
+        class Slow(type(world.backend)):  # type: ignore[misc]
+            def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
+                world.advance(5)
+                taken: Submitted = super().submit(shard, model, payload)
+                return taken
+
+        world.backend.__class__ = Slow
+        assert dispatch.dispatch(world.env, jobs_only().pool) == 1
+        world.pump()
+        assert len(world.backend.submissions) == JOBS.usual_slots
 
 
 def test_a_refusal_teaches_how_many_slots_there_are():

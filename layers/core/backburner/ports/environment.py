@@ -72,10 +72,10 @@ class Limits:
     #: ask for either again before.
     work_seconds: float = 900.0
     #: How long shards are sent for one message: dispatch takes ten messages at once, and must not
-    #: be stopped by its time-out, 60 seconds, between a claim and the call that it is for.
+    #: be stopped by its time-out, 300 seconds, between a claim and the call that it is for.
     dispatch_seconds: float = 4.0
-    #: Shards that one dispatch hands to the backend at the same time, each in a thread of its own;
-    #: 1: one after the other, in the caller's.
+    #: Shards that one dispatch hands to an endpoint at the same time, each in a thread of its own;
+    #: 1: one after the other, in the caller's, as jobs are.
     sends_at_once: int = 1
     #: What the store's indexes may lag behind its items by.
     index_lag_seconds: float = 0.0

@@ -91,7 +91,8 @@ def dispatch(env: Environment, pool: str) -> int:
     ends_at = env.clock.now() + env.limits.dispatch_seconds
     seen = capacity.load(env, pool)
     free = capacity.free_slots(env, model, seen)
-    with Sender(env) as sender:
+    # A job's requests are all read and written first: several beside each other take as long.
+    with Sender(env, at_once=1 if model.has_jobs else env.limits.sends_at_once) as sender:
         for shard in _queue(env, model, free) if free > 0 else ():
             if sender.count and env.clock.now() >= ends_at:
                 capacity.kick(env, pool)

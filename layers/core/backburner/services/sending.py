@@ -24,26 +24,27 @@ class Sender:
     time that the context ends, however it does.
     """
 
-    def __init__(self, env: Environment) -> None:
+    def __init__(self, env: Environment, *, at_once: int) -> None:
         self.count = 0
         #: Whether the backend asked for less.
         self.is_refused = False
         self._env = env
         self._held: Shard | None = None
         self._threads: ThreadPoolExecutor | None = None
-        self._room = Semaphore(env.limits.sends_at_once)
+        self._at_once = at_once
+        self._room = Semaphore(at_once)
         self._sent: list[Future[None]] = []
 
     def send(self, shard: Shard) -> None:
-        """Take a claimed shard; returns while at most `Limits.sends_at_once` are on their way."""
+        """Take a claimed shard; returns while at most `at_once` are on their way."""
         self.count += 1
         held, self._held = self._held, shard
-        if self._env.limits.sends_at_once <= 1:
+        if self._at_once <= 1:
             self._send_held()
         elif held is not None:
             self._room.acquire()
             if self._threads is None:
-                self._threads = ThreadPoolExecutor(self._env.limits.sends_at_once)
+                self._threads = ThreadPoolExecutor(self._at_once)
             self._sent.append(self._threads.submit(self._send_beside, held))
 
     def __enter__(self) -> Self:
