@@ -227,14 +227,15 @@ def test_a_result_that_was_announced_but_is_not_there_is_tried_again(world):
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_a_result_that_is_too_large_is_not_read_and_final(told):
+def test_a_result_that_is_too_large_stands_as_far_as_it_is_read(told):
     with a_world_in_memory(limits=replace(LIMITS, result_bytes=2000)) as world:
-        batch = in_flight(world, 2)
-        data = jsonl(map(succeed, world.outstanding[0].requests))
-        world.answer(data=data + b" " * 2000, told=told)
+        batch = in_flight(world, 4)
+        first, *others = map(succeed, world.outstanding[0].requests)
+        world.answer(data=jsonl([first, b" " * 2000, *others]), told=told)
         world.settle()
+        assert [line["custom_id"] for line in world.output(batch)] == ["acme-1"]
         errors = [line["error"] for line in world.errors(batch)]
-        assert [error["code"] for error in errors] == ["result_too_large"] * 2
+        assert [error["code"] for error in errors] == ["result_too_large"] * 3
         assert "2000 bytes" in errors[0]["message"]
         assert len(world.backend.submissions) == 1
         assert list(world.blobs.list("async/")) == []
@@ -246,9 +247,9 @@ def test_a_result_may_be_as_large_as_the_limit(size):
     with a_world_in_memory(limits=replace(LIMITS, result_bytes=2000 - size)) as world:
         batch = in_flight(world, 2)
         data = jsonl(map(succeed, world.outstanding[0].requests))
-        world.answer(data=data + b" " * (2000 - len(data)))
+        world.answer(data=b" " * (1999 - len(data)) + b"\n" + data)
         world.settle()
-        assert world.batch(batch).completed == (0 if size else 2)
+        assert world.batch(batch).completed == (1 if size else 2)
         oracle.check_end(world)
 
 

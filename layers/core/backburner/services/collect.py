@@ -1,7 +1,7 @@
 """Take in the result of a shard: what stands, what is tried again, what is left to do."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from backburner.domain import reasons
@@ -123,37 +123,49 @@ def _is_result(env: Environment, ref: AttemptRef, shard: Shard | None, key: str)
 
 
 def _outcomes(env: Environment, named: Mapping[int, str], key: str) -> list[Outcome] | None:
-    """One outcome for each request, from the result's lines; None: there is no such object."""
-    limit = env.limits.result_bytes
+    """One outcome for each request, from the result's lines; None: there is no such object.
+
+    Of a result that is too large, what comes first stands: it was paid for.
+    """
     try:
         with env.blobs.read(key) as stream:
-            return list(env.shards.outcomes(named, _lines(stream, limit)))
+            lines = _Lines(stream, env.limits.result_bytes)
+            outcomes = list(env.shards.outcomes(named, iter(lines)))
     except NotFound:
         return None
-    except _TooLarge:
-        message = f"The model's results are larger than the limit of {limit} bytes."
-        return [
-            Outcome(line=line, custom_id=custom_id, code="result_too_large", message=message)
-            for line, custom_id in named.items()
-        ]
+    if not lines.has_more:
+        return outcomes
+    message = f"The model's results are larger than the limit of {env.limits.result_bytes} bytes."
+    return [
+        outcome
+        if outcome.code != "missing_result"
+        else Outcome(
+            line=outcome.line,
+            custom_id=outcome.custom_id,
+            code="result_too_large",
+            message=message,
+        )
+        for outcome in outcomes
+    ]
 
 
-class _TooLarge(Exception):  # noqa: N818 - never leaves this module
-    """A result has more bytes than are taken."""
+@dataclass(slots=True)
+class _Lines:
+    """A stream's lines within the limit; it is not asked for its size."""
 
+    stream: BinaryIO
+    limit: int
+    #: Whether there are more than these.
+    has_more: bool = False
 
-def _lines(stream: BinaryIO, limit: int) -> Iterator[bytes]:
-    """The stream's lines, and no more than one byte beyond the limit: it is not asked for its size.
-
-    Raises:
-        _TooLarge: there are more bytes.
-    """
-    left = limit
-    while line := stream.readline(left + 1):
-        left -= len(line)
-        if left < 0:
-            raise _TooLarge
-        yield line
+    def __iter__(self) -> Iterator[bytes]:
+        left = self.limit
+        while line := self.stream.readline(left + 1):
+            left -= len(line)
+            if left < 0:
+                self.has_more = True
+                return
+            yield line
 
 
 def _requests_left(env: Environment, ref: AttemptRef, shard: Shard | None) -> list[bytes] | None:
