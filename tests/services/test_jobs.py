@@ -225,6 +225,22 @@ def test_jobs_of_others_in_the_account_take_slots():
         oracle.check_end(world)
 
 
+@pytest.mark.parametrize("has_endpoint", [False, True])
+def test_alarms_about_the_endpoint_are_not_left_without_a_word(has_endpoint):
+    model = both() if has_endpoint else jobs_only()
+    catalog = replace(a_catalog(model), own_endpoint="backburner-mistral")
+    with a_world_in_memory(catalog=catalog) as world:
+        world.reap()
+        world.report_backlog()
+        own = [
+            name
+            for values, about in world.published
+            for name in values
+            if about == {"EndpointName": "backburner-mistral"}
+        ]
+        assert own.count("StuckBatches") == own.count("OldestWaitingSeconds") == 1
+
+
 def test_what_jobs_took_is_measured():
     with world_of(jobs_only()) as world:
         world.submit(8)

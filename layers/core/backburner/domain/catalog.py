@@ -166,6 +166,15 @@ class Catalog:
     """All models, by name."""
 
     models: dict[str, Model] = field(default_factory=dict)
+    #: Endpoint of the deployment, which its alarms are about, be there a model behind it or not;
+    #: empty: it has none.
+    own_endpoint: str = ""
+
+    @property
+    def has_idle_endpoint(self) -> bool:
+        """Whether no model is behind the deployment's endpoint."""
+        behind = any(model.endpoint == self.own_endpoint for model in self.each())
+        return bool(self.own_endpoint) and not behind
 
     def get(self, name: str) -> Model | None:
         return self.models.get(name)

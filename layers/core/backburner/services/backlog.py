@@ -13,6 +13,9 @@ from backburner.services import capacity, records
 #: Waiting shards that are looked at for the oldest; they come by deadline, not by age.
 _LOOKED_AT = 100
 
+#: What is known of every pool.
+_COUNTS = ("OutstandingRequests", "WaitingRequests", "InFlightRequests", "OldestWaitingSeconds")
+
 
 def report_backlog(env: Environment) -> list[Backlog]:
     """Publish every pool's backlog, zeros too, and have waiting work looked at.
@@ -23,12 +26,8 @@ def report_backlog(env: Environment) -> list[Backlog]:
     reported = []
     for model in env.catalog.each():
         backlog = measure(env, model)
-        values: dict[str, float] = {
-            "OutstandingRequests": backlog.outstanding,
-            "WaitingRequests": backlog.waiting,
-            "InFlightRequests": backlog.in_flight,
-            "OldestWaitingSeconds": backlog.oldest_seconds,
-        }
+        counts = (backlog.outstanding, backlog.waiting, backlog.in_flight, backlog.oldest_seconds)
+        values: dict[str, float] = dict(zip(_COUNTS, counts, strict=True))
         if backlog.instances is not None:
             values |= {
                 "OutstandingRequestsPerInstance": backlog.per_instance,
@@ -41,6 +40,8 @@ def report_backlog(env: Environment) -> list[Backlog]:
                 capacity.ask_limit(env, model)
             capacity.kick(env, model.pool)
         reported.append(backlog)
+    if env.catalog.has_idle_endpoint:  # silence would be an alarm
+        env.metrics.publish(dict.fromkeys(_COUNTS, 0.0), {"EndpointName": env.catalog.own_endpoint})
     return reported
 
 

@@ -71,6 +71,8 @@ def reap(env: Environment) -> int:
         env.metrics.publish({"StuckBatches": stuck}, {"EndpointName": model.endpoint or model.pool})
         if env.store.query(model.pool, index=Index.QUEUE, limit=1):
             capacity.kick(env, model.pool)
+    if env.catalog.has_idle_endpoint:  # silence would be an alarm
+        env.metrics.publish({"StuckBatches": stuck}, {"EndpointName": env.catalog.own_endpoint})
     if errors:
         raise ExceptionGroup("reap could not move everything on", errors)
     return looked

@@ -71,7 +71,7 @@ def parse(text: str, own: OwnEndpoint) -> Catalog:
     models = {name: _model(name, entry, own) for name, entry in document.get("models", {}).items()}
     if not models:
         raise InvalidRequest("The catalog names no models.")
-    return Catalog(models)
+    return Catalog(models, own_endpoint=own.name)
 
 
 def _model(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
