@@ -255,6 +255,17 @@ def test_what_jobs_took_is_measured():
         assert (item["ended_jobs"], item["job_seconds"]) == (1, 100)
 
 
+def test_a_job_that_brought_nothing_says_nothing_of_what_jobs_take():
+    with world_of(jobs_only()) as world:
+        world.backend.has_jobs = True
+        world.submit(8)
+        world.pump()
+        world.advance(240)
+        world.fail()
+        pool = capacity.load(world.env, jobs_only().pool)
+        assert (pool.ended_jobs, pool.job_seconds) == (0, 0)
+
+
 def test_how_far_a_batch_of_jobs_is_is_told_by_the_pool_of_its_jobs():
     with world_of(both(slots=1)) as world:
         model = both(slots=1)

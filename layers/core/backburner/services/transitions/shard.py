@@ -203,7 +203,7 @@ def finish(
     pool_counts: dict[str, float] = dict(_release_counts(shard))
     pool_counts["ended_lines"] = ended
     pool_counts["busy_seconds"] = seconds
-    if shard.job is not None:
+    if shard.job is not None and completed:  # one that brought nothing tells of no other
         pool_counts |= {"ended_jobs": 1, "job_seconds": seconds}
     again = [retry for retry in retries if retry.pool == shard.pool]
     queued = sum(retry.line_count for retry in again)
