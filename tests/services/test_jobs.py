@@ -61,6 +61,16 @@ def test_no_job_of_long_requests_is_too_small(lines, sizes):
         oracle.check_end(world)
 
 
+@pytest.mark.parametrize(("budget", "sizes"), [(10**6, [400]), (30_000, [100] * 4), (9, [100])])
+def test_no_job_may_use_far_more_than_the_budget_of_its_batch(budget, sizes):
+    with world_of(jobs_only(cut=replace(CUT, lines=1000))) as world:
+        batch = world.submit(400, max_tokens=budget)
+        world.settle()
+        assert [len(one.requests) for one in world.backend.submissions] == sizes
+        assert world.batch(batch).completed == sum(sizes)
+        oracle.check_end(world)
+
+
 def test_a_tail_too_small_for_a_job_goes_where_it_is_taken():
     model = both(cut=replace(CUT, bytes=300))
     model = replace(model, when=replace(model.when, from_lines=10**6))

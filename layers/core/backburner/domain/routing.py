@@ -27,6 +27,14 @@ class Group:
     #: Of the answers: the longest that requests ask for, and a usual one of those that name none.
     answer_tokens: int = 0
 
+    @property
+    def usage(self) -> Usage:
+        """Tokens, rather too many."""
+        return Usage(
+            input_tokens=math.ceil(self.prompt_bytes / _BYTES_A_TOKEN),
+            output_tokens=self.answer_tokens,
+        )
+
     def add(self, *, size: int, prompt_bytes: int, max_tokens: int) -> None:
         self.lines += 1
         self.bytes += size
@@ -66,6 +74,8 @@ class Choice:
 
 #: Bytes of English text that make one token, about.
 _BYTES_A_TOKEN = 4
+#: Requests that a budget leaves in one job, at least.
+_BUDGET_LINES = 100
 #: Bytes of answers that fit into a job's result (Limits.result_bytes), beside what is around them.
 _ANSWER_BYTES = 48 * 1024 * 1024
 
@@ -82,10 +92,6 @@ def option(place: Model, group: Group, pool: Pool, *, window: float, now: Instan
     """
     shards, slots = shard_count(place, group), place.slots_now(pool, now)
     starts, ends = _span(place, group, pool, shards=shards, slots=slots, now=now)
-    usage = Usage(
-        input_tokens=math.ceil(group.prompt_bytes / _BYTES_A_TOKEN),
-        output_tokens=group.answer_tokens,
-    )
     return Option(
         place=place,
         free=max(0, slots - pool.in_flight),
@@ -93,7 +99,7 @@ def option(place: Model, group: Group, pool: Pool, *, window: float, now: Instan
         shards=shards,
         starts_at=now + starts if starts is not None else None,
         ends_at=now + ends if ends is not None else None,
-        cost_nanos=place.cost_nanos(usage) if place.has_price else None,
+        cost_nanos=place.cost_nanos(group.usage) if place.has_price else None,
         refusal=_refusal(place, group, window),
     )
 
@@ -168,7 +174,20 @@ def _shard_count(place: Model, group: Group, lines: int) -> int:
     return max(1, *map(math.ceil, counts))
 
 
-def even_cut(place: Model, group: Group, *, canary_lines: int = 0) -> Cut:
+def jobs_in_budget(
+    place: Model, group: Group, *, max_cost_nanos: int | None, max_tokens: int | None
+) -> int:
+    """Jobs that the group must be cut into, so that one alone stays within its batch's budget.
+
+    A budget is overshot by what is in flight: a job of all requests would know no budget.
+    """
+    used = group.usage.input_tokens + group.usage.output_tokens
+    limited = ((place.cost_nanos(group.usage), max_cost_nanos), (used, max_tokens))
+    wanted = max([1, *(math.ceil(use / limit) for use, limit in limited if limit)])
+    return min(wanted, math.ceil(group.lines / _BUDGET_LINES))
+
+
+def even_cut(place: Model, group: Group, *, canary_lines: int = 0, jobs: int = 1) -> Cut:
     """The place's cut, with the lines spread evenly over jobs: no tail is left over.
 
     Sizes differ by less than there are jobs, unless the bytes end a job before (reference page
@@ -178,12 +197,13 @@ def even_cut(place: Model, group: Group, *, canary_lines: int = 0) -> Cut:
         place: that the group goes to.
         group: the requests.
         canary_lines: of them, that have a job of their own before.
+        jobs: least number of these.
     """
     cut = place.cut
     if place.jobs is None:
         return cut
     rest = group.lines - canary_lines
-    lines = max(1, math.ceil(rest / _shard_count(place, group, rest)))
+    lines = max(1, math.ceil(rest / max(jobs, _shard_count(place, group, rest))))
     return replace(cut, lines=lines, least_lines=_least_lines(place))
 
 

@@ -11,7 +11,7 @@ from backburner.domain.catalog import Model
 from backburner.domain.errors import InvalidLine
 from backburner.domain.names import SeenNames
 from backburner.domain.request import Request
-from backburner.domain.routing import Group, even_cut, shard_count
+from backburner.domain.routing import Group, even_cut, jobs_in_budget, shard_count
 from backburner.domain.shard import Cut, Shard
 from backburner.ports import Environment
 from backburner.services import retrying, routing
@@ -149,7 +149,14 @@ def survey(env: Environment, batch: Batch, key: str) -> Routes:
     _choose_canary(env, routes, groups, taken)
     for name, place in taken.items():
         lines = routes.canary_lines if name == routes.canary_model else 0
-        routes.places[name] = (place, even_cut(place, groups[name], canary_lines=lines))
+        jobs = jobs_in_budget(
+            place,
+            groups[name],
+            max_cost_nanos=batch.max_cost_nanos,
+            max_tokens=batch.max_tokens,
+        )
+        cut = even_cut(place, groups[name], canary_lines=lines, jobs=jobs)
+        routes.places[name] = (place, cut)
     return routes
 
 
