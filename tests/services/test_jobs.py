@@ -14,7 +14,7 @@ from backburner.services import batches, capacity, dispatch, records, standing, 
 from backburner.services.backlog import report_backlog
 from tests import oracle
 from tests.backend import by_name
-from tests.world import LIMITS, World, a_catalog, a_model, a_world_in_memory, chat
+from tests.world import EMBEDDINGS, LIMITS, World, a_catalog, a_model, a_world_in_memory, chat
 
 JOBS = Jobs(model_id="vendor.model-v1:0", least_lines=5, usual_slots=2)
 CUT = Cut(lines=10, bytes=100_000, tokens=10**9)
@@ -58,6 +58,16 @@ def test_no_job_of_long_requests_is_too_small(lines, sizes):
         world.settle()
         assert [len(one.requests) for one in world.backend.submissions] == sizes
         assert world.batch(batch).completed == lines
+        oracle.check_end(world)
+
+
+def test_a_tail_does_not_go_where_its_route_is_not_served():
+    model = both(cut=replace(CUT, bytes=300))
+    model = replace(model, when=replace(model.when, from_lines=10**6), routes=(EMBEDDINGS,))
+    with world_of(model) as world:
+        batch = world.submit(13)
+        world.settle()
+        assert pools(world, batch) == {model.others[0].pool: 13}
         oracle.check_end(world)
 
 

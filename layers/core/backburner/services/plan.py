@@ -223,8 +223,9 @@ def _cut(reading: _Reading, draft: ShardDraft) -> None:
 
 def _join(reading: _Reading, tail: ShardDraft) -> bool:
     """Add a tail that no backend takes by itself to its model's last shard; False: it is none."""
-    places = reading.env.catalog.models[tail.model].places
-    if any(takes(place, tail.line_count) for place in places):
+    place, _ = reading.routes.of(reading.env.catalog.models[tail.model])
+    place = routing.place_of_rest(reading.env, tail.model, place.pool, tail.line_count) or place
+    if takes(place, tail.line_count):
         return False
     numbers = range(len(reading.planned) - 1, -1, -1)
     last = next((one for one in numbers if reading.planned[one].model == tail.model), None)

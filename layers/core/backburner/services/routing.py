@@ -48,4 +48,5 @@ def place_of_rest(env: Environment, name: str, pool: str, lines: int) -> Model |
     own = model.at(pool)
     if routing.takes(own, lines):
         return own
-    return next((place for place in model.places if routing.takes(place, lines)), own)
+    able = (place for place in model.places if routing.takes(place, lines))
+    return next((place for place in able if set(own.routes) <= set(place.routes)), own)
