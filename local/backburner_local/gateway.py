@@ -37,6 +37,9 @@ _CHUNK = 1 << 18
 #: When a client should come back that found too many streams.
 STREAM_RETRY_SECONDS = 15
 
+#: Longest line and longest header of a request.
+_HEAD_BYTES = 64 * 1024
+
 #: Connections that may wait to be accepted.
 _BACKLOG = 1024
 
@@ -115,6 +118,9 @@ class Gateway:
             shutdown_timeout=10,
             keepalive_timeout=75,
             handler_cancellation=False,
+            # What is longer than the API allows is refused in words by the function.
+            max_line_size=_HEAD_BYTES,
+            max_field_size=_HEAD_BYTES,
         )
         await runner.setup()
         await web.SockSite(runner, self._listener, backlog=_BACKLOG).start()

@@ -362,3 +362,8 @@ class TestWholeStack:
         for thread in threads:
             thread.join()
         assert wrong == []
+
+
+def test_a_line_longer_than_any_limit_of_the_api_reaches_the_function(door):
+    door.http.get("/v1/files", params={"after": "\U0001f600" * 2048})
+    assert len(door.events[-1]["rawQueryString"]) > 20_000

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from fcntl import ioctl
 from itertools import islice
@@ -193,12 +194,22 @@ def test_a_terminal_is_left_as_it_was(variables, how):
     assert written.rindex(b"\x1b[?25h") > written.rindex(b"\x1b[?25l"), "the cursor is there again"
 
 
+#: Who starts tests in the background has SIGINT ignored, and so have all children.
+_WATCH = """
+import signal
+from backburner_local.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
 def in_a_terminal(variables: dict[str, str], how: signal.Signals) -> tuple[bytes, int]:
     """What the command writes into a terminal until it was shown and stopped, and its exit code."""
     terminal, inside = pty.openpty()
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "backburner_local.cli", "watch", "--every", "0.2"],
+        [sys.executable, "-c", _WATCH, "watch", "--every", "0.2"],
         env={**os.environ, **variables, "TERM": "xterm"},
         stdin=inside,
         stdout=inside,
@@ -206,8 +217,9 @@ def in_a_terminal(variables: dict[str, str], how: signal.Signals) -> tuple[bytes
     )
     os.close(inside)
     written, is_stopped = b"", False
+    until = time.monotonic() + PATIENCE_SECONDS
     try:
-        while select.select([terminal], [], [], PATIENCE_SECONDS)[0]:
+        while time.monotonic() < until and select.select([terminal], [], [], PATIENCE_SECONDS)[0]:
             try:
                 written += os.read(terminal, 1 << 16)
             except OSError:  # it has ended
@@ -216,7 +228,7 @@ def in_a_terminal(variables: dict[str, str], how: signal.Signals) -> tuple[bytes
                 process.send_signal(how)
                 is_stopped = True
     finally:
-        if not is_stopped:
+        if not is_stopped or time.monotonic() >= until:
             process.kill()
         os.close(terminal)
     return written, process.wait(PATIENCE_SECONDS)

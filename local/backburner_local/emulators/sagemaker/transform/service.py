@@ -275,7 +275,9 @@ def _is_listed(job: Job, request: Message) -> bool:
         (request.get("NameContains") or "") in job.name
         and request.get("StatusEquals") in (None, job.status)
         and all(
-            name not in request or sign * (at - instant(request[name]).timestamp()) > 0
+            # Times are told in milliseconds: a job is not after the time that it tells.
+            name not in request
+            or sign * (round(at, 3) - round(instant(request[name]).timestamp(), 3)) > 0
             for name, at, sign in limits
         )
     )
