@@ -52,7 +52,8 @@ class Job:
     image: str
     environment: dict[str, str]
     status: str = IN_PROGRESS
-    created_at: float = field(default_factory=time.time)
+    #: To the millisecond, as it is told.
+    created_at: float = field(default_factory=lambda: round(time.time(), 3))
     changed_at: float = field(default_factory=time.time)
     started_at: float | None = None
     ended_at: float | None = None
