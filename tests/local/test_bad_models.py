@@ -31,7 +31,7 @@ def test_a_request_that_kills_every_instance_it_meets_fails_alone(tmp_path, coun
         assert (pool.in_flight, pool.waiting_lines, pool.running_lines) == (0, 0, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_that_answers_some_requests_badly_costs_only_those(tmp_path, monkeypatch):
     monkeypatch.setenv("BACKBURNER_REQUEST_TIMEOUT_SECONDS", "0.8")
     expected = {

@@ -124,6 +124,7 @@ def test_a_single_request_asks_for_an_instance_which_takes_its_time_to_come(plac
     wait_until(lambda: status() == "completed", "the response")
 
 
+@pytest.mark.long
 def test_an_instance_that_works_is_not_stopped_for_being_idle(place):
     here = place(minute_seconds=0.2, idle_minutes=1)
 

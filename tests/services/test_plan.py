@@ -219,6 +219,7 @@ def test_bad_lines_that_are_skipped_count_to_the_limit_of_lines(bad):
         assert list(world.blobs.list(over.blob_prefix)) == []
 
 
+@pytest.mark.long
 def test_reading_takes_little_memory_for_each_line():
     model = a_model(cut=Cut(lines=1000, bytes=100_000, tokens=10**9))
     good = (chat(f"a-custom-id-of-some-length-{number}") for number in range(40_000))

@@ -116,6 +116,7 @@ def world(tmp_path, limits):
     world.close()
 
 
+@pytest.mark.long
 def test_the_document_is_openapi():
     OpenAPIV31SpecValidator(DOCUMENT).validate()
     assert DOCUMENT["openapi"].startswith("3.1")

@@ -140,7 +140,7 @@ def test_a_job_that_has_ended_cannot_be_stopped(stage, code):
 
 
 def test_a_job_that_is_being_stopped_cannot_be_stopped_again(stage):
-    arn = stage.start(stopping_seconds=60).create()
+    arn = stage.start(stopping_seconds=60, in_progress_seconds=60).create()
     stage.bedrock.stop_model_invocation_job(jobIdentifier=arn)
     with pytest.raises(ClientError, match="ValidationException"):
         stage.bedrock.stop_model_invocation_job(jobIdentifier=arn)
