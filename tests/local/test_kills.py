@@ -48,7 +48,6 @@ def test_a_stack_and_instances_killed_at_random_moments_finish_with_every_line_o
         batch = wait_until(lambda: _ended(up, batch_id), "the end of the batch", 600)
         _assert_every_line_came_out_once(up, batch, count)
         wait_until(lambda: _mails(up), "the mail")
-        wait_until(lambda: _mails(up), "the mail")  # it follows the end of the batch
         assert up.stop() == 0
         _assert_nothing_is_left(up, batch_id)
         tally("kills at random moments", kills)
