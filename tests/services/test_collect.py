@@ -253,6 +253,7 @@ def test_a_result_may_be_as_large_as_the_limit(size):
         oracle.check_end(world)
 
 
+@pytest.mark.long
 def test_a_result_is_read_without_copies_of_the_whole(world):
     in_flight(world, 2)
     attempt = world.outstanding[0]

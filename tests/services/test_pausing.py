@@ -171,6 +171,7 @@ def test_another_batch_of_the_pool_goes_on(world):
     assert world.batch(held).status is BatchStatus.IN_PROGRESS
 
 
+@pytest.mark.long
 def test_more_shards_than_one_call_moves_are_paused_and_resumed(world):
     catalog = a_catalog(a_model(cut=Cut(lines=1, bytes=10**6, tokens=10**6)))
     limits = replace(LIMITS, canary_lines=1)

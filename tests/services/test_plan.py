@@ -273,6 +273,7 @@ def test_fifty_models_of_one_shard_each_fit_into_one_transaction():
         oracle.check_end(world)
 
 
+@pytest.mark.long
 def test_more_shards_than_one_transaction_takes_are_all_released():
     catalog = a_catalog(a_model(cut=Cut(lines=1, bytes=10**6, tokens=10**6), slots=500))
     with a_world(catalog=catalog) as world:
