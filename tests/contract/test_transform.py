@@ -15,7 +15,13 @@ from backburner.adapters.clients import Clients
 from backburner.adapters.transform import SageMakerTransform
 from backburner.adapters.transform.objects import lines_of_object
 from backburner.domain.catalog import JOB_MARGIN_SECONDS, Jobs, Model
-from backburner.domain.errors import BackendError, BackendFull, BackendThrottled
+from backburner.domain.errors import (
+    BackendError,
+    BackendFull,
+    BackendRefused,
+    BackendThrottled,
+    BackendUnready,
+)
 from backburner.domain.shard import Cut, Shard, ShardStatus
 from backburner.ports import AttemptState, Look
 from backburner.wire.jobs import EndedJob, ended_job
@@ -336,20 +342,26 @@ def test_an_account_that_is_full_says_so(stage):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "jobs"),
+    ("knobs", "jobs", "error"),
     [
-        ({"throttle_every_nth": 1}, {}),
-        ({}, {"model_id": "unknown"}),
-        ({}, {"instance_type": None}),
+        ({"throttle_every_nth": 1}, {}, BackendThrottled),
+        ({}, {"model_id": "unknown"}, BackendUnready),
+        ({}, {"instance_type": None}, BackendUnready),
     ],
     ids=["throttled", "no such model", "no instance type"],
 )
-def test_a_job_that_is_not_taken_was_not_started(stage, monkeypatch, knobs, jobs):
+def test_a_job_that_is_not_taken_was_not_started(stage, monkeypatch, knobs, jobs, error):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     here = stage(**knobs)
-    with pytest.raises(BackendThrottled):
+    with pytest.raises(BackendThrottled) as raised:
         here.send(requests("a"), a_model(**jobs))
+    assert type(raised.value) is error
     assert here.jobs() == []
+
+
+def test_a_job_takes_no_request_that_only_its_model_understands(shared):
+    with pytest.raises(BackendRefused):
+        shared.backend.submit(shared.shard(content_type="image/png"), a_model(), b"pixels")
 
 
 def test_a_service_that_is_not_there_has_started_nothing(stage):

@@ -7,7 +7,7 @@ import pytest
 
 from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.catalog import Jobs, Model, Preference
-from backburner.domain.errors import BackendFull, InvalidRequest
+from backburner.domain.errors import BackendFull, BackendUnready, InvalidRequest
 from backburner.domain.shard import Cut, Shard
 from backburner.ports import QueueName, Room, Submitted
 from backburner.services import batches, capacity, dispatch, records, standing, transitions
@@ -224,6 +224,28 @@ def test_a_refusal_teaches_how_many_slots_there_are():
         pool = capacity.load(world.env, jobs_only().pool)
         assert (pool.in_flight, pool.learnt) == (0, 0)
         world.advance(capacity.LEARNT_SECONDS + 60)
+        world.settle()
+        assert world.batch(batch).completed == 8
+        oracle.check_end(world)
+
+
+@pytest.mark.parametrize(("waited", "pause"), [(0, 60), (1200, 300), (7200, 600)])
+def test_a_backend_that_is_not_set_up_is_asked_ever_more_seldom(waited, pause):
+    with world_of(jobs_only()) as world:
+        batch = world.submit(8)
+        world.pump(QueueName.PLAN)
+        world.advance(waited)
+        world.backend.fail_next(BackendUnready())
+        world.pump()
+        world.advance(pause - 1)
+        world.reap()
+        world.pump()
+        assert world.backend.submissions == []
+        world.advance(61)
+        world.reap()
+        world.pump()
+        (attempt,) = world.backend.submissions
+        assert attempt.shard.attempt == 1
         world.settle()
         assert world.batch(batch).completed == 8
         oracle.check_end(world)

@@ -20,7 +20,8 @@ BackburnerError
 ├── Gone                a target will never be there again
 └── BackendError        a backend refused or broke
     ├── BackendThrottled    the backend asks for less; nothing was started
-    │   └── BackendFull         no slot of the account is left for one more job
+    │   ├── BackendFull         no slot of the account is left for one more job
+    │   └── BackendUnready      nothing is started before its operator saw to it
     └── BackendRefused      the backend will never take this shard
 """
 
@@ -154,6 +155,10 @@ class BackendThrottled(BackendError):
 
 class BackendFull(BackendThrottled):
     """The account has no slot left for one more job of the model."""
+
+
+class BackendUnready(BackendThrottled):
+    """The backend is not set up for the shard: its operator has to see to that."""
 
 
 class BackendRefused(BackendError):

@@ -10,11 +10,15 @@ from backburner.domain.errors import (
     BackendFull,
     BackendRefused,
     BackendThrottled,
+    BackendUnready,
     Conflict,
 )
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Environment, Write
 from backburner.services import capacity, collect, transitions
+
+#: Shortest and longest pause of a backend that is not set up.
+_UNREADY_SECONDS = (60.0, 600.0)
 
 
 class Sender:
@@ -91,7 +95,7 @@ def send(env: Environment, shard: Shard) -> bool:
     except BackendThrottled as error:
         if isinstance(error, BackendFull):
             capacity.learn(env, model)
-        give_back(env, shard, pause=env.limits.retry.pause_seconds(1, env.ids.random()))
+        give_back(env, shard, pause=_pause(env, shard, error))
         return False
     except BackendRefused as error:
         collect.collect_failure(env, shard.ref, code="backend_refused", reason=error.message)
@@ -111,6 +115,18 @@ def send(env: Environment, shard: Shard) -> bool:
         )
         _try(env, transitions.watch(shard, watched))
     return True
+
+
+def _pause(env: Environment, shard: Shard, error: BackendThrottled) -> float:
+    """Seconds until the shard's backend is asked again.
+
+    People mend set-ups, not seconds, and to ask for a job is dear: all of its requests are written
+    first. So a quarter as long as the batch has waited already, within bounds.
+    """
+    if not isinstance(error, BackendUnready):
+        return env.limits.retry.pause_seconds(1, env.ids.random())
+    least, most = _UNREADY_SECONDS
+    return min(most, max(least, (env.clock.now() - shard.created_at) / 4))
 
 
 def give_back(env: Environment, shard: Shard, *, pause: float) -> None:

@@ -16,7 +16,13 @@ from botocore.exceptions import (
 )
 
 from backburner.domain.catalog import Model
-from backburner.domain.errors import BackendError, BackendFull, BackendRefused, BackendThrottled
+from backburner.domain.errors import (
+    BackendError,
+    BackendFull,
+    BackendRefused,
+    BackendThrottled,
+    BackendUnready,
+)
 
 #: What is raised where there was no connection to send anything over.
 NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
@@ -111,13 +117,13 @@ def turned(error: ClientError, model: Model) -> BackendError:
         return BackendRefused("Bedrock takes no job of these requests.")
     if code in _THROTTLED:
         return BackendThrottled("Bedrock asks for fewer calls.")
-    return BackendThrottled("Bedrock did not take the job.")
+    return BackendUnready("Bedrock did not take the job.")
 
 
 def no_role(model: Model) -> BackendError:
     """The error of a stack that has models on Bedrock, and no role for their jobs."""
     _logger.warning("job.refused model=%s hint=deploy with RunBedrockJobs", model.name)
-    return BackendThrottled("This stack runs no jobs of Bedrock.")
+    return BackendUnready("This stack runs no jobs of Bedrock.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from backburner.adapters.job_names import JOB_PREFIX, job_name, result_key
 from backburner.adapters.transform import trouble
 from backburner.adapters.transform.objects import Objects, Place, lines_of_object, put_objects
 from backburner.domain.catalog import JOB_MARGIN_SECONDS, Jobs, Model
-from backburner.domain.errors import BackendError, BackendThrottled, NotFound
+from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled, NotFound
 from backburner.domain.shard import AttemptRef, Shard
 from backburner.ports import AttemptState, Blobs, Clock, Look, Room, Submitted
 
@@ -50,7 +50,9 @@ class SageMakerTransform:
 
     def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
         jobs = model.jobs
-        if jobs is None or jobs.instance_type is None or shard.is_raw:
+        if shard.is_raw:
+            raise BackendRefused("Transform jobs take no raw requests.")
+        if jobs is None or jobs.instance_type is None:
             raise trouble.not_set_up(model)
         place = Place(shard.ref, lines_of_object(shard, jobs.object_lines))
         try:

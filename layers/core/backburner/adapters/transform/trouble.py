@@ -16,7 +16,7 @@ from botocore.exceptions import (
 )
 
 from backburner.domain.catalog import Model
-from backburner.domain.errors import BackendError, BackendFull, BackendThrottled
+from backburner.domain.errors import BackendError, BackendFull, BackendThrottled, BackendUnready
 
 #: What is raised where there was no connection to send anything over.
 NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
@@ -27,6 +27,9 @@ TAKEN = "ResourceInUse"
 PAST = frozenset({"ValidationException", "ResourceNotFound"})
 
 _FULL = "ResourceLimitExceeded"
+_THROTTLED = frozenset(
+    {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"}
+)
 #: Codes after which nobody knows whether a job was created.
 _UNKNOWN = frozenset({"InternalFailure", "InternalServerError", "ServiceUnavailable"})
 _SERVER_ERRORS = range(500, 600)
@@ -63,13 +66,15 @@ def turned(error: ClientError, model: Model) -> BackendError:
         return BackendFull("The account has as many instances for transform jobs as it may have.")
     if code in _UNKNOWN or status in _SERVER_ERRORS:
         return BackendError("SageMaker failed; whether it took the job is unknown.")
-    return BackendThrottled("SageMaker did not take the job.")
+    if code in _THROTTLED:
+        return BackendThrottled("SageMaker asks for fewer calls.")
+    return BackendUnready("SageMaker did not take the job.")
 
 
 def not_set_up(model: Model) -> BackendError:
     """The error of a model that the catalog says too little of: its shards wait."""
     _logger.warning("job.refused model=%s hint=give it jobs.instance_type", model.name)
-    return BackendThrottled("The catalog does not say what runs jobs of the model.")
+    return BackendUnready("The catalog does not say what runs jobs of the model.")
 
 
 #: What an operator may do, by what SageMaker says.
