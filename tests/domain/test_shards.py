@@ -116,17 +116,17 @@ def test_an_empty_draft_takes_anything_and_a_full_one_nothing():
     request = Request(
         line=7, custom_id="a", model="m", route="/", body=b"", prompt_bytes=20, max_tokens=5
     )
-    draft = ShardDraft(model="m")
-    assert draft.takes(request, 10**9, cut)
-    draft.add(request, b"x" * 60)
+    assert ShardDraft(model="m", cut=cut).add(request, b"x" * 101)
+    draft = ShardDraft(model="m", cut=cut)
+    assert draft.add(request, b"x" * 60)
     assert (draft.first_line, draft.last_line, draft.tokens) == (7, 7, 25)
-    assert draft.takes(request, 40, cut)
-    assert not draft.takes(request, 41, cut)
+    assert not draft.add(request, b"x" * 41)
     longer = msgspec.structs.replace(request, max_tokens=6)
-    assert not draft.takes(longer, 40, cut)
-    draft.add(request, b"x" * 40)
+    assert not draft.add(longer, b"x" * 40)
+    assert (draft.line_count, draft.size, draft.tokens) == (1, 60, 25)
+    assert draft.add(request, b"x" * 40)
     assert (draft.line_count, draft.size) == (2, 100)
-    assert not draft.takes(request, 0, cut)
+    assert not draft.add(request, b"")
 
 
 @pytest.mark.parametrize(

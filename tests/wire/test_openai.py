@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from backburner.domain.errors import InvalidLine
+from backburner.domain.errors import InvalidLine, InvalidRequest
 from backburner.domain.request import Outcome, Request
+from backburner.wire import bodies
 from backburner.wire.openai import OpenAIDialect
 from tests.effort import tried
 
@@ -374,6 +375,49 @@ def test_any_json_is_a_request_or_an_invalid_line(value, route, cut, flip):
             # One newline stands between two messages.
             read = len(DIALECT.prompt(request).encode()) - request.message_count - 2
             assert read <= request.prompt_bytes
+
+
+TURNS = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "", 1]), "content": st.text(max_size=3) | LEAF},
+    optional={"name": JSON},
+)
+NUMBERS = st.sampled_from([None, True, -1, 0, 1, 8, 8.0, 0.5, 2**31 - 1, 2**31, 10**30, "8"])
+CHATS = st.fixed_dictionaries(
+    {"model": st.sampled_from(["m", "", None]), "messages": st.lists(TURNS, max_size=2) | JSON},
+    optional={
+        **dict.fromkeys(("max_tokens", "max_completion_tokens", "temperature", "seed"), NUMBERS),
+        **dict.fromkeys(("stream", "tools", "response_format", "user", "x"), JSON),
+    },
+)
+
+
+@settings(max_examples=tried(200, long=2000), deadline=None)
+@given(body=CHATS)
+@example(body={"model": "m", "messages": [MESSAGE], "max_tokens": 8, "temperature": 0.5})
+@example(body={"model": "m", "messages": [MESSAGE], "max_tokens": 8.0})
+@example(body={"model": "m", "messages": [MESSAGE], "stream": True})
+@example(body={"model": "m", "messages": [MESSAGE | {"name": "n" * 50}]})
+def test_a_body_measured_in_one_go_is_measured_as_it_is_member_by_member(body):
+    plain = bodies.measure_plain(CHAT, json.dumps(body).encode())
+    try:
+        measure = bodies.measure(CHAT, body)
+    except InvalidRequest:
+        assert plain is None
+    else:
+        assert plain in (None, measure)
+
+
+@pytest.mark.parametrize("more", [{}, {"max_tokens": 8, "temperature": 0, "seed": 1, "user": "u"}])
+def test_most_bodies_are_measured_in_one_go(more):
+    body = {"model": "m", "messages": [MESSAGE, {"role": "user", "content": "é"}], **more}
+    measure = bodies.measure_plain(CHAT, json.dumps(body).encode())
+    assert measure == bodies.measure(CHAT, body)
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"01", b"NaN"])
+def test_what_is_no_number_is_never_measured_in_one_go(number):
+    data = b'{"model":"m","messages":[{"role":"user","content":""}],"temperature":%b}' % number
+    assert bodies.measure_plain(CHAT, data) is None
 
 
 # ---------------------------------------------------------------- results

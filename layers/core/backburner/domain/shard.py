@@ -146,6 +146,7 @@ class ShardDraft:
     """Requests gathered for one shard while a file is read."""
 
     model: str
+    cut: Cut
     #: The requests as they will travel, each with its newline.
     lines: list[bytes] = field(default_factory=list)
     first_line: int = 0
@@ -157,20 +158,21 @@ class ShardDraft:
     def line_count(self) -> int:
         return len(self.lines)
 
-    def takes(self, request: Request, size: int, cut: Cut) -> bool:
-        """Whether the request still fits; an empty draft takes anything."""
-        return len(self.lines) < cut.least_lines or (
-            len(self.lines) < cut.lines
-            and self.size + size <= cut.bytes
-            and self.tokens + request.prompt_bytes + request.max_tokens <= cut.tokens
-        )
-
-    def add(self, request: Request, line: bytes) -> None:
-        self.lines.append(line)
+    def add(self, request: Request, line: bytes) -> bool:
+        """Take the request in, if it still fits; an empty draft takes anything."""
+        lines, cut = self.lines, self.cut
+        size = self.size + len(line)
+        tokens = self.tokens + request.prompt_bytes + request.max_tokens
+        if len(lines) >= cut.least_lines and (
+            len(lines) >= cut.lines or size > cut.bytes or tokens > cut.tokens
+        ):
+            return False
+        lines.append(line)
         self.first_line = self.first_line or request.line
         self.last_line = request.line
-        self.size += len(line)
-        self.tokens += request.prompt_bytes + request.max_tokens
+        self.size = size
+        self.tokens = tokens
+        return True
 
 
 def shard_id(number: int) -> str:

@@ -22,56 +22,79 @@ def is_too_long(env: Environment, request: Request, model: Model, *, dialect: st
     return count(text) > room_for_prompt(request, model)
 
 
+class Fitting:
+    """Finds the models of requests of one dialect; what is so for all of a model's, once."""
+
+    def __init__(self, env: Environment, *, dialect: str, needs_price: bool = False) -> None:
+        """Know no model yet.
+
+        Args:
+            env: the world.
+            dialect: that the requests are in.
+            needs_price: their cost is limited.
+        """
+        self._env = env
+        self._dialect = dialect
+        self._member = env.dialects[dialect].member
+        self._needs_price = needs_price
+        #: Models that can be asked, by name and route.
+        self._known: dict[tuple[str, str], Model] = {}
+
+    def model_of(self, request: Request) -> Model:
+        """The request's model; raises InvalidLine if it can't run the request."""
+        model = self._known.get((request.model, request.route)) or self._find(request)
+        if request.has_images and not model.takes_images:
+            raise InvalidLine(
+                "invalid_request",
+                f"The model '{model.name}' takes no images.",
+                param=f"{self._member}.messages",
+                custom_id=request.custom_id,
+            )
+        if request.prompt_bytes > room_for_prompt(request, model) and is_too_long(
+            self._env, request, model, dialect=self._dialect
+        ):
+            raise InvalidLine(
+                "context_length_exceeded",
+                f"The prompt and 'max_tokens' do not fit into the model's context window of "
+                f"{model.context_window} tokens.",
+                param=f"{self._member}.messages",
+                custom_id=request.custom_id,
+            )
+        return model
+
+    def _find(self, request: Request) -> Model:
+        member, named = self._member, {"custom_id": request.custom_id}
+        model = self._env.catalog.get(request.model)
+        if model is None:
+            raise InvalidLine(
+                "model_not_found",
+                f"The model '{request.model[:64]}' does not exist.",
+                param=f"{member}.model",
+                **named,
+            )
+        if not any(request.route in place.routes for place in model.places):
+            raise InvalidLine(
+                "url_mismatch",
+                f"The model '{model.name}' does not serve {request.route}.",
+                param="url" if member == "body" else f"{member}.model",
+                **named,
+            )
+        if self._needs_price and not all(place.has_price for place in model.places):
+            raise InvalidLine(
+                "no_price",
+                f"The model '{model.name}' has no price, so that its cost can't be limited.",
+                param=f"{member}.model",
+                **named,
+            )
+        self._known[request.model, request.route] = model
+        return model
+
+
 def model_of(
     env: Environment, request: Request, *, dialect: str, needs_price: bool = False
 ) -> Model:
-    """The request's model; raises InvalidLine if it can't run the request.
-
-    Args:
-        env: the world.
-        request: as its dialect read it.
-        dialect: that it is in.
-        needs_price: its cost is limited.
-    """
-    member, named = env.dialects[dialect].member, {"custom_id": request.custom_id}
-    model = env.catalog.get(request.model)
-    if model is None:
-        raise InvalidLine(
-            "model_not_found",
-            f"The model '{request.model[:64]}' does not exist.",
-            param=f"{member}.model",
-            **named,
-        )
-    if not any(request.route in place.routes for place in model.places):
-        raise InvalidLine(
-            "url_mismatch",
-            f"The model '{model.name}' does not serve {request.route}.",
-            param="url" if member == "body" else f"{member}.model",
-            **named,
-        )
-    if request.has_images and not model.takes_images:
-        raise InvalidLine(
-            "invalid_request",
-            f"The model '{model.name}' takes no images.",
-            param=f"{member}.messages",
-            **named,
-        )
-    if is_too_long(env, request, model, dialect=dialect):
-        raise InvalidLine(
-            "context_length_exceeded",
-            f"The prompt and 'max_tokens' do not fit into the model's context window of "
-            f"{model.context_window} tokens.",
-            param=f"{member}.messages",
-            **named,
-        )
-    if needs_price and not all(place.has_price for place in model.places):
-        raise InvalidLine(
-            "no_price",
-            f"The model '{model.name}' has no price, so that its cost can't be limited.",
-            param=f"{member}.model",
-            **named,
-        )
-    return model
+    """The model of a request that came by itself; raises InvalidLine if it can't run it."""
+    return Fitting(env, dialect=dialect, needs_price=needs_price).model_of(request)
 
 
 def prompt_tokens(

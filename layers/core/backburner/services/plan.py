@@ -137,17 +137,17 @@ def _read(reading: _Reading, key: str) -> Finding | None:
 
 
 def _take(reading: _Reading, number: int, data: bytes | None) -> None:
+    reader = reading.reader
     try:
-        request, model = reading.reader.understand(number, data)
+        request, model = reader.understand(number, data)
     except InvalidLine as finding:
-        if reading.reader.chosen.has(number):
+        if reader.chosen.has(number):
             _reject(reading, number, finding)
     else:
-        if not reading.reader.chosen.has(number):
-            return
-        reading.total += 1
-        if not reading.fails:
-            _add(reading, request, model)
+        if reader.chosen.are_all or reader.chosen.has(number):
+            reading.total += 1
+            if not reading.fails:
+                _add(reading, request, model)
 
 
 def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:
@@ -168,23 +168,20 @@ def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:
 
 def _add(reading: _Reading, request: Request, model: Model) -> None:
     line = reading.env.shards.encode(request) + b"\n"
-    _, cut = reading.routes.of(model)
     draft = reading.drafts.get(model.name)
-    if draft is not None and not draft.takes(request, len(line), cut):
-        _cut(reading, draft)
-        draft = None
-    if draft is None:
-        draft = reading.drafts[model.name] = ShardDraft(model=model.name)
-    draft.add(request, line)
-    if _is_canary_full(reading, draft):
+    if draft is None or not draft.add(request, line):
+        if draft is not None:
+            _cut(reading, draft)
+        _, cut = reading.routes.of(model)
+        draft = reading.drafts[model.name] = ShardDraft(model=model.name, cut=cut)
+        draft.add(request, line)
+    if len(draft.lines) == reading.routes.canary_lines and _is_canary(reading, draft):
         _cut(reading, draft)
 
 
-def _is_canary_full(reading: _Reading, draft: ShardDraft) -> bool:
-    """Whether the draft is the canary, and has all of its requests."""
+def _is_canary(reading: _Reading, draft: ShardDraft) -> bool:
+    """Whether the draft's requests are the first of those whose first are the canary."""
     routes = reading.routes
-    if not routes.canary_lines or draft.line_count < routes.canary_lines:
-        return False
     if routes.canary_model is None:
         return not reading.planned
     is_of_model = draft.model == routes.canary_model

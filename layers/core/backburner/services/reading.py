@@ -15,7 +15,7 @@ from backburner.domain.routing import Group, even_cut, jobs_in_budget, shard_cou
 from backburner.domain.shard import Cut, Shard
 from backburner.ports import Environment
 from backburner.services import retrying, routing
-from backburner.services.fitting import model_of
+from backburner.services.fitting import Fitting
 
 BOM = b"\xef\xbb\xbf"
 
@@ -57,10 +57,12 @@ class Reader:
         #: Which lines of the file are meant.
         self.chosen = retrying.Chosen(env, batch)
         self._env = env
-        self._batch = batch
+        self._route = batch.route
         self._dialect = env.dialects[batch.dialect]
         self._refused = refused or {}
         self._seen = SeenNames()
+        needs_price = batch.max_cost_nanos is not None
+        self._fitting = Fitting(env, dialect=batch.dialect, needs_price=needs_price)
 
     def understand(self, number: int, data: bytes | None) -> tuple[Request, Model]:
         """The request of a line, and its model.
@@ -75,7 +77,7 @@ class Reader:
         if data is None:
             limit = self._env.limits.line_bytes
             raise InvalidLine("line_too_long", f"This line is longer than {limit} bytes.")
-        request = self._dialect.parse(number, data, route=self._batch.route)
+        request = self._dialect.parse(number, data, route=self._route)
         first = self._seen.first_line(request.custom_id, number)
         if first != number:
             raise InvalidLine(
@@ -84,12 +86,7 @@ class Reader:
                 param="custom_id",
                 custom_id=request.custom_id,
             )
-        model = model_of(
-            self._env,
-            request,
-            dialect=self._batch.dialect,
-            needs_price=self._batch.max_cost_nanos is not None,
-        )
+        model = self._fitting.model_of(request)
         if why := self._refused.get(model.name):
             raise InvalidLine(
                 "no_backend",

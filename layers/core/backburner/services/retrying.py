@@ -181,12 +181,14 @@ class Chosen:
     def __init__(self, env: Environment, batch: Batch) -> None:
         self._asked = _asked(env, batch)
         self._seen: set[str] = set()
-        self._lines = None if batch.retry_of is None else chosen_lines(env, batch)
+        #: Whether nobody has to ask: the batch is no retry.
+        self.are_all = batch.retry_of is None
+        self._lines = iter(()) if self.are_all else chosen_lines(env, batch)
         self._next: tuple[int, str] | None = (0, "")
 
     def has(self, number: int) -> bool:
         """Whether the line is one of them; lines are asked for in their order."""
-        if self._lines is None:
+        if self.are_all:
             return True
         while self._next is not None and self._next[0] < number:
             self._next = next(self._lines, None)

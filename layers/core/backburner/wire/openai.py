@@ -80,9 +80,10 @@ class OpenAIDialect:
         """
         try:
             head = _read_line(data)
-            body = _read_json(head.body)
             if not data.isascii():
                 data.decode()  # the members that are ignored must be text as well
+            found = bodies.measure_plain(route, head.body)
+            body = _read_json(head.body) if found is None else None
         except NOT_JSON:
             _explain(data, route)
         custom_id = head.custom_id
@@ -90,24 +91,28 @@ class OpenAIDialect:
             _check_custom_id(custom_id)
         if (head.url is not None and head.url != route) or head.method not in (None, "POST"):
             _check_head(custom_id, head.method, head.url, route)
-        if type(body) is not dict:
-            raise _invalid("'body' must be an object.", "body", custom_id)
-        if data.count(b"{") + data.count(b"[") > self._nesting:
-            self._check_nesting(custom_id, body)
-        try:
-            asked = bodies.measure(route, body)
-        except InvalidRequest as error:
-            raise _invalid(error.message, f"body.{error.param}", custom_id) from None
+        asked = found or self._measure(route, data, body, custom_id)
         return Request(
             line=line,
             custom_id=custom_id,
-            model=body["model"],
+            model=asked.model,
             route=route,
             body=bytes(head.body),
             prompt_bytes=asked.prompt_bytes,
             message_count=asked.message_count,
             max_tokens=asked.max_tokens,
         )
+
+    def _measure(self, route: str, data: bytes, body: object, custom_id: str) -> bodies.Measure:
+        """Check a body, whatever it holds."""
+        if not isinstance(body, dict):
+            raise _invalid("'body' must be an object.", "body", custom_id)
+        if data.count(b"{") + data.count(b"[") > self._nesting:
+            self._check_nesting(custom_id, body)
+        try:
+            return bodies.measure(route, body)
+        except InvalidRequest as error:
+            raise _invalid(error.message, f"body.{error.param}", custom_id) from None
 
     def prompt(self, request: Request) -> str:
         """The text that the model will read."""
