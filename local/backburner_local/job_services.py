@@ -1,6 +1,6 @@
 """The services that run shards as jobs, emulated where the catalog has models for them.
 
-Nothing of them is imported, and nothing started, for a stack that has none.
+Nothing of them is imported, and nothing started, for a stack that has none and had none.
 """
 
 import shutil
@@ -27,8 +27,10 @@ TRANSFORM = "sagemaker/transform"
 STAND_IN = "mistral-tiny"
 
 
-def needs_bedrock(catalog: Catalog) -> bool:
-    return any(model.backend == "bedrock_batch" for model in catalog.each())
+def needs_bedrock(catalog: Catalog, data_dir: Path) -> bool:
+    """Whether there is a model of Bedrock's, or were one's jobs in an earlier run."""
+    is_named = any(model.backend == "bedrock_batch" for model in catalog.each())
+    return is_named or any((data_dir / BEDROCK / "jobs").glob("*.json"))
 
 
 def drop_jobs(data_dir: Path) -> None:

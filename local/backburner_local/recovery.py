@@ -11,10 +11,11 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 
-from backburner.domain.catalog import Model
 from backburner.domain.shard import ShardStatus
+from backburner.domain.slots import backend_of
 from backburner.ports import AttemptState, Environment, Index
 from backburner.services import records, sending
+from backburner.wire.catalog import JOB_BACKENDS
 from backburner_local.adapters.durable import write_secret
 
 _PAGE = 100
@@ -46,9 +47,9 @@ def note_boot(data_dir: Path) -> None:
         write_secret(data_dir / _LAST_BOOT, boot_id())
 
 
-def _lost(model: Model) -> AttemptState:
+def _lost(backend: str) -> AttemptState:
     """What is seen of an attempt that the backend never took, or has forgotten."""
-    return AttemptState.ABSENT if model.has_jobs else AttemptState.UNKNOWN
+    return AttemptState.ABSENT if backend in JOB_BACKENDS else AttemptState.UNKNOWN
 
 
 def take_back(
@@ -73,15 +74,13 @@ def take_back(
         for item in items:
             after = str(item["due_sort"])
             shard = records.to_shard(item)
-            model = env.catalog.running(shard.model, shard.pool)
-            if model is None or shard.status is not ShardStatus.IN_FLIGHT:
+            if shard.status is not ShardStatus.IN_FLIGHT or str(shard.ref) in accepted:
                 continue
-            if str(shard.ref) in accepted:
-                continue
-            found = env.backends[model.backend].look(shard)
+            name = backend_of(shard.pool)
+            found = env.backends[name].look(shard)
             if not believes_results and found.result_key is not None:
                 env.blobs.delete(found.result_key)
-            if not believes_results or found.state is _lost(model):
+            if not believes_results or found.state is _lost(name):
                 sending.give_back(env, shard, pause=0.0)
                 taken += 1
         if len(items) < _PAGE:

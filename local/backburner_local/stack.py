@@ -73,7 +73,7 @@ class Stack:
         self.options = options
         self.world: LocalWorld
         self.emulator: SageMakerEmulator
-        #: Only where the catalog has a model of Bedrock's.
+        #: Only where the catalog has a model of Bedrock's, or had one.
         self.bedrock: BedrockEmulator | None = None
         #: URLs of the services that have an emulator of their own.
         self._endpoints: dict[str, str] = {}
@@ -139,7 +139,7 @@ class Stack:
             for trigger in function.triggers("SNS"):
                 topics.subscribe(trigger.properties["Topic"], function)
         subscriptions.subscribe(self.world.events, declared.variables["EVENTS_TOPIC_ARN"], loaded)
-        if job_services.needs_bedrock(self.env.catalog):
+        if job_services.needs_bedrock(self.env.catalog, options.data_dir):
             self._start_bedrock(bus)
         taken = recovery.take_back(
             self.env, self.emulator.inference_ids(), believes_results=not is_other_boot

@@ -106,7 +106,7 @@ class LocalWorld:
                 blobs=blobs,
                 queue=queue,
                 backends=bootstrap.backends(
-                    catalog, clients, blobs, options.limits, clock=clock, role_arn=BEDROCK_ROLE
+                    clients, blobs, options.limits, clock=clock, role_arn=BEDROCK_ROLE
                 ),
                 mailer=_mailer(options, clock),
                 events=events,

@@ -1,10 +1,12 @@
 """Every path of shards that run as jobs of Bedrock."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.catalog import Catalog
 from backburner.domain.shard import ShardStatus
 from backburner_local import events as aws_events
 from backburner_local.adapters.queue import Message
@@ -92,6 +94,20 @@ def a_job_is_looked_at_before_it_ends(world: AwsWorld) -> None:
     world.tick(3)
     (job,) = world.jobs.jobs
     assert job["status"] == "InProgress"
+
+
+@scenario(has_jobs=True)
+def the_catalog_has_no_model_of_jobs_any_more(world: AwsWorld) -> None:
+    batch = world.submit(asked())
+    world.pump("plan", "dispatch")
+    (job,) = world.jobs.jobs
+    for name, env in world.environments.items():
+        models = {name: one for name, one in env.catalog.models.items() if not one.has_jobs}
+        world.environments[name] = replace(env, catalog=Catalog(models))
+    world.jobs.end(job)
+    world.invoke("on_job", ended(job))
+    world.pump()
+    assert world.batch(batch).completed == 3
 
 
 @scenario(has_jobs=True)

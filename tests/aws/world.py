@@ -225,12 +225,11 @@ class AwsWorld:
     ) -> Environment:
         """The environment whose catalog also has models that run as jobs."""
         models = {**env.catalog.models, **{model.name: model for model in _job_models()}}
-        catalog = Catalog(models)
         role = variables["BEDROCK_ROLE_ARN"]
         backends = bootstrap.backends(
-            catalog, clients, env.blobs, env.limits, clock=self.clock, role_arn=role
+            clients, env.blobs, env.limits, clock=self.clock, role_arn=role
         )
-        return replace(env, catalog=catalog, backends=backends)
+        return replace(env, catalog=Catalog(models), backends=backends)
 
     def close(self) -> None:
         bootstrap.install(None)

@@ -1,12 +1,16 @@
 """The stack starts Bedrock's emulator for those who need it, and tells functions of its jobs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backburner import bootstrap
+from backburner.domain.catalog import Catalog
 from backburner.domain.shard import AttemptRef
+from backburner_local import job_services
 from backburner_local.options import Options
 from backburner_local.stack import Stack
 from tests.local.stacks import wait_until
@@ -53,6 +57,15 @@ def stack(tmp_path_factory):
         yield stack
 
 
+@pytest.fixture
+def heard(stack):
+    """What the functions hear, instead of the backend."""
+    heard = Heard()
+    bootstrap.install(replace(stack.env, backends={"bedrock_batch": heard}))
+    yield heard
+    bootstrap.install(stack.env)
+
+
 def request(stack: Stack, name: str) -> dict[str, Any]:
     assert stack.bedrock is not None
     bucket = stack.world.bucket_folder.name
@@ -69,9 +82,7 @@ def request(stack: Stack, name: str) -> dict[str, Any]:
     }
 
 
-def test_the_end_of_our_jobs_reaches_the_function_and_that_of_others_does_not(stack, monkeypatch):
-    heard = Heard()
-    monkeypatch.setitem(stack.env.backends, "bedrock_batch", heard)
+def test_the_end_of_our_jobs_reaches_the_function_and_that_of_others_does_not(stack, heard):
     arns = [
         stack.bedrock.call("bedrock", "CreateModelInvocationJob", request(stack, name))["jobArn"]
         for name in ("of-others", "backburner-1")
@@ -91,3 +102,14 @@ def test_a_stack_without_models_of_bedrock_starts_nothing_for_them(tmp_path):
     with Stack(options) as plain:
         assert plain.bedrock is None
         assert not (tmp_path / "bedrock").exists()
+
+
+def test_jobs_of_the_last_run_go_on_although_their_model_left_the_catalog(tmp_path):
+    without = Catalog()
+    assert not job_services.needs_bedrock(without, tmp_path)
+    jobs = tmp_path / job_services.BEDROCK / "jobs"
+    jobs.mkdir(parents=True)
+    (jobs / "abcdefghijkl.json").write_bytes(b"{}")
+    assert job_services.needs_bedrock(without, tmp_path)
+    job_services.drop_jobs(tmp_path)
+    assert not job_services.needs_bedrock(without, tmp_path)

@@ -1,6 +1,7 @@
 """The one place that decides which world the handlers live in."""
 
 import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,6 @@ from backburner.adapters.sns import SnsEvents
 from backburner.adapters.sqs import SqsQueue
 from backburner.adapters.system import SystemClock, SystemIds
 from backburner.adapters.webhook import HttpsWebhooks
-from backburner.domain.catalog import Catalog
 from backburner.ports import Backend, Blobs, Clock, Environment, Events, Limits, QueueName
 from backburner.settings import Settings
 from backburner.wire import catalog
@@ -79,9 +79,7 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
                 QueueName.DELIVER: settings.deliver_queue_url,
             },
         ),
-        backends=backends(
-            models, clients, blobs, limits, clock=clock, role_arn=settings.bedrock_role_arn
-        ),
+        backends=backends(clients, blobs, limits, clock=clock, role_arn=settings.bedrock_role_arn),
         mailer=SesMailer(clients, settings.sender_address, settings.mail_configuration_set),
         events=SnsEvents(clients, settings.events_topic_arn),
         bus=_bus(settings, clients),
@@ -99,29 +97,48 @@ def on_aws(settings: Settings, clients: Clients, *, limits: Limits = AWS_LIMITS)
 
 
 def backends(
-    models: Catalog, clients: Clients, blobs: Blobs, limits: Limits, *, clock: Clock, role_arn: str
-) -> dict[str, Backend]:
-    """The backends that the catalog's models run on: few stacks need more than one.
+    clients: Clients, blobs: Blobs, limits: Limits, *, clock: Clock, role_arn: str
+) -> Mapping[str, Backend]:
+    """The backends by name, whatever the catalog names: jobs of a model that left it run on.
 
     Args:
-        models: the catalog.
         clients: of the account.
         blobs: the bucket.
         limits: the operator's.
         clock: tells how long jobs take.
         role_arn: that Bedrock's jobs run in.
     """
-    made: dict[str, Backend] = {"sagemaker_async": SageMakerAsync(clients, blobs, limits)}
-    named = {model.backend for model in models.each()}
-    if "bedrock_batch" in named:
+
+    def bedrock_batch() -> Backend:
         from backburner.adapters.bedrock import BedrockBatch
 
-        made["bedrock_batch"] = BedrockBatch(clients, blobs, role_arn, limits)
-    if "sagemaker_transform" in named:
+        return BedrockBatch(clients, blobs, role_arn, limits)
+
+    def sagemaker_transform() -> Backend:
         from backburner.adapters.transform import SageMakerTransform
 
-        made["sagemaker_transform"] = SageMakerTransform(clients, blobs, clock)
-    return made
+        return SageMakerTransform(clients, blobs, clock)
+
+    def sagemaker_async() -> Backend:
+        return SageMakerAsync(clients, blobs, limits)
+
+    return _Backends(sagemaker_async, sagemaker_transform, bedrock_batch)
+
+
+class _Backends(Mapping[str, Backend]):
+    """Backends that are made, and imported, when they are first needed: few stacks need several."""
+
+    def __init__(self, *makers: Callable[[], Backend]) -> None:
+        self._makers = {maker.__name__: cache(maker) for maker in makers}
+
+    def __getitem__(self, name: str) -> Backend:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 def _bus(settings: Settings, clients: Clients) -> Events | None:
