@@ -43,7 +43,7 @@ FIRST_REPLY = by_name({"acme-5": 500})
 #: How long a port is out of order: longer than a lease, and shorter than all attempts are.
 OUTAGE_SECONDS = 200.0
 #: Of the scenario: another number is another census, to be made knowingly.
-PORT_CALLS, EVENTS = 210, 26
+PORT_CALLS, EVENTS = 208, 26
 PAIRS = 4000
 
 Act = Callable[[], None]

@@ -13,6 +13,9 @@ from backburner.services import records
 #: Pause before capacity is asked for again, after the backend could not say or do it.
 ASK_AGAIN_SECONDS = 5.0
 
+#: More than any catalog ever had.
+_MOST_POOLS = 1000
+
 #: How long the slots count that a refusal taught: the other jobs of the account end some time.
 LEARNT_SECONDS = 600.0
 
@@ -30,6 +33,12 @@ def kick_for_new(env: Environment, pool: str) -> None:
 def load(env: Environment, pool: str) -> Pool:
     (item,) = env.store.get(records.pool_key(pool))
     return records.to_pool(item, pool)
+
+
+def pools(env: Environment) -> list[Pool]:
+    """Every pool that something ever waited in, whatever the catalog says by now."""
+    items = env.store.query(records.POOLS, limit=_MOST_POOLS)
+    return [records.to_pool(item, item["id"]) for item in items if "id" in item]
 
 
 def free_slots(env: Environment, model: Model, pool: Pool) -> int:

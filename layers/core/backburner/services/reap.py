@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from backburner.domain.batch import Batch
 from backburner.domain.errors import Conflict
+from backburner.domain.request import Instant
 from backburner.ports import Environment, Index, Is, Item, Key, Update
 from backburner.services import (
     batches,
@@ -14,6 +15,7 @@ from backburner.services import (
     looks,
     outbox,
     records,
+    rehoming,
     reservations,
     uploads,
 )
@@ -69,13 +71,26 @@ def reap(env: Environment) -> int:
     for model in env.catalog.each():
         # Batches belong to no endpoint: its name only tells one deployment from another.
         env.metrics.publish({"StuckBatches": stuck}, {"EndpointName": model.endpoint or model.pool})
-        if env.store.query(model.pool, index=Index.QUEUE, limit=1):
-            capacity.kick(env, model.pool)
     if env.catalog.has_idle_endpoint:  # silence would be an alarm
         env.metrics.publish({"StuckBatches": stuck}, {"EndpointName": env.catalog.own_endpoint})
+    try:
+        _see_to_pools(env, ends_at=ends_at)
+    except Exception as error:  # noqa: BLE001 - as above
+        errors.append(error)
     if errors:
         raise ExceptionGroup("reap could not move everything on", errors)
     return looked
+
+
+def _see_to_pools(env: Environment, *, ends_at: Instant) -> None:
+    """Have every queue looked at in which something waits; who left the catalog has no other."""
+    for pool in capacity.pools(env):
+        if pool.waiting_lines <= 0:
+            continue
+        if env.catalog.of_pool(pool.id) is not None:
+            capacity.kick(env, pool.id)
+        else:
+            rehoming.rehome(env, pool.id, ends_at=ends_at)
 
 
 def _kinds(env: Environment) -> list[_Kind]:

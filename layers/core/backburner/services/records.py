@@ -151,8 +151,12 @@ def rate_key(tenant: str, minute: int) -> Key:
     return Key(f"{tenant}/usage", f"minute/{minute}")
 
 
+#: Partition of all pools.
+POOLS = "pools"
+
+
 def pool_key(pool: str) -> Key:
-    return Key("pools", pool)
+    return Key(POOLS, pool)
 
 
 def share_key(tenant: str, pool: str) -> Key:

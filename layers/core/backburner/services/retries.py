@@ -1,6 +1,7 @@
 """What is tried again of a shard whose attempt has ended, and as which shards."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -65,11 +66,18 @@ def shards(
     if not verdict.is_halved:
         is_rest = shard.is_rest or bool(verdict.parted.final)
         return (_shard(env, replace(shard, id=retry_id(shard), is_rest=is_rest), lines),)
-    middle = (len(lines) + 1) // 2
-    halves = enumerate((lines[:middle], lines[middle:]), start=2 * shard.piece)
+    return pieces(env, shard, lines, count=2)
+
+
+def pieces(
+    env: Environment, shard: Shard, requests: list[bytes], *, count: int
+) -> tuple[Shard, ...]:
+    """New shards of the shard's requests: two halves, or as many as come of halving these again."""
+    size = math.ceil(len(requests) / count)
+    parts = (requests[start : start + size] for start in range(0, len(requests), size))
     return tuple(
-        _shard(env, replace(shard, id=piece_id(shard, piece), piece=piece, attempt=0), half)
-        for piece, half in halves
+        _shard(env, replace(shard, id=piece_id(shard, piece), piece=piece, attempt=0), part)
+        for piece, part in enumerate(parts, start=count * shard.piece)
     )
 
 

@@ -160,6 +160,18 @@ def _move(shards: Sequence[Shard], status: ShardStatus) -> list[Write]:
     ]
 
 
+def rehome(shard: Shard, moved: Shard) -> list[Write]:
+    """Waiting → waiting in another pool, as no model has slots of its own any more."""
+    lines = shard.line_count
+    return [
+        Update(_key(shard), set=_changes(moved) | {"pool": moved.pool}, when=_as_seen(shard)),
+        Update(records.pool_key(shard.pool), add={"waiting_lines": -lines}),
+        Update(records.share_key(shard.tenant, shard.pool), add={"waiting_lines": -lines}),
+        Update(records.pool_key(moved.pool), set={"id": moved.pool}, add={"waiting_lines": lines}),
+        Update(records.share_key(moved.tenant, moved.pool), add={"waiting_lines": lines}),
+    ]
+
+
 def watch(shard: Shard, watched: Shard) -> list[Write]:
     """Remember where the result will be, or look again later; the attempt goes on."""
     return [Update(_key(shard), set=_changes(watched), when=_as_seen(shard))]
