@@ -101,13 +101,40 @@ def the_catalog_has_no_model_of_jobs_any_more(world: AwsWorld) -> None:
     batch = world.submit(asked())
     world.pump("plan", "dispatch")
     (job,) = world.jobs.jobs
+    waiting = world.submit([*asked(3), *asked(3, model="profile")])
+    world.pump("plan")
     for name, env in world.environments.items():
         models = {name: one for name, one in env.catalog.models.items() if not one.has_jobs}
+        own = next(iter(models.values()))
+        models["large"] = replace(own, name="large", cut=replace(own.cut, lines=1))
         world.environments[name] = replace(env, catalog=Catalog(models))
     world.jobs.end(job)
     world.invoke("on_job", ended(job))
     world.pump()
     assert world.batch(batch).completed == 3
+    world.tick(1)
+    while world.outstanding:
+        world.answer()
+        world.pump()
+    after = world.batch(waiting)
+    assert (after.completed, after.failed) == (3, 3)
+
+
+@scenario(has_jobs=True)
+def the_canary_of_a_retry_is_refused_for_good_and_the_rest_runs(world: AwsWorld) -> None:
+    batch = world.submit(asked(12))
+    for is_retry in (False, True):
+        if is_retry:
+            batch = world.batch(world.post(f"/v1/batches/{batch.id}/retry").json["id"])
+        world.jobs.refusal = "The number of records is not supported."
+        world.pump("plan", "dispatch")
+        world.pump()
+        world.tick(2)
+    for job in world.jobs.jobs:
+        world.jobs.end(job)
+        world.invoke("on_job", ended(job))
+    world.pump()
+    assert world.batch(batch).completed == 8
 
 
 @scenario(has_jobs=True)
