@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backburner.domain.catalog import Jobs, Model, Preference, When
-from backburner.domain.routing import Choice, Group, Option, choose, even_cut, option
+from backburner.domain.routing import Choice, Group, Option, Share, choose, even_cut, option
 from backburner.domain.shard import Cut
 from backburner.domain.slots import Pool
 from tests.world import a_model
@@ -137,6 +137,51 @@ def test_where_nothing_ends_in_time_the_least_late_is_taken():
     slow = offered(endpoint(), 100_000, busy(0.001))
     jobs = offered(bedrock(), 100_000)
     assert chosen(slow, jobs, hours=1).taken is jobs
+
+
+def test_an_account_that_may_have_no_jobs_never_ends_in_time():
+    barred = offered(bedrock(input_price=1.0, output_price=1.0), 1000, Pool(id="p", limit=0))
+    slow = offered(endpoint(input_price=3.0, output_price=3.0), 1000, busy(0.001))
+    assert (barred.slots, barred.note) == (0, "the account's quota allows no job")
+    assert chosen(barred, slow).taken is slow  # late, but it comes to an end
+    assert chosen(barred).taken is barred  # somebody may ask for a larger quota
+    assert chosen(offered(bedrock(), 7, Pool(id="p", limit=0)), slow).taken is slow
+
+
+def test_a_backend_without_a_limit_of_jobs_is_not_barred():
+    assert offered(endpoint(), 7, Pool(id="p", limit=0)).note is None
+    assert offered(bedrock(), 700, Pool(id="p", limit=9, others=9)).note is None
+
+
+def test_the_free_slots_are_those_that_the_tenant_may_take():
+    pool = Pool(id="p", in_flight=14, limit=20)
+
+    def seen(held: int, most: float) -> tuple[int, int]:
+        share = Share(held=held, most=most)
+        found = option(bedrock(), group(100), pool, window=24 * HOUR, now=NOW, share=share)
+        return found.free, found.slots
+
+    assert seen(0, 1.0) == (6, 20)
+    assert seen(0, 0.5) == (6, 10)
+    assert seen(8, 0.5) == (2, 10)
+    assert seen(12, 0.5) == (0, 10)
+
+
+def test_a_backend_that_all_requests_fit_is_taken_though_it_costs_more():
+    small = endpoint(input_price=1.0, output_price=1.0)
+    large = bedrock(input_price=3.0, output_price=3.0)
+    mixed = replace(group(1000), unfit={small.pool: 1})
+    offers = [
+        option(place, mixed, Pool(id="p"), window=24 * HOUR, now=NOW) for place in (small, large)
+    ]
+    seen = chosen(*offers)
+    assert (seen.taken, seen.why) == (offers[1], "the only backend that fits all of it")
+    mixed.unfit[large.pool] = 7
+    offers = [
+        option(place, mixed, Pool(id="p"), window=24 * HOUR, now=NOW) for place in (small, large)
+    ]
+    seen = chosen(*offers)
+    assert (seen.taken, seen.why) == (offers[0], "the backend that fits most of it")
 
 
 def test_a_group_that_no_backend_takes_has_none():

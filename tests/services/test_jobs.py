@@ -9,7 +9,7 @@ from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.catalog import Jobs, Model, Preference
 from backburner.domain.errors import BackendFull, BackendUnready, InvalidRequest
 from backburner.domain.shard import Cut, Shard
-from backburner.ports import QueueName, Room, Submitted
+from backburner.ports import QueueName, Room, Submitted, Update
 from backburner.services import batches, capacity, dispatch, records, standing, transitions
 from backburner.services.backlog import report_backlog
 from tests import oracle
@@ -265,6 +265,71 @@ def test_jobs_of_others_in_the_account_take_slots():
         assert len(world.outstanding) == 1
         world.settle()
         oracle.check_end(world)
+
+
+def test_an_account_that_may_have_no_jobs_is_asked_again_though_nothing_waits(caplog):
+    with world_of(replace(both(), prefer=Preference.SOONEST)) as world:
+        jobs = jobs_only().pool
+        (item,) = world.store.get(records.pool_key(jobs))
+        assert item is None
+        world.store.transact(
+            Update(records.pool_key(jobs), set={"id": jobs, "limit": 0, "asked_at": 0.0})
+        )
+        batch = world.submit(40)
+        world.pump(QueueName.PLAN)
+        assert set(pools(world, batch)) == {both().pool}
+        asked: list[float] = []
+        for limit in (0, 5):
+            world.backend.room_left = Room(limit=limit)
+            report_backlog(world.env)
+            asked.append(capacity.load(world.env, jobs).asked_at)
+            report_backlog(world.env)
+            assert capacity.load(world.env, jobs).asked_at == asked[-1]
+            world.advance(capacity.BARRED_SECONDS)
+        assert capacity.load(world.env, jobs).limit == 5
+        assert asked == [world.clock.now() - 2 * 1800, world.clock.now() - 1800]
+        report_backlog(world.env)
+        assert capacity.load(world.env, jobs).asked_at == asked[-1]
+        assert caplog.text.count("pool.barred") == 1
+        world.settle()
+        oracle.check_end(world)
+
+
+def test_a_request_that_fits_one_backend_alone_takes_its_batch_there():
+    small = replace(both(context_window=100_000), context_window=200)
+    with world_of(small) as world:
+        long = chat("long", max_tokens=1000)
+        batch = world.submit([*(chat(name) for name in "abcdefg"), long])
+        short = world.submit([chat(f"s-{name}") for name in "abcdefg"])
+        world.pump(QueueName.PLAN)
+        assert set(pools(world, batch)) == {small.others[0].pool}
+        assert set(pools(world, short)) == {small.pool}
+        world.settle()
+        assert world.batch(batch).completed == 8
+        oracle.check_end(world)
+
+
+def test_a_request_that_does_not_fit_where_its_batch_goes_is_told_the_window_of_that():
+    small = replace(both(context_window=100_000), context_window=200)
+    with world_of(small) as world:
+        lines = [chat("a"), chat("b"), chat("long", max_tokens=1000)]  # too few for a job
+        batch = world.submit(lines, on_invalid="skip")
+        world.settle()
+        assert world.batch(batch).completed == 2
+        (error,) = [line["error"] for line in world.errors(batch)]
+        assert error["code"] == "context_length_exceeded"
+        assert error["message"].endswith("context window of 200 tokens.")
+        oracle.check_end(world)
+
+
+def test_a_request_that_fits_nowhere_is_told_the_largest_window():
+    small = replace(both(context_window=1000), context_window=200)
+    with world_of(small) as world:
+        batch = world.submit([chat("long", max_tokens=5000)])
+        world.settle()
+        (found,) = batches.findings(world.env, world.batch(batch))
+        assert (found.code, found.line) == ("context_length_exceeded", 1)
+        assert found.message.endswith("context window of 1000 tokens.")
 
 
 @pytest.mark.parametrize("has_endpoint", [False, True])

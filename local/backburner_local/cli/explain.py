@@ -114,7 +114,7 @@ def _print(choice: dict[str, Any]) -> None:
             _time(option["starts_at"]),
             _time(option["ends_at"]),
             "?" if option["cost_usd"] is None else f"{option['cost_usd']:.4f} USD",
-            option["refusal"] or "",
+            option["refusal"] or option.get("note") or "",
         )
     Console().print(table)
 

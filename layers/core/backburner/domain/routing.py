@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from backburner.domain.catalog import Model, Preference
 from backburner.domain.progress import start_seconds
 from backburner.domain.request import Instant, Usage
 from backburner.domain.shard import Cut
-from backburner.domain.slots import Pool
+from backburner.domain.slots import Pool, tenant_cap
 
 #: Tokens of an answer whose request names no limit, for want of anything known.
 USUAL_ANSWER = 256
@@ -26,6 +26,8 @@ class Group:
     prompt_bytes: int = 0
     #: Of the answers: the longest that requests ask for, and a usual one of those that name none.
     answer_tokens: int = 0
+    #: Requests that do not fit a place, by its pool.
+    unfit: dict[str, int] = field(default_factory=dict)
 
     @property
     def usage(self) -> Usage:
@@ -47,7 +49,7 @@ class Option:
     """One backend, as it looks for a group now. None wherever that is not known."""
 
     place: Model
-    #: Slots that are free now, of so many.
+    #: Slots that the tenant may take now, of so many that it may ever have.
     free: int
     slots: int
     shards: int
@@ -57,9 +59,18 @@ class Option:
     cost_nanos: int | None
     #: Why it can't take the group; None: it can.
     refusal: str | None = None
+    #: Requests of the group that do not fit there: they are too long, or show images.
+    unfit: int = 0
+    #: Whether the account may have no job there at all.
+    is_barred: bool = False
+
+    @property
+    def note(self) -> str | None:
+        """What else one should know of it."""
+        return "the account's quota allows no job" if self.is_barred else None
 
     def is_late(self, deadline: Instant) -> bool:
-        return self.ends_at is not None and self.ends_at > deadline
+        return self.is_barred or (self.ends_at is not None and self.ends_at > deadline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +91,25 @@ _BUDGET_LINES = 100
 _ANSWER_BYTES = 48 * 1024 * 1024
 
 
-def option(place: Model, group: Group, pool: Pool, *, window: float, now: Instant) -> Option:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one tenant has of a pool."""
+
+    #: Slots that it holds.
+    held: int = 0
+    #: Part of the pool's slots that it may hold.
+    most: float = 1.0
+
+
+def option(
+    place: Model,
+    group: Group,
+    pool: Pool,
+    *,
+    window: float,
+    now: Instant,
+    share: Share = Share(),
+) -> Option:
     """What the place offers to the group.
 
     Args:
@@ -89,42 +118,58 @@ def option(place: Model, group: Group, pool: Pool, *, window: float, now: Instan
         pool: of the place.
         window: seconds until the batch's deadline, as its client set them.
         now: the instant to plan from.
+        share: of the pool, that the batch's tenant has.
     """
     shards, slots = shard_count(place, group), place.slots_now(pool, now)
+    own = min(slots, tenant_cap(capacity=slots, share=share.most))
     starts, ends = _span(place, group, pool, shards=shards, slots=slots, now=now)
     return Option(
         place=place,
-        free=max(0, slots - pool.in_flight),
-        slots=slots,
+        free=max(0, min(slots - pool.in_flight, own - share.held)),
+        slots=own,
         shards=shards,
         starts_at=now + starts if starts is not None else None,
         ends_at=now + ends if ends is not None else None,
         cost_nanos=place.cost_nanos(group.usage) if place.has_price else None,
         refusal=_refusal(place, group, window),
+        unfit=group.unfit.get(place.pool, 0),
+        is_barred=place.has_jobs and pool.is_barred,
     )
 
 
 def choose(options: Sequence[Option], *, deadline: Instant, prefer: Preference) -> Choice:
     """Decide by the catalog's rule.
 
-    Of the backends that take the group, those that end it in time, as far as one knows; of these
-    the cheapest, the soonest or the first. Where no two costs can be compared, the first.
+    Of the backends that take the group, those that all of its requests fit, or most of them; of
+    these, those that end it in time, as far as one knows; of these the cheapest, the soonest or the
+    first. Where no two costs can be compared, the first.
     """
     able = [one for one in options if one.refusal is None]
     if not able:
         why = options[0].refusal or "" if len(options) == 1 else "no backend takes it"
         return Choice(taken=None, why=why, options=tuple(options))
-    if len(able) == 1:
-        why = "the only backend" if len(options) == 1 else "the only backend that takes it"
-        return Choice(taken=able[0], why=why, options=tuple(options))
-    in_time = [one for one in able if not one.is_late(deadline)]
+    least = min(one.unfit for one in able)
+    fitting = [one for one in able if one.unfit == least]
+    if len(fitting) == 1:
+        why = _why_only(options, able, least)
+        return Choice(taken=fitting[0], why=why, options=tuple(options))
+    in_time = [one for one in fitting if not one.is_late(deadline)]
     if not in_time:
-        taken = min(able, key=lambda one: one.ends_at or math.inf)
+        taken = min(fitting, key=lambda one: one.ends_at or math.inf)
         return Choice(
             taken=taken, why="late on every backend, the least on this", options=tuple(options)
         )
     taken, why = _preferred(in_time, prefer)
     return Choice(taken=taken, why=why, options=tuple(options))
+
+
+def _why_only(options: Sequence[Option], able: Sequence[Option], unfit: int) -> str:
+    """Why there is no choice."""
+    if len(able) > 1:
+        return (
+            "the backend that fits most of it" if unfit else "the only backend that fits all of it"
+        )
+    return "the only backend" if len(options) == 1 else "the only backend that takes it"
 
 
 def _preferred(in_time: Sequence[Option], prefer: Preference) -> tuple[Option, str]:

@@ -47,6 +47,11 @@ class Pool:
     cold_start_seconds: float | None = None
 
     @property
+    def is_barred(self) -> bool:
+        """Whether the account may have no job of the model, when that was asked last."""
+        return self.limit == 0
+
+    @property
     def backlog(self) -> int:
         """Requests waiting plus in flight."""
         return self.waiting_lines + self.running_lines

@@ -36,9 +36,9 @@ def report_backlog(env: Environment) -> list[Backlog]:
             }
         env.metrics.publish(values, {"EndpointName": model.endpoint or model.pool})
         if backlog.waiting:
-            if model.has_jobs:
-                capacity.ask_limit(env, model)
             capacity.kick(env, model.pool)
+        if model.has_jobs:
+            capacity.ask_limit(env, model, is_needed=backlog.waiting > 0)
         reported.append(backlog)
     if env.catalog.has_idle_endpoint:  # silence would be an alarm
         env.metrics.publish(dict.fromkeys(_COUNTS, 0.0), {"EndpointName": env.catalog.own_endpoint})

@@ -1,5 +1,6 @@
 """Have waiting work looked at, and capacity started for it."""
 
+import logging
 from contextlib import suppress
 
 from backburner.domain.backlog import measured_rate, wanted_instances
@@ -10,11 +11,16 @@ from backburner.domain.slots import Pool
 from backburner.ports import Below, Environment, Index, Is, Missing, QueueName, Update
 from backburner.services import records
 
+_logger = logging.getLogger(__name__)
+
 #: Pause before capacity is asked for again, after the backend could not say or do it.
 ASK_AGAIN_SECONDS = 5.0
 
 #: More than any catalog ever had.
 _MOST_POOLS = 1000
+
+#: Pause before an account that may have no jobs of a model is asked again whether it may.
+BARRED_SECONDS = 1800.0
 
 #: How long the slots count that a refusal taught: the other jobs of the account end some time.
 LEARNT_SECONDS = 600.0
@@ -58,17 +64,24 @@ def learn(env: Environment, model: Model) -> None:
         env.store.transact(Update(records.pool_key(model.pool), set=found, when=(seen,)))
 
 
-def ask_limit(env: Environment, model: Model) -> None:
+def ask_limit(env: Environment, model: Model, *, is_needed: bool) -> None:
     """Ask how many jobs the account may have at once, and how many others run in it.
 
-    Where nobody can say, what was known stands.
+    Where nobody can say, what was known stands. Where the account may have none, nothing is sent
+    there that would need to know: it is asked now and then all the same.
     """
     now = env.clock.now()
+    if not is_needed:
+        pool = load(env, model.pool)
+        if not pool.is_barred or pool.asked_at + BARRED_SECONDS > now:
+            return
     try:
         room = env.backends[model.backend].room(model)
     except BackendError:
         return
     if room is not None:
+        if room.limit == 0:
+            _logger.warning("pool.barred pool=%s hint=raise the account's quota", model.pool)
         found = {"limit": room.limit, "others": room.others, "asked_at": now}
         env.store.transact(Update(records.pool_key(model.pool), set=found | {"id": model.pool}))
 

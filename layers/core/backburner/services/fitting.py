@@ -1,5 +1,7 @@
 """Whether a request fits its model, counting tokens only where the bytes leave doubt."""
 
+from collections.abc import Mapping
+
 from backburner.domain.catalog import Model
 from backburner.domain.context import Fit, estimate_fit, room_for_prompt
 from backburner.domain.errors import InvalidLine
@@ -25,44 +27,57 @@ def is_too_long(env: Environment, request: Request, model: Model, *, dialect: st
 class Fitting:
     """Finds the models of requests of one dialect; what is so for all of a model's, once."""
 
-    def __init__(self, env: Environment, *, dialect: str, needs_price: bool = False) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        *,
+        dialect: str,
+        needs_price: bool = False,
+        places: Mapping[str, Model] | None = None,
+    ) -> None:
         """Know no model yet.
 
         Args:
             env: the world.
             dialect: that the requests are in.
             needs_price: their cost is limited.
+            places: by model, where its requests run; where that is open, any place may fit.
         """
         self._env = env
         self._dialect = dialect
         self._member = env.dialects[dialect].member
         self._needs_price = needs_price
-        #: Models that can be asked, by name and route.
-        self._known: dict[tuple[str, str], Model] = {}
+        self._places = places or {}
+        #: Models that can be asked, by name and route, with the places that a request may fit.
+        self._known: dict[tuple[str, str], tuple[Model, list[Model]]] = {}
 
     def model_of(self, request: Request) -> Model:
         """The request's model; raises InvalidLine if it can't run the request."""
-        model = self._known.get((request.model, request.route)) or self._find(request)
-        if request.has_images and not model.takes_images:
-            raise InvalidLine(
-                "invalid_request",
-                f"The model '{model.name}' takes no images.",
-                param=f"{self._member}.messages",
-                custom_id=request.custom_id,
-            )
-        if request.prompt_bytes > room_for_prompt(request, model) and is_too_long(
-            self._env, request, model, dialect=self._dialect
-        ):
-            raise InvalidLine(
-                "context_length_exceeded",
-                f"The prompt and 'max_tokens' do not fit into the model's context window of "
-                f"{model.context_window} tokens.",
-                param=f"{self._member}.messages",
-                custom_id=request.custom_id,
-            )
-        return model
+        model, places = self._known.get((request.model, request.route)) or self._find(request)
+        for place in places:
+            if self.fits(request, place):
+                return model
+        raise self._misfit(request, places[-1])
 
-    def _find(self, request: Request) -> Model:
+    def fits(self, request: Request, place: Model) -> bool:
+        """Whether nothing is known against running the request there."""
+        if request.has_images and not place.takes_images:
+            return False
+        is_certain = request.prompt_bytes <= room_for_prompt(request, place)
+        return is_certain or not is_too_long(self._env, request, place, dialect=self._dialect)
+
+    def _misfit(self, request: Request, place: Model) -> InvalidLine:
+        param, name = f"{self._member}.messages", request.custom_id
+        if request.has_images and not place.takes_images:
+            message = f"The model '{place.name}' takes no images."
+            return InvalidLine("invalid_request", message, param=param, custom_id=name)
+        message = (
+            "The prompt and 'max_tokens' do not fit into the model's context window of "
+            f"{place.context_window} tokens."
+        )
+        return InvalidLine("context_length_exceeded", message, param=param, custom_id=name)
+
+    def _find(self, request: Request) -> tuple[Model, list[Model]]:
         member, named = self._member, {"custom_id": request.custom_id}
         model = self._env.catalog.get(request.model)
         if model is None:
@@ -86,8 +101,14 @@ class Fitting:
                 param=f"{member}.model",
                 **named,
             )
-        self._known[request.model, request.route] = model
-        return model
+        own = self._places.get(model.name)
+        places = sorted(model.places, key=_window) if own is None else [own]
+        self._known[request.model, request.route] = model, places
+        return model, places
+
+
+def _window(place: Model) -> int:
+    return place.context_window
 
 
 def model_of(

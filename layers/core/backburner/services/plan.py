@@ -96,7 +96,7 @@ def _plan(env: Environment, batch: Batch) -> None:
         return
     try:
         routes = survey(env, batch, stat.key)
-        reading = _Reading(env, batch, prefix, Reader(env, batch, refused=routes.refused), routes)
+        reading = _Reading(env, batch, prefix, Reader(env, batch, routes=routes), routes)
         found = _read(reading, stat.key)
     except NotFound:
         if batch.retry_of is None:

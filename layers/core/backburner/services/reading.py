@@ -44,25 +44,25 @@ def numbered_lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | 
 class Reader:
     """Understands the lines of a batch's file, from the first to the last."""
 
-    def __init__(
-        self, env: Environment, batch: Batch, *, refused: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, env: Environment, batch: Batch, *, routes: "Routes | None" = None) -> None:
         """Begin with the file.
 
         Args:
             env: the world.
             batch: that the file is of.
-            refused: models whose requests no backend takes, and why.
+            routes: where the requests run; None: nobody knows yet.
         """
         #: Which lines of the file are meant.
         self.chosen = retrying.Chosen(env, batch)
         self._env = env
         self._route = batch.route
         self._dialect = env.dialects[batch.dialect]
-        self._refused = refused or {}
+        routes = routes or Routes()
+        self._refused = routes.refused
         self._seen = SeenNames()
         needs_price = batch.max_cost_nanos is not None
-        self._fitting = Fitting(env, dialect=batch.dialect, needs_price=needs_price)
+        places = {name: place for name, (place, _) in routes.places.items()}
+        self._fitting = Fitting(env, dialect=batch.dialect, needs_price=needs_price, places=places)
 
     def understand(self, number: int, data: bytes | None) -> tuple[Request, Model]:
         """The request of a line, and its model.
@@ -95,6 +95,11 @@ class Reader:
                 custom_id=request.custom_id,
             )
         return request, model
+
+    def misfits(self, request: Request, model: Model) -> list[str]:
+        """Pools of the model's places that the request does not fit, if there are several."""
+        places = model.places if model.others else ()
+        return [place.pool for place in places if not self._fitting.fits(request, place)]
 
 
 @dataclass(slots=True)
@@ -130,6 +135,7 @@ def survey(env: Environment, batch: Batch, key: str) -> Routes:
     for name, group in groups.items():
         choice = routing.choose(
             env,
+            batch.tenant,
             env.catalog.models[name],
             group,
             accepted_at=batch.created_at,
@@ -167,11 +173,14 @@ def _groups(env: Environment, batch: Batch, key: str) -> dict[str, Group]:
                 continue
             with suppress(InvalidLine):
                 request, model = reader.understand(number, data)
-                groups.setdefault(model.name, Group(route=request.route)).add(
+                group = groups.setdefault(model.name, Group(route=request.route))
+                group.add(
                     size=len(data or b""),
                     prompt_bytes=request.prompt_bytes,
                     max_tokens=request.max_tokens,
                 )
+                for pool in reader.misfits(request, model):
+                    group.unfit[pool] = group.unfit.get(pool, 0) + 1
     return groups
 
 

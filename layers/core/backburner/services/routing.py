@@ -3,7 +3,7 @@
 from backburner.domain import routing
 from backburner.domain.catalog import Model
 from backburner.domain.request import Instant
-from backburner.domain.routing import Choice, Group
+from backburner.domain.routing import Choice, Group, Share
 from backburner.ports import Environment
 from backburner.services import records
 
@@ -14,28 +14,40 @@ def needs_survey(env: Environment) -> bool:
 
 
 def choose(
-    env: Environment, model: Model, group: Group, *, accepted_at: Instant, deadline: Instant
+    env: Environment,
+    tenant: str,
+    model: Model,
+    group: Group,
+    *,
+    accepted_at: Instant,
+    deadline: Instant,
 ) -> Choice:
     """The backend for the group.
 
     Args:
         env: the world.
+        tenant: whose batch it is.
         model: that the requests name.
         group: the requests.
         accepted_at: when their batch was accepted.
         deadline: of the batch.
     """
     now, places = env.clock.now(), model.places
-    items = env.store.get(*(records.pool_key(place.pool) for place in places))
+    items = env.store.get(
+        *(records.pool_key(place.pool) for place in places),
+        *(records.share_key(tenant, place.pool) for place in places),
+    )
+    pools, shares = items[: len(places)], items[len(places) :]
     options = [
         routing.option(
             place,
             group,
-            records.to_pool(item, place.pool),
+            records.to_pool(pool, place.pool),
             window=deadline - accepted_at,
             now=now,
+            share=Share(held=int((share or {}).get("in_flight", 0)), most=env.limits.tenant_share),
         )
-        for place, item in zip(places, items, strict=True)
+        for place, pool, share in zip(places, pools, shares, strict=True)
     ]
     return routing.choose(options, deadline=deadline, prefer=model.prefer)
 

@@ -34,7 +34,9 @@ def create(call: Call) -> Object:
         if model is None:
             raise no_model(name)
         group = _group(amounts, f"models.{name}", route=route)
-        choice = routing.choose(call.env, model, group, accepted_at=now, deadline=now + seconds)
+        choice = routing.choose(
+            call.env, call.tenant, model, group, accepted_at=now, deadline=now + seconds
+        )
         shown.append(objects.choice_object(model, group, choice))
     return {"object": "estimate", "completion_window": window, "data": shown}
 

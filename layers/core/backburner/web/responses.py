@@ -98,10 +98,8 @@ def count_tokens(call: Call) -> Object:
 
 
 def _check_model(call: Call, request: Request) -> None:
-    """Refuse what the model can't run; that there is such a model is checked on submission."""
-    model = call.env.catalog.get(request.model)
-    if model is None:
-        return
+    """Refuse what the model can't run."""
+    model = singles.direct_model(call.env, request.model)
     if request.route not in model.routes:
         raise InvalidRequest(f"The model '{model.name}' makes no responses.", param="model")
     if is_too_long(call.env, request, model, dialect="openai"):

@@ -17,7 +17,7 @@ from typing import Any
 from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.request import Request
-from backburner.services import records, singles, submit, waiting
+from backburner.services import records, singles, waiting
 from backburner.services.fitting import is_too_long
 from backburner.web import errors, preference, requests
 from backburner.web.answer import Answer
@@ -123,9 +123,7 @@ def _request(data: bytes, route: str) -> Request:
 
 def _check_model(call: Call, request: Request, *, member: str) -> None:
     """Refuse what the model can't run."""
-    model = call.env.catalog.get(request.model)
-    if model is None:
-        raise submit.no_model(request.model)
+    model = singles.direct_model(call.env, request.model)
     if request.route not in model.routes:
         raise InvalidRequest(
             f"The model '{model.name}' does not serve {request.route}.", param="model"

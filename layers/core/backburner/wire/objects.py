@@ -228,6 +228,7 @@ def choice_object(model: Model, group: Group, choice: Choice) -> Object:
                 "ends_at": _seconds(option.ends_at),
                 "cost_usd": _dollars(option.cost_nanos),
                 "refusal": option.refusal,
+                "note": option.note,
             }
             for option in choice.options
         ],

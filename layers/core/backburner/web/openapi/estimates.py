@@ -40,13 +40,14 @@ class Offer(Answer):
 
     backend: str
     pool: str
-    slots: int
-    free_slots: int
+    slots: Annotated[int, Meta(description="Of them, the most that you may hold at once.")]
+    free_slots: Annotated[int, Meta(description="That you may take now.")]
     shards: int
     starts_at: Timestamp | None
     ends_at: Timestamp | None
     cost_usd: float | None
     refusal: str | None
+    note: str | None
 
 
 class Choice(Answer):
