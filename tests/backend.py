@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from backburner import bootstrap
+from backburner.domain.bundle import is_bundle
 from backburner.domain.catalog import Model
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.ports import (
@@ -16,7 +17,7 @@ from backburner.ports import (
     Store,
     Submitted,
 )
-from backburner.services import collect, records
+from backburner.services import membership, records, shard_lines
 
 T = TypeVar("T")
 
@@ -178,12 +179,25 @@ class ManualBackend:
         The one exception can't be helped: a late result of an earlier attempt of the same shard,
         taken in between the claim and this call.
         """
+        if is_bundle(shard.batch_id):
+            self._insist_for_members(shard)
+            return
         asked = {request["line"] for request in requests}
+        self._insist(shard, asked)
+
+    def _insist_for_members(self, shard: Shard) -> None:
+        (item,) = self.store.get(records.bundle_key(shard.tenant, shard.batch_id))
+        assert item is not None
+        env = bootstrap.environment()
+        for member in membership.current(env, records.to_bundle(item)):
+            self._insist(member, set(shard_lines.request_names(env, member)))
+
+    def _insist(self, shard: Shard, asked: set[int]) -> None:
         items = self.store.query(f"{shard.tenant}/{shard.batch_id}", prefix="shard/", limit=9999)
         env = bootstrap.environment()
         for done in map(records.to_shard, items):
             if done.status is ShardStatus.DONE and done.id != shard.id:
-                finished = {outcome.line for outcome in collect.kept_outcomes(env, done)}
+                finished = {outcome.line for outcome in shard_lines.kept_outcomes(env, done)}
                 if asked & finished:
                     self.violations.append(f"{shard.ref}: {asked & finished} had finished")
 

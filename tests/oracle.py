@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import Any
 
 from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind, BatchStatus
+from backburner.domain.bundle import is_bundle
 from backburner.domain.errors import NotFound
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.domain.webhook import Secret
 from backburner.ports import Index, QueueName
-from backburner.services import batches, collect, files, results, webhooks
+from backburner.services import batches, files, results, shard_lines, webhooks
 from backburner.services import records as keys
 from backburner.wire.response_object import response_object
 from tests.backend import content
@@ -68,7 +69,11 @@ def check_end(world: World, *, tidy: bool = True, calm_since: float = 0.0) -> No
     """
     scene = _Scene(world, calm_since)
     _judge(scene, AT_ANY_MOMENT + AT_THE_END)
-    left = [stat.key for stat in world.blobs.list("batches/") if "/batch_" in stat.key]
+    left = [
+        stat.key
+        for stat in world.blobs.list("batches/")
+        if "/batch_" in stat.key or "/bundle_" in stat.key
+    ]
     if tidy and left:
         raise AssertionError(f"Nobody needs what is left: {left}")
 
@@ -87,6 +92,12 @@ class _Scene:
     @cached_property
     def shards(self) -> dict[str, list[Shard]]:
         return {batch.id: self.world.shards(batch) for batch in self.batches}
+
+    @cached_property
+    def bundles(self) -> list[Shard]:
+        """Bundles in flight, as the backend sees them."""
+        due = self.world.store.query(keys.DUE_SHARD, index=Index.DUE, limit=9999)
+        return [keys.to_shard(item) for item in due if is_bundle(item["batch_id"])]
 
     @cached_property
     def files(self) -> list[Batch]:
@@ -287,17 +298,20 @@ def _slots_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
     for model in world.env.catalog.each():
         mine = [one for one in shards if one.pool == model.pool]
         running = [one for one in mine if one.status is ShardStatus.IN_FLIGHT]
+        holding = [
+            one for one in (*mine, *scene.bundles) if one.pool == model.pool and one.has_slot
+        ]
         waiting = [one for one in mine if one.status is ShardStatus.WAITING]
         pool = world.pool(model.name)
-        if not 0 <= pool.in_flight <= model.slots or pool.in_flight != len(running):
-            yield f"{pool.in_flight} of {model.slots} slots for {len(running)} shards in flight"
+        if not 0 <= pool.in_flight <= model.slots or pool.in_flight != len(holding):
+            yield f"{pool.in_flight} of {model.slots} slots for {len(holding)} in flight"
         lines = [sum(one.line_count for one in some) for some in (running, waiting)]
         if [pool.running_lines, pool.waiting_lines] != lines:
             yield f"{pool}, but {lines} lines run and wait"
         queued = world.store.query(model.pool, index=Index.QUEUE, limit=999)
         if sorted(item["id"] for item in queued) != sorted(one.id for one in waiting):
             yield f"the queue of {model.name} has {len(queued)} for {len(waiting)} that wait"
-        held = Counter(one.tenant for one in running)
+        held = Counter(one.tenant for one in holding)
         waits: Counter[str] = Counter()
         for one in waiting:
             waits[one.tenant] += one.line_count
@@ -360,7 +374,9 @@ def _counts_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
 def _ended_lines_are_counted(world: World, batch: Batch, shards: list[Shard]) -> Iterator[str]:
     done = [one for one in shards if one.status is ShardStatus.DONE]
     ended = [
-        outcome.is_success for one in done for outcome in collect.kept_outcomes(world.untapped, one)
+        outcome.is_success
+        for one in done
+        for outcome in shard_lines.kept_outcomes(world.untapped, one)
     ]
     if batch.completed != sum(ended):
         yield f"{batch.id} counts {batch.completed} completed of {sum(ended)}"

@@ -14,7 +14,7 @@ import pytest
 
 from backburner.adapters.bedrock import BedrockBatch
 from backburner.adapters.clients import Clients
-from backburner.domain.catalog import Jobs, Model
+from backburner.domain.catalog import Fewer, Jobs, Model
 from backburner.domain.errors import (
     BackendError,
     BackendFull,
@@ -323,7 +323,7 @@ def test_a_job_of_too_few_requests_is_refused(stage):
 
 def test_a_job_of_too_few_requests_is_filled_up_where_the_catalog_says_so(stage):
     stage.emulator.turn(min_records=100)
-    shard = stage.send(requests(3), a_model(least_lines=100, is_padded=True))
+    shard = stage.send(requests(3), a_model(least_lines=100, fewer=Fewer.PAD))
     assert sorted(stage.outcomes(shard)) == [1, 2, 3]
     assert stage.job(shard)["totalRecordCount"] == 100
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backburner.domain.catalog import Jobs, Model, Preference, When
+from backburner.domain.catalog import Fewer, Jobs, Model, Preference, When
 from backburner.domain.routing import Choice, Group, Option, Share, choose, even_cut, option
 from backburner.domain.shard import Cut
 from backburner.domain.slots import Pool
@@ -87,7 +87,7 @@ def test_the_cost_is_that_of_the_prompts_and_the_longest_answers():
     [
         (bedrock(), 99, 24, "takes at least 100 requests, not 99"),
         (bedrock(), 100, 24, None),
-        (bedrock(jobs=replace(JOBS, is_padded=True)), 1, 24, None),
+        (bedrock(jobs=replace(JOBS, fewer=Fewer.PAD)), 1, 24, None),
         (bedrock(when=When(from_lines=5000)), 4999, 24, "takes at least 5000 requests, not 4999"),
         (endpoint(when=When(to_lines=500)), 501, 24, "takes at most 500 requests, not 501"),
         (bedrock(when=When(from_seconds=24 * HOUR)), 100, 23, "takes windows of at least 24 h"),
@@ -96,6 +96,14 @@ def test_the_cost_is_that_of_the_prompts_and_the_longest_answers():
 )
 def test_a_backend_refuses_what_it_is_not_for(place, lines, hours, says):
     assert offered(place, lines, window=hours * HOUR).refusal == says
+
+
+@pytest.mark.parametrize(("lines", "wait"), [(99, 3600.0), (100, 0.0)])
+def test_a_group_too_small_for_a_job_waits_for_others_where_these_are_combined(lines, wait):
+    seen = offered(bedrock(jobs=replace(JOBS, fewer=Fewer.COMBINE)), lines)
+    usual = offered(bedrock(), 100)
+    assert (seen.refusal, seen.starts_at) == (None, (usual.starts_at or 0.0) + wait)
+    assert seen.ends_at == (usual.ends_at or 0.0) + wait
 
 
 def test_a_backend_takes_no_route_that_it_does_not_serve():

@@ -23,7 +23,7 @@ from backburner.domain.shard import (
     shard_id,
 )
 from backburner.domain.slots import tenant_cap
-from backburner.services.dispatch import Seen, Verdict, may_claim
+from backburner.services.claims import Seen, Verdict, may_claim
 from tests.domain.values import a_shard as shard
 from tests.domain.values import batch, pool
 

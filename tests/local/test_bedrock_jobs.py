@@ -17,7 +17,7 @@ backend = "bedrock_batch"
 context_window = 1024
 routes = ["/v1/chat/completions"]
 price = { input = 1.0, output = 3.0 }
-jobs = { model_id = "mistral.mistral-large-2407-v1:0", least_lines = 5, padded = true }
+jobs = { model_id = "mistral.mistral-large-2407-v1:0", least_lines = 5, fewer = "pad" }
 """
 
 pytestmark = pytest.mark.slow

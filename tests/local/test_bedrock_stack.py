@@ -19,7 +19,7 @@ backend = "bedrock_batch"
 context_window = 4096
 routes = ["{CHAT}"]
 price = {{ input = 1.0, output = 3.0 }}
-jobs = {{ model_id = "mistral.mistral-large-2407-v1:0", least_lines = 10, padded = true }}
+jobs = {{ model_id = "mistral.mistral-large-2407-v1:0", least_lines = 10, fewer = "pad" }}
 shard = {{ lines = 100 }}
 """
 QUICK: dict[str, Any] = {

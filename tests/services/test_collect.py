@@ -11,7 +11,7 @@ from backburner.domain.batch import BatchStatus
 from backburner.domain.errors import BackendThrottled
 from backburner.domain.shard import ShardStatus
 from backburner.ports import Delete, QueueName
-from backburner.services import collect, records, sending, transitions
+from backburner.services import collect, records, transitions
 from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
 from tests import oracle
@@ -377,7 +377,7 @@ def test_a_result_that_is_taken_in_while_its_lease_ends_is_not_paid_for_again(wo
     (attempt,) = world.outstanding
 
     def end_the_lease() -> None:
-        waiting = replace(sending.wait(attempt.shard), failed_at=world.clock.now())
+        waiting = replace(attempt.shard.waiting(), failed_at=world.clock.now())
         world.untapped.store.transact(*transitions.wait_again(attempt.shard, waiting))
 
     with world.tap.hooked(meanwhile_at("store.transact", world.tap, end_the_lease)):

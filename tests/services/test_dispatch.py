@@ -12,7 +12,7 @@ from backburner.domain.errors import BackendError, BackendRefused, BackendThrott
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.domain.slots import Pool
 from backburner.ports import QueueName, Submitted
-from backburner.services import capacity, dispatch, sending
+from backburner.services import capacity, claims, dispatch
 from tests import oracle
 from tests.backend import ManualBackend, answer_with
 from tests.world import LIMITS, World, a_catalog, a_model, a_world, a_world_in_memory, chat
@@ -323,12 +323,12 @@ def test_a_shard_that_waits_again_is_as_it_was_but_for_its_attempt(world):
     batch = world.submit(1)
     world.pump(QueueName.PLAN)
     (shard,) = world.shards(batch)
-    taken = dispatch.claimed(world.untapped, shard)
+    taken = claims.claimed(world.untapped, shard)
     now = world.clock.now()
     assert (taken.status, taken.attempt, taken.claimed_at) == (ShardStatus.IN_FLIGHT, 1, now)
     assert taken.look_at == now + LIMITS.look_seconds
     assert taken.lease_ends_at == now + LIMITS.lease_seconds
-    assert sending.wait(taken) == replace(shard, attempt=1)
+    assert taken.waiting() == replace(shard, attempt=1)
 
 
 @pytest.mark.parametrize(("held", "free"), [(0, 2), (1, 1), (2, 0), (3, 0)])

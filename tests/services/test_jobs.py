@@ -171,15 +171,15 @@ def waiting(tenant: str, number: int, *, window: float = 86400.0, priority: int 
 
 def test_tenants_take_turns_within_a_class_of_deadline_and_priority():
     queue = [*(waiting("big", n) for n in range(4)), waiting("small", 5), waiting("late", 6)]
-    order = [one.tenant for one in dispatch.in_fair_order(queue, {"late": 1})]
-    assert order == ["big", "small", "big", "late", "big", "big"]
+    order = dispatch.in_fair_order([(one,) for one in queue], {"late": 1})
+    assert [one.tenant for (one,) in order] == ["big", "small", "big", "late", "big", "big"]
 
 
 def test_no_turn_goes_before_a_deadline_or_a_priority():
     soon = [waiting("big", n, window=3600.0) for n in range(3)]
     high = [waiting("big", n, priority=5) for n in range(3, 6)]
-    order = dispatch.in_fair_order([*soon, *high, waiting("small", 9)], {})
-    assert [one.tenant for one in order] == ["big"] * 6 + ["small"]
+    order = dispatch.in_fair_order([(one,) for one in [*soon, *high, waiting("small", 9)]], {})
+    assert [one.tenant for (one,) in order] == ["big"] * 6 + ["small"]
 
 
 def test_a_tenants_many_jobs_do_not_keep_another_tenant_waiting():

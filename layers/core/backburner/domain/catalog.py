@@ -18,6 +18,17 @@ class Preference(StrEnum):
     FIRST = "first"
 
 
+class Fewer(StrEnum):
+    """What becomes of fewer requests than a job takes."""
+
+    #: They go to another backend of the model, or are refused.
+    REFUSE = "refuse"
+    #: They are filled up with requests for one token, which cost next to nothing.
+    PAD = "pad"
+    #: They wait for others of their tenant, to run as one job; it is filled up if too few come.
+    COMBINE = "combine"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class When:
     """What a batch must be like for one of a model's backends to take its requests."""
@@ -41,8 +52,9 @@ class Jobs:
     model_id: str
     #: Fewest requests that a job takes, and what becomes of fewer.
     least_lines: int = 1
-    #: Whether fewer are filled up with requests for one token, which cost next to nothing.
-    is_padded: bool = False
+    fewer: Fewer = Fewer.REFUSE
+    #: How long these wait for others, at most, where they are combined.
+    combine_seconds: float = 3600.0
     #: Longest that a job may take; the backend ends it then. Jobs have sat in Bedrock's queue for
     #: a day (reference page `bedrock.md` §1.6).
     timeout_seconds: float = 3 * 86400.0
@@ -61,6 +73,11 @@ class Jobs:
     instance_count: int = 1
     #: Requests in one object of a transform job: what one failure of the container loses.
     object_lines: int = 100
+
+    @property
+    def taken_lines(self) -> int:
+        """Fewest requests that a job is made of, be it filled up."""
+        return self.least_lines if self.fewer is Fewer.REFUSE else 1
 
     @property
     def lease_seconds(self) -> float:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from backburner.domain.catalog import Model, Preference
+from backburner.domain.catalog import Fewer, Model, Preference
 from backburner.domain.progress import start_seconds
 from backburner.domain.request import Instant, Usage
 from backburner.domain.shard import Cut
@@ -123,13 +123,14 @@ def option(
     shards, slots = shard_count(place, group), place.slots_now(pool, now)
     own = min(slots, tenant_cap(capacity=slots, share=share.most))
     starts, ends = _span(place, group, pool, shards=shards, slots=slots, now=now)
+    wait = _wait_for_others(place, group)
     return Option(
         place=place,
         free=max(0, min(slots - pool.in_flight, own - share.held)),
         slots=own,
         shards=shards,
-        starts_at=now + starts if starts is not None else None,
-        ends_at=now + ends if ends is not None else None,
+        starts_at=now + wait + starts if starts is not None else None,
+        ends_at=now + wait + ends if ends is not None else None,
         cost_nanos=place.cost_nanos(group.usage) if place.has_price else None,
         refusal=_refusal(place, group, window),
         unfit=group.unfit.get(place.pool, 0),
@@ -202,7 +203,7 @@ def takes(place: Model, lines: int) -> bool:
 
 
 def _least_lines(place: Model) -> int:
-    return place.jobs.least_lines if place.jobs is not None and not place.jobs.is_padded else 1
+    return place.jobs.taken_lines if place.jobs is not None else 1
 
 
 def shard_count(place: Model, group: Group) -> int:
@@ -263,6 +264,14 @@ def _span(
         return start, None
     rate = pool.ended_lines / pool.busy_seconds * max(1, slots)
     return start + pool.waiting_lines / rate, start + (pool.backlog + group.lines) / rate
+
+
+def _wait_for_others(place: Model, group: Group) -> float:
+    """Seconds that so small a group waits for others to share its job, at most."""
+    jobs = place.jobs
+    if jobs is None or jobs.fewer is not Fewer.COMBINE or group.lines >= jobs.least_lines:
+        return 0.0
+    return jobs.combine_seconds
 
 
 def _span_of_jobs(

@@ -1,6 +1,6 @@
 """A shard: a run of requests of one batch for one model, dispatched as one unit."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from backburner.domain.request import Instant, Request
@@ -75,6 +75,8 @@ class Shard:
     failure_location: str | None = None
     #: The backend's name of the job that runs the attempt, where attempts are jobs.
     job: str | None = None
+    #: Bundle that it travels in, which has the slot, and what the backend said; None: its own way.
+    bundle: str | None = None
     #: Final outcomes of its lines: an object, or inline where they are small.
     result_key: str | None = None
     result_inline: bytes | None = None
@@ -106,6 +108,23 @@ class Shard:
     @property
     def is_open(self) -> bool:
         return self.status in OPEN
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether it holds a slot itself."""
+        return self.status is ShardStatus.IN_FLIGHT and self.bundle is None
+
+    def waiting(self) -> "Shard":
+        """The shard as it is when it waits again."""
+        return replace(
+            self,
+            status=ShardStatus.WAITING,
+            claimed_at=None,
+            look_at=None,
+            lease_ends_at=None,
+            job=None,
+            bundle=None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,9 @@ class ShardFormat(Protocol):
     def head(self, line: bytes) -> tuple[int, str]:
         """Line number and custom_id of a shard's line."""
 
+    def numbered(self, line: bytes, number: int) -> bytes:
+        """A shard's line with another line number, without the newline."""
+
     def outcomes(self, requests: Mapping[int, str], result: Iterator[bytes]) -> Iterator[Outcome]:
         """One outcome for each request (line number to custom_id), whatever the result holds.
 

@@ -21,7 +21,7 @@ from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus, root_id
 from backburner.domain.slots import backend_of
 from backburner.ports import Environment, Is, Missing, QueueName, Update
-from backburner.services import files, mirror, outbox, records, transitions, webhooks
+from backburner.services import files, membership, mirror, outbox, records, transitions, webhooks
 
 #: Shards dropped in one transaction: beside each may stand a pool and a share.
 _DROPPED_AT_ONCE = 30
@@ -138,10 +138,14 @@ def reject(env: Environment, batch: Batch, found: list[Finding]) -> None:
     outbox.send(env, told)
 
 
+def prefix_of(tenant: str, batch_id: str) -> str:
+    """Prefix of every object that belongs to the batch, or bundle, alone."""
+    return f"batches/{tenant}/{batch_id}/"
+
+
 def remove_objects(env: Environment, tenant: str, batch_id: str) -> None:
     """Remove every object that belongs to the batch alone: it was deleted, or is about to be."""
-    prefix = f"batches/{tenant}/{batch_id}/"
-    env.blobs.delete(*[stat.key for stat in env.blobs.list(prefix)])
+    env.blobs.delete(*[stat.key for stat in env.blobs.list(prefix_of(tenant, batch_id))])
 
 
 def clean_up(env: Environment, tenant: str, batch_id: str) -> None:
@@ -300,6 +304,7 @@ def _ending(env: Environment, batch: Batch) -> Iterator[Shard]:
         elif shard.is_open:
             model = env.catalog.running(shard.model, shard.pool)
             is_job = shard.job is not None or (model is not None and model.has_jobs)
+            is_job = is_job and shard.bundle is None  # others need it, and it is short
             if now >= grace_ends_at + (env.limits.job_grace_seconds if is_job else 0.0):
                 yield shard
             elif is_job and (batch.stopping is not StopReason.BUDGET or now >= grace_ends_at):
@@ -307,7 +312,12 @@ def _ending(env: Environment, batch: Batch) -> Iterator[Shard]:
 
 
 def stop_attempt(env: Environment, shard: Shard) -> None:
-    """Have the backend stop what it runs of the shard, if it can."""
+    """Have the backend stop what it runs of the shard, if it can, and if nobody else needs it."""
+    bundle = membership.of(env, shard)
+    if bundle is not None:
+        if membership.current(env, bundle):
+            return
+        shard = bundle.shard
     backend = env.backends.get(backend_of(shard.pool))
     if backend is not None:
         backend.stop(shard)

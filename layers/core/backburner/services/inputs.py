@@ -5,7 +5,7 @@ from collections import OrderedDict
 from backburner.domain.batch import Batch
 from backburner.domain.shard import Shard, root_id
 from backburner.ports import Environment
-from backburner.services import batches, collect
+from backburner.services import batches, shard_lines
 
 #: Shards whose requests are held at once: neighbours in a file are of one, or of one each model.
 _HELD = 8
@@ -37,7 +37,7 @@ class Inputs:
 
     def _read(self, shard: Shard) -> dict[int, bytes]:
         head = self._env.shards.head
-        held = {head(line)[0]: line for line in collect.request_lines(self._env, shard)}
+        held = {head(line)[0]: line for line in shard_lines.request_lines(self._env, shard)}
         self._held[shard.id] = held
         if len(self._held) > _HELD:
             self._held.popitem(last=False)

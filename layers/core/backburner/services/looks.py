@@ -3,11 +3,21 @@
 from contextlib import suppress
 from dataclasses import replace
 
+from backburner.domain.bundle import is_bundle
 from backburner.domain.errors import BackendError, Conflict
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.domain.slots import backend_of
 from backburner.ports import AttemptState, Environment, Look
-from backburner.services import batches, capacity, collect, records, retries, sending, transitions
+from backburner.services import (
+    batches,
+    bundles,
+    capacity,
+    collect,
+    membership,
+    records,
+    retries,
+    transitions,
+)
 
 #: How long a backend may know nothing of an attempt that it is just given.
 _ABSENT_SECONDS = 600.0
@@ -18,6 +28,9 @@ def look(env: Environment, ref: AttemptRef) -> None:
     (item,) = env.store.get(records.shard_key(ref.tenant, ref.batch_id, ref.shard_id))
     shard = records.to_shard(item) if item is not None else None
     if shard is None or shard.status is not ShardStatus.IN_FLIGHT or shard.ref != ref:
+        return
+    if shard.bundle is not None:
+        _look_at_member(env, shard)
         return
     seen = _look(env, shard)
     if seen.state is AttemptState.SUCCEEDED and seen.result_key is not None:
@@ -59,16 +72,33 @@ def _is_lost(env: Environment, shard: Shard, state: AttemptState) -> bool:
     return now >= (shard.lease_ends_at or 0.0)
 
 
+def _look_at_member(env: Environment, shard: Shard) -> None:
+    """Its bundle is what is looked at; should that have ended without it, it is lost."""
+    bundle = membership.of(env, shard)
+    if bundle is None or bundle.shard.status is not ShardStatus.IN_FLIGHT:
+        _wait_or_fail(env, shard)
+
+
 def _lost(env: Environment, shard: Shard) -> None:
-    """Nothing is there, nor will be: the shard waits again, or has failed as a whole."""
+    """Nothing is there, nor will be: what was in flight waits again, or has failed as a whole."""
     batches.stop_attempt(env, shard)
+    bundle = membership.load(env, shard.ref) if is_bundle(shard.batch_id) else None
+    if bundle is None:
+        _wait_or_fail(env, shard)
+        return
+    for member in membership.current(env, bundle):
+        _wait_or_fail(env, member)
+    bundles.release(env, bundle)
+
+
+def _wait_or_fail(env: Environment, shard: Shard) -> None:
     if not retries.is_repeated(env, shard):
         collect.collect_failure(
             env, shard.ref, code="attempt_lost", reason="No result came back from the model."
         )
         return
     try:
-        waiting = replace(sending.wait(shard), failed_at=env.clock.now())
+        waiting = replace(shard.waiting(), failed_at=env.clock.now())
         env.store.transact(*transitions.wait_again(shard, waiting))
     except Conflict:
         return

@@ -9,7 +9,6 @@ from backburner.domain.catalog import Model
 from backburner.domain.errors import Conflict, InvalidLine, NotFound
 from backburner.domain.finding import Finding
 from backburner.domain.request import Outcome, Request
-from backburner.domain.routing import takes
 from backburner.domain.shard import Shard, ShardDraft, shard_id
 from backburner.domain.webhook import PROGRESS
 from backburner.ports import MAX_WRITES, Environment
@@ -219,10 +218,10 @@ def _cut(reading: _Reading, draft: ShardDraft) -> None:
 
 
 def _join(reading: _Reading, tail: ShardDraft) -> bool:
-    """Add a tail that no backend takes by itself to its model's last shard; False: it is none."""
+    """Add a tail that is too small for a job to its model's last shard; False: it is none."""
     place, _ = reading.routes.of(reading.env.catalog.models[tail.model])
     place = routing.place_of_rest(reading.env, tail.model, place.pool, tail.line_count) or place
-    if takes(place, tail.line_count):
+    if place.jobs is None or tail.line_count >= place.jobs.least_lines:
         return False
     numbers = range(len(reading.planned) - 1, -1, -1)
     last = next((one for one in numbers if reading.planned[one].model == tail.model), None)

@@ -7,6 +7,7 @@
 | response | `<tenant>/responses` | response id | | `due/batch` until terminal |
 | other single request | `<tenant>/requests` | request id | | `due/batch` until terminal |
 | shard | `<tenant>/<batch id>` | `shard/<id>` | `<pool>`: waiting | `due/shard`: in flight |
+| bundle | `<tenant>/<bundle id>` | `shard/00001` | | `due/shard`: in flight |
 | delivery | `<tenant>/<batch id>` | `delivery/<channel>/<id>` | | `due/delivery`, `dead/<tenant>` |
 | batch that a digest tells of | `<tenant>/<digest id>` | `member/<batch id>` | | |
 | file | `<tenant>/files` | file id | | `due/file` if it expires |
@@ -30,7 +31,7 @@ Batches, single requests, shards and deliveries have a `ttl` from the start: lon
 batch has ended, the store removes them by itself, as it does with what is noted of requests. Reap
 removes files when they expire, what is left of uploads, and bodies of requests that were never
 started. Notes of dropped objects stay: one may be told of again as long as it is there, and must
-not run twice.
+not run twice. A bundle's `ttl` ends a day after its lease: no result of it comes later.
 """
 
 import hashlib
@@ -41,10 +42,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from backburner.domain.batch import Batch, BatchKind
+from backburner.domain.bundle import Bundle, Member
 from backburner.domain.delivery import Delivery, DeliveryStatus
 from backburner.domain.file import StoredFile
 from backburner.domain.request import Instant
-from backburner.domain.shard import Shard, ShardStatus, queue_position
+from backburner.domain.shard import Shard, ShardStatus, queue_position, shard_id
 from backburner.domain.slots import Pool
 from backburner.domain.upload import Reservation, Upload
 from backburner.domain.webhook import Endpoint, Hooks
@@ -91,6 +93,11 @@ def partition_of(tenant: str, kind: BatchKind) -> str:
 
 def shard_key(tenant: str, batch_id: str, shard_id: str) -> Key:
     return Key(f"{tenant}/{batch_id}", f"shard/{shard_id}")
+
+
+def bundle_key(tenant: str, bundle_id: str) -> Key:
+    """Of the shard that a bundle is to its backend."""
+    return shard_key(tenant, bundle_id, shard_id(1))
 
 
 def delivery_key(tenant: str, batch_id: str, name: str) -> Key:
@@ -232,6 +239,10 @@ def shard_item(shard: Shard) -> dict[str, Any]:
     return _item(shard) | {k: v for k, v in shard_index(shard).items() if v is not None}
 
 
+def bundle_item(bundle: Bundle) -> dict[str, Any]:
+    return shard_item(bundle.shard) | attributes({"members": bundle.members})
+
+
 def delivery_item(delivery: Delivery) -> dict[str, Any]:
     item = _item(delivery)
     if delivery.status is DeliveryStatus.PENDING:
@@ -285,6 +296,11 @@ def to_batch(item: Item) -> Batch:
 
 def to_shard(item: Item) -> Shard:
     return _value(item, Shard)
+
+
+def to_bundle(item: Item) -> Bundle:
+    members = msgspec.convert(item["members"], tuple[Member, ...])
+    return Bundle(shard=to_shard(item), members=members)
 
 
 def to_delivery(item: Item) -> Delivery:

@@ -16,7 +16,15 @@ from backburner.domain.request import Instant, Usage
 from backburner.domain.routing import takes
 from backburner.domain.shard import LAST_PIECE, Shard, ShardStatus
 from backburner.ports import Environment, Index
-from backburner.services import batches, capacity, collect, records, retries, transitions
+from backburner.services import (
+    batches,
+    capacity,
+    collect,
+    records,
+    retries,
+    shard_lines,
+    transitions,
+)
 
 _PAGE = 25
 
@@ -77,7 +85,7 @@ def _move(env: Environment, shard: Shard, place: Model) -> bool:
     halvings = _halvings(shard, place)
     moved = replace(shard, pool=place.pool)
     if halvings:
-        requests = collect.request_lines(env, shard)
+        requests = shard_lines.request_lines(env, shard)
         made = retries.pieces(env, moved, requests, count=2**halvings)
         # They did not fail: nothing is to be concluded from it, nor waited for.
         made = tuple(replace(one, failed_at=shard.failed_at, not_before=0.0) for one in made)

@@ -14,7 +14,7 @@ from backburner.domain.errors import Lost, NotFound
 from backburner.domain.request import Outcome
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Environment
-from backburner.services import batches, collect, manifest, raw, reading, retrying
+from backburner.services import batches, manifest, raw, reading, retrying, shard_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def single(env: Environment, batch: Batch) -> Outcome | None:
     for shard in reversed(batches.shards(env, batch)):
         if shard.status is ShardStatus.DONE:
             try:
-                for outcome in collect.kept_outcomes(env, shard):
+                for outcome in shard_lines.kept_outcomes(env, shard):
                     return outcome
             except UNREADABLE:
                 return _lost(shard.first_line, _unnamed(shard.first_line))
@@ -194,7 +194,7 @@ def _after(
 
 def _reader(env: Environment, batch: Batch, shard: Shard) -> Callable[[], Iterator[Outcome]]:
     if shard.status is ShardStatus.DONE:
-        return lambda: collect.kept_outcomes(env, shard)
+        return lambda: shard_lines.kept_outcomes(env, shard)
     return lambda: _never_run(env, batch, shard)
 
 
@@ -202,7 +202,7 @@ def _never_run(env: Environment, batch: Batch, shard: Shard) -> Iterator[Outcome
     if batch.stopping is None:  # pragma: no cover - shards are dropped of stopping batches only
         return
     _, code, message = STOPPED[batch.stopping]
-    for line, custom_id in collect.request_names(env, shard).items():
+    for line, custom_id in shard_lines.request_names(env, shard).items():
         yield Outcome(line=line, custom_id=custom_id, code=code, message=message)
 
 
@@ -273,7 +273,7 @@ def _lost(line: int, custom_id: str) -> Outcome:
 def _names(env: Environment, shard: Shard) -> Mapping[int, str]:
     """Names of the shard's lines; without its requests, their numbers if none lies between them."""
     try:
-        return collect.request_names(env, shard)
+        return shard_lines.request_names(env, shard)
     except UNREADABLE:
         lines = range(shard.first_line, shard.last_line + 1)
         return {line: _unnamed(line) for line in lines} if len(lines) == shard.line_count else {}

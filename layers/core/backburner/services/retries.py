@@ -15,7 +15,7 @@ from backburner.domain.retry import (
     most_attempts,
     sort_outcomes,
 )
-from backburner.domain.shard import Shard, ShardStatus, piece_id, retry_id
+from backburner.domain.shard import Shard, piece_id, retry_id
 from backburner.ports import Environment
 from backburner.services import records, routing
 
@@ -129,12 +129,9 @@ def _waiting(env: Environment, named: Shard) -> Shard:
     now = env.clock.now()
     pause = env.limits.retry.pause_seconds(max(1, named.attempt), env.ids.random())
     return replace(
-        named,
-        status=ShardStatus.WAITING,
+        named.waiting(),
         not_before=now + pause,
         failed_at=now,
-        claimed_at=None,
-        job=None,
         result_key=None,
         result_inline=None,
         succeeded=None,

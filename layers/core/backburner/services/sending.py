@@ -5,6 +5,7 @@ from dataclasses import replace
 from threading import Semaphore
 from typing import Self
 
+from backburner.domain.bundle import is_bundle
 from backburner.domain.errors import (
     BackendError,
     BackendFull,
@@ -13,9 +14,9 @@ from backburner.domain.errors import (
     BackendUnready,
     Conflict,
 )
-from backburner.domain.shard import Shard, ShardStatus
+from backburner.domain.shard import Shard
 from backburner.ports import Environment, Write
-from backburner.services import capacity, collect, transitions
+from backburner.services import bundles, capacity, collect, membership, transitions
 
 #: Shortest and longest pause of a backend that is not set up.
 _UNREADY_SECONDS = (60.0, 600.0)
@@ -130,22 +131,16 @@ def _pause(env: Environment, shard: Shard, error: BackendThrottled) -> float:
 
 
 def give_back(env: Environment, shard: Shard, *, pause: float) -> None:
-    """Make a shard wait again that the backend did not start: the attempt does not count."""
-    waiting = replace(wait(shard), attempt=shard.attempt - 1, not_before=env.clock.now() + pause)
-    if _try(env, transitions.wait_again(shard, waiting)):
+    """Make what the backend did not start wait again: the attempt does not count."""
+    not_before = env.clock.now() + pause
+    bundle = membership.load(env, shard.ref) if is_bundle(shard.batch_id) else None
+    if bundle is not None:
+        is_back = bundles.give_back(env, bundle, not_before=not_before)
+    else:
+        waiting = replace(shard.waiting(), attempt=shard.attempt - 1, not_before=not_before)
+        is_back = _try(env, transitions.wait_again(shard, waiting))
+    if is_back:
         capacity.hold(env, shard.pool, seconds=pause)
-
-
-def wait(shard: Shard) -> Shard:
-    """The shard as it is when it waits again."""
-    return replace(
-        shard,
-        status=ShardStatus.WAITING,
-        claimed_at=None,
-        look_at=None,
-        lease_ends_at=None,
-        job=None,
-    )
 
 
 def _try(env: Environment, writes: list[Write]) -> bool:

@@ -16,7 +16,7 @@ from backburner.domain.upload import Reservation
 from backburner.ports import Environment, Write
 from backburner.services import (
     capacity,
-    dispatch,
+    claims,
     quotas,
     raw,
     records,
@@ -321,7 +321,7 @@ def _accept_single(
     """Accept and claim in one transaction if a slot is free; None: the shard waits for one."""
     check_at = batch.created_at + env.limits.batch_check_seconds
     if pool.in_flight < model.slots:
-        claimed = dispatch.claimed(env, shard)
+        claimed = claims.claimed(env, shard)
         cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
         writes = transitions.accept_claimed(
             batch, claimed, capacity=model.slots, cap=cap, check_at=check_at

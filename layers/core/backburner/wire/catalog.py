@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backburner.domain.batch import RAW_ROUTE, window_seconds
-from backburner.domain.catalog import Catalog, Jobs, Model, Preference, When
+from backburner.domain.catalog import Catalog, Fewer, Jobs, Model, Preference, When
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.shard import Cut
 from backburner.wire.bodies import CHAT, EMBEDDINGS
@@ -139,12 +139,10 @@ def _jobs(name: str, entry: dict[str, Any]) -> Jobs | None:
     jobs = entry.get("jobs", {})
     if not jobs.get("model_id"):
         raise InvalidRequest(f"Model '{name}' of the catalog lacks 'jobs.model_id'.")
-    known = Jobs.__dataclass_fields__.keys() | {"padded"}
-    if unknown := sorted(jobs.keys() - known):
+    if unknown := sorted(jobs.keys() - Jobs.__dataclass_fields__.keys()):
         raise InvalidRequest(f"Model '{name}' of the catalog has an unknown 'jobs.{unknown[0]}'.")
-    settings = {setting: value for setting, value in jobs.items() if setting != "padded"}
-    settings.setdefault("least_lines", _LEAST_LINES.get(backend, 1))
-    made = Jobs(is_padded=bool(jobs.get("padded", False)), **settings)
+    least = {"least_lines": _LEAST_LINES.get(backend, 1)}
+    made = Jobs(**least | jobs | {"fewer": _fewer(name, jobs.get("fewer", "refuse"))})
     if backend == "bedrock_batch":
         _check_bedrock(name, made, entry["routes"])
     return made
@@ -195,6 +193,16 @@ def _preference(name: str, given: str) -> Preference:
         known = ", ".join(Preference)
         raise InvalidRequest(
             f"'prefer' of model '{name}' of the catalog must be one of {known}."
+        ) from None
+
+
+def _fewer(name: str, given: Any) -> Fewer:
+    try:
+        return Fewer(given)
+    except ValueError:
+        known = ", ".join(Fewer)
+        raise InvalidRequest(
+            f"'jobs.fewer' of model '{name}' of the catalog must be one of {known}."
         ) from None
 
 

@@ -81,6 +81,7 @@ class _Kept(msgspec.Struct, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
+_input = msgspec.json.Decoder(_Input).decode
 _head = msgspec.json.Decoder(_Head).decode
 _result = msgspec.json.Decoder(_Result).decode
 _kept = msgspec.json.Decoder(_Kept).decode
@@ -106,6 +107,11 @@ class JsonlShards:
     def head(self, line: bytes) -> tuple[int, str]:
         head = _head(line)
         return head.line, head.custom_id
+
+    def numbered(self, line: bytes, number: int) -> bytes:
+        given = _input(line)
+        given.line = number
+        return _encode(given)
 
     def outcomes(self, requests: Mapping[int, str], result: Iterator[bytes]) -> Iterator[Outcome]:
         found: dict[int, Outcome] = {}

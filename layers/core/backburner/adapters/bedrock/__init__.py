@@ -250,7 +250,7 @@ class BedrockBatch:
 def _insist_on_enough(asked: Asked, jobs: Jobs) -> None:
     """Requests are made up for those that can't be asked, or where the catalog says so."""
     lines = asked.count + len(asked.refused)
-    if not jobs.is_padded and lines < jobs.least_lines:
+    if lines < jobs.taken_lines:
         raise BackendRefused(
             f"Bedrock runs no batch job of fewer than {jobs.least_lines} requests of this model, "
             f"and these are {lines}."

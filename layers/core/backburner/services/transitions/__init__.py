@@ -23,6 +23,7 @@ from backburner.services.transitions.batch import (
     stop,
     terminal_status,
 )
+from backburner.services.transitions.bundle import JOINING, bundle, join, joined, unbundle
 from backburner.services.transitions.delivery import replay
 from backburner.services.transitions.shard import (
     claim,
@@ -37,11 +38,13 @@ from backburner.services.transitions.shard import (
 )
 
 __all__ = [
+    "JOINING",
     "NOT_DUE",
     "Planned",
     "accept",
     "accept_claimed",
     "begin_finalizing",
+    "bundle",
     "claim",
     "drop",
     "drop_unreleased",
@@ -50,6 +53,8 @@ __all__ = [
     "enqueue",
     "finish",
     "forget",
+    "join",
+    "joined",
     "pause",
     "rehome",
     "release",
@@ -61,6 +66,7 @@ __all__ = [
     "start",
     "stop",
     "terminal_status",
+    "unbundle",
     "wait_again",
     "watch",
 ]

@@ -11,6 +11,13 @@ from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Absent, Below, Check, Condition, Is, Key, Missing, Put, Update, Write
 from backburner.services import records
 
+#: What holds of a batch whose shards may run.
+RUNS: tuple[Condition, ...] = (
+    Is("status", BatchStatus.IN_PROGRESS),
+    Missing("stopping"),
+    Is("paused", value=False),
+)
+
 
 def enqueue(shards: Sequence[Shard], *, waiting_below: int | None = None) -> list[Write]:
     """Put waiting shards into their pools' queues, and count their lines there.
@@ -59,20 +66,15 @@ def claim(
       flight as was seen.
     """
     batch = records.batch_key(shard.tenant, shard.batch_id)
-    runs: tuple[Condition, ...] = (
-        Is("status", BatchStatus.IN_PROGRESS),
-        Missing("stopping"),
-        Is("paused", value=False),
-    )
     counted = Update(
         batch,
         add={"running_lines": shard.line_count},
-        when=(*runs, Is("running_lines", running_lines)),
+        when=(*RUNS, Is("running_lines", running_lines)),
     )
     return [
         Update(
-            _key(shard),
-            set=_changes(claimed),
+            key_of(shard),
+            set=changes(claimed),
             when=(Is("status", ShardStatus.WAITING), Is("attempt", shard.attempt)),
         ),
         Update(
@@ -89,26 +91,19 @@ def claim(
             add={"in_flight": 1, "waiting_lines": -shard.line_count},
             when=(Below("in_flight", cap),),
         ),
-        counted if shard.is_budgeted else Check(batch, when=runs),
+        counted if shard.is_budgeted else Check(batch, when=RUNS),
     ]
 
 
 def wait_again(shard: Shard, waiting: Shard) -> list[Write]:
     """In flight → waiting: the backend did not take it, or its lease ended without a word."""
     return [
-        Update(_key(shard), set=_changes(waiting), when=_as_seen(shard)),
+        Update(key_of(shard), set=changes(waiting), when=as_seen(shard)),
         Update(
             records.pool_key(shard.pool),
-            add={
-                "in_flight": -1,
-                "running_lines": -shard.line_count,
-                "waiting_lines": shard.line_count,
-            },
+            add=_release_counts(shard) | {"waiting_lines": shard.line_count},
         ),
-        Update(
-            records.share_key(shard.tenant, shard.pool),
-            add={"in_flight": -1, "waiting_lines": shard.line_count},
-        ),
+        *_release_share(shard, queued=shard.line_count),
         *(
             [
                 Update(
@@ -144,7 +139,7 @@ def _move(shards: Sequence[Shard], status: ShardStatus) -> list[Write]:
         lines[shard.pool] -= step * shard.line_count
     return [
         *(
-            Update(_key(one), set=_changes(replace(one, status=status)), when=_as_seen(one))
+            Update(key_of(one), set=changes(replace(one, status=status)), when=as_seen(one))
             for one in shards
         ),
         *(
@@ -164,7 +159,7 @@ def rehome(shard: Shard, moved: Shard) -> list[Write]:
     """Waiting → waiting in another pool, as no model has slots of its own any more."""
     lines = shard.line_count
     return [
-        Update(_key(shard), set=_changes(moved) | {"pool": moved.pool}, when=_as_seen(shard)),
+        Update(key_of(shard), set=changes(moved) | {"pool": moved.pool}, when=as_seen(shard)),
         Update(records.pool_key(shard.pool), add={"waiting_lines": -lines}),
         Update(records.share_key(shard.tenant, shard.pool), add={"waiting_lines": -lines}),
         Update(records.pool_key(moved.pool), set={"id": moved.pool}, add={"waiting_lines": lines}),
@@ -174,7 +169,7 @@ def rehome(shard: Shard, moved: Shard) -> list[Write]:
 
 def watch(shard: Shard, watched: Shard) -> list[Write]:
     """Remember where the result will be, or look again later; the attempt goes on."""
-    return [Update(_key(shard), set=_changes(watched), when=_as_seen(shard))]
+    return [Update(key_of(shard), set=changes(watched), when=as_seen(shard))]
 
 
 def finish(
@@ -210,7 +205,8 @@ def finish(
             were.
         ending: writes that end the batch with it; they replace the update of its counts.
     """
-    seconds = max(0.0, now - shard.claimed_at) if shard.claimed_at else 0.0
+    seconds = now - shard.claimed_at if shard.claimed_at and shard.bundle is None else 0.0
+    seconds = max(0.0, seconds)
     ended = completed + failed
     pool_counts: dict[str, float] = dict(_release_counts(shard))
     pool_counts["ended_lines"] = ended
@@ -226,7 +222,7 @@ def finish(
         pool_counts["probes"] = 1
         conditions = (Below("probes", probe_below),)
     writes: list[Write] = [
-        Update(_key(shard), set=_changes(done), when=_as_seen(shard)),
+        Update(key_of(shard), set=changes(done), when=as_seen(shard)),
         Update(
             records.pool_key(shard.pool),
             set={"succeeded_at": now, "probes": None} if completed else {},
@@ -234,7 +230,7 @@ def finish(
             when=conditions,
         ),
         *_release_share(shard, queued=queued),
-        *(Put(_key(retry), records.shard_item(retry), when=(Absent(),)) for retry in again),
+        *(Put(key_of(retry), records.shard_item(retry), when=(Absent(),)) for retry in again),
         *enqueue([retry for retry in retries if retry not in again]),
     ]
     if ending:
@@ -267,7 +263,7 @@ def drop(shards: Sequence[Shard]) -> list[Write]:
         dropped = replace(
             shard, status=ShardStatus.DROPPED, look_at=None, lease_ends_at=None, claimed_at=None
         )
-        writes.append(Update(_key(shard), set=_changes(dropped), when=_as_seen(shard)))
+        writes.append(Update(key_of(shard), set=changes(dropped), when=as_seen(shard)))
         for key, counts in (
             (records.pool_key(shard.pool), _release_counts(shard)),
             *((write.key, write.add) for write in _release_share(shard)),
@@ -292,11 +288,11 @@ def _nonzero(counts: Mapping[str, int]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _key(shard: Shard) -> Key:
+def key_of(shard: Shard) -> Key:
     return records.shard_key(shard.tenant, shard.batch_id, shard.id)
 
 
-def _as_seen(shard: Shard) -> tuple[Condition, ...]:
+def as_seen(shard: Shard) -> tuple[Condition, ...]:
     return (Is("status", shard.status), Is("attempt", shard.attempt))
 
 
@@ -311,6 +307,7 @@ _CHANGING = (
     "output_location",
     "failure_location",
     "job",
+    "bundle",
     "result_key",
     "result_inline",
     "succeeded",
@@ -320,7 +317,7 @@ _CHANGING = (
 )
 
 
-def _changes(shard: Shard) -> dict[str, Any]:
+def changes(shard: Shard) -> dict[str, Any]:
     values = {name: getattr(shard, name) for name in _CHANGING}
     if shard.status is ShardStatus.DONE:
         values["input_inline"] = None  # its outcomes stand; nobody reads the requests again
@@ -338,7 +335,7 @@ def _batch_counts(shard: Shard) -> dict[str, int]:
 
 def _release_counts(shard: Shard) -> dict[str, int]:
     if shard.status is ShardStatus.IN_FLIGHT:
-        return {"in_flight": -1, "running_lines": -shard.line_count}
+        return _nonzero({"in_flight": -shard.has_slot, "running_lines": -shard.line_count})
     if shard.status is ShardStatus.PAUSED:
         return {}
     return {"waiting_lines": -shard.line_count}
@@ -347,7 +344,7 @@ def _release_counts(shard: Shard) -> dict[str, int]:
 def _release_share(shard: Shard, *, queued: int = 0) -> list[Update]:
     """What the tenant has less, and of its retries more, in the pool."""
     if shard.status is ShardStatus.IN_FLIGHT:
-        counts = {"in_flight": -1, "waiting_lines": queued}
+        counts = {"in_flight": -shard.has_slot, "waiting_lines": queued}
     else:
         waited = shard.line_count if shard.status is ShardStatus.WAITING else 0
         counts = {"waiting_lines": queued - waited}

@@ -1,0 +1,164 @@
+"""A bundle: small shards of one tenant and one model that travel to their backend as one.
+
+It is one invocation or one job, and takes one slot. Its members stay shards of their batches: each
+is claimed, counted, ended and tried again for itself.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+
+from backburner.domain.catalog import JOB_MARGIN_SECONDS, Fewer, Jobs, Model
+from backburner.domain.request import Instant
+from backburner.domain.shard import AttemptRef, Shard
+
+#: What ids of bundles begin with: they stand where the id of a shard's batch does.
+PREFIX = "bundle"
+
+#: Most members: their names are kept in one item.
+MOST_MEMBERS = 200
+
+#: Most bytes of requests behind an endpoint: they travel in the call itself, which takes 128,000
+#: (API reference, InvokeEndpointAsync, Body), with their numbers, which may be longer there.
+MOST_BYTES = 100_000
+
+#: Shards that travel as one; mostly it is one.
+Load = tuple[Shard, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A shard's attempt that travels in a bundle."""
+
+    batch_id: str
+    shard_id: str
+    attempt: int
+    line_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """What travels, and what of."""
+
+    #: As its backend sees it: a shard of the members' requests, numbered from 1.
+    shard: Shard
+    members: tuple[Member, ...]
+
+    def ref(self, member: Member) -> AttemptRef:
+        return AttemptRef(
+            tenant=self.shard.tenant,
+            batch_id=member.batch_id,
+            shard_id=member.shard_id,
+            attempt=member.attempt,
+        )
+
+    def numbered(self) -> Iterator[tuple[Member, int]]:
+        """Each member, and the number of its first request in the bundle."""
+        first = 1
+        for member in self.members:
+            yield member, first
+            first += member.line_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Room:
+    """The most that travels as one."""
+
+    lines: int
+    bytes: int
+
+
+def is_bundle(batch_id: str) -> bool:
+    """Whether this is the id of a bundle, in place of a batch's."""
+    return batch_id.startswith(f"{PREFIX}_")
+
+
+def is_small(shard: Shard, place: Model) -> bool:
+    """Whether the shard may share a slot with others.
+
+    Behind an endpoint that is a shard with room beside it, whose requests are at hand. What has
+    failed once travels alone: it may be what made its attempt fail, and its neighbours' with it.
+    """
+    if shard.is_raw:
+        return False
+    if place.jobs is not None:
+        return place.jobs.fewer is Fewer.COMBINE and shard.line_count < place.jobs.least_lines
+    is_new = shard.attempt == 0 and shard.failed_at is None
+    return is_new and shard.input_inline is not None and shard.line_count < place.cut.lines
+
+
+def loads(queue: Sequence[Shard], place: Model, *, free: int, now: Instant) -> list[Load]:
+    """What is sent as one, in the queue's order.
+
+    Args:
+        queue: waiting shards of the place's pool, in their order.
+        place: the model on its backend.
+        free: slots.
+        now: the instant of sending.
+    """
+    if place.jobs is not None:
+        return _combined(queue, place, place.jobs, now)
+    return _shared(queue, place, free)
+
+
+def _shared(queue: Sequence[Shard], place: Model, free: int) -> list[Load]:
+    """Where more shards wait than slots are free, small ones share these evenly."""
+    if len(queue) <= free:
+        return [(shard,) for shard in queue]
+    small = sum(shard.line_count for shard in queue if is_small(shard, place))
+    most = min(place.cut.lines, ceil(small / max(1, free)))
+    return _gathered(queue, place, _Room(lines=most, bytes=min(place.cut.bytes, MOST_BYTES)))
+
+
+def _combined(queue: Sequence[Shard], place: Model, jobs: Jobs, now: Instant) -> list[Load]:
+    """Small shards wait until they are enough for a job, or must go."""
+    return [
+        load
+        for load in _gathered(queue, place, _Room(lines=place.cut.lines, bytes=place.cut.bytes))
+        if not is_small(load[0], place)
+        or sum(shard.line_count for shard in load) >= jobs.least_lines
+        or any(now >= latest_start(shard, jobs) for shard in load)
+    ]
+
+
+def _gathered(queue: Sequence[Shard], place: Model, room: _Room) -> list[Load]:
+    """The shards, small ones with others of their tenant and model, as far as there is room."""
+    gathered: list[_Filling] = []
+    open_ones: dict[tuple[str, str], _Filling] = {}
+    for shard in queue:
+        whose = (shard.tenant, shard.model)
+        filling = open_ones.get(whose) if is_small(shard, place) else None
+        if filling is None or not filling.has_room(shard, room):
+            filling = _Filling()
+            gathered.append(filling)
+            if is_small(shard, place):
+                open_ones[whose] = filling
+        filling.add(shard)
+    return [tuple(filling.shards) for filling in gathered]
+
+
+@dataclass(slots=True)
+class _Filling:
+    """A load that may get more."""
+
+    shards: list[Shard] = field(default_factory=list)
+    lines: int = 0
+    bytes: int = 0
+
+    def has_room(self, shard: Shard, room: _Room) -> bool:
+        return (
+            len(self.shards) < MOST_MEMBERS
+            and self.lines + shard.line_count <= room.lines
+            and self.bytes + len(shard.input_inline or b"") <= room.bytes
+        )
+
+    def add(self, shard: Shard) -> None:
+        self.shards.append(shard)
+        self.lines += shard.line_count
+        self.bytes += len(shard.input_inline or b"")
+
+
+def latest_start(shard: Shard, jobs: Jobs) -> Instant:
+    """When a small shard waits for no others any more."""
+    waited = max(shard.created_at, shard.failed_at or 0.0) + jobs.combine_seconds
+    return min(waited, shard.deadline - jobs.expected_seconds - JOB_MARGIN_SECONDS)

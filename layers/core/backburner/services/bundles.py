@@ -1,0 +1,131 @@
+"""What becomes of a bundle: its members' requests in, their outcomes out, its slot free again.
+
+Everything here may be done twice, or be broken off: a member that has ended is left alone, and the
+bundle holds its slot, and is looked at, until all of them have.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from msgspec import structs
+
+from backburner.domain.bundle import Bundle
+from backburner.domain.errors import Conflict
+from backburner.domain.request import Instant, Outcome
+from backburner.domain.shard import AttemptRef, Shard, ShardStatus
+from backburner.ports import Environment
+from backburner.services import batches, capacity, membership, settle, shard_lines, transitions
+
+_TRIES = 10
+
+
+def compose(env: Environment, bundle: Bundle) -> Shard:
+    """The bundle's shard with its requests: those of its members, numbered anew.
+
+    A member that was not claimed after all, or whose batch was just deleted, is left out.
+    """
+    shard, requests = bundle.shard, _requests(env, bundle)
+    model = env.catalog.running(shard.model, shard.pool)
+    if model is None or not model.has_jobs:
+        return replace(shard, input_inline=b"".join(requests))
+    key = f"{batches.prefix_of(shard.tenant, shard.batch_id)}inputs/{shard.id}.jsonl"
+    with env.blobs.write(key, content_type="application/jsonl") as target:
+        target.writelines(requests)
+    return replace(shard, input_key=key)
+
+
+def _requests(env: Environment, bundle: Bundle) -> Iterator[bytes]:
+    for part in _parts(env, bundle):
+        if membership.is_current(bundle, part.shard):
+            for number, line in enumerate(part.requests, start=part.first):
+                yield env.shards.numbered(line, number) + b"\n"
+
+
+def take(env: Environment, bundle: Bundle, key: str | None) -> None:
+    """Save the outcomes in a result, each member's for itself; None: there is no result.
+
+    The first result of any attempt stands: also that of a bundle that was given up.
+    """
+    parts = list(_parts(env, bundle))
+    named = {number: name for part in parts for number, name in part.names(env).items()}
+    found = shard_lines.result_outcomes(env, named, key) if key is not None else None
+    if found is None:
+        parts = [part for part in parts if membership.is_current(bundle, part.shard)]
+    outcomes = {one.line: one for one in found or env.shards.outcomes(named, iter(()))}
+    for part in parts:
+        settle.save(env, part.ref, part.shard, part.requests, part.outcomes(env, outcomes))
+    release(env, bundle, has_result=found is not None)
+
+
+def fail(env: Environment, bundle: Bundle, *, code: str, reason: str) -> None:
+    """The bundle's attempt failed as a whole: each line of its members did."""
+    for shard in membership.current(env, bundle):
+        settle.fail(env, shard, code=code, reason=reason)
+    release(env, bundle)
+
+
+def give_back(env: Environment, bundle: Bundle, *, not_before: Instant) -> bool:
+    """Make the members wait again, as the backend did not start them; False: it had ended."""
+    for shard in membership.current(env, bundle):
+        waiting = replace(shard.waiting(), attempt=shard.attempt - 1, not_before=not_before)
+        with suppress(Conflict):
+            env.store.transact(*transitions.wait_again(shard, waiting))
+    return release(env, bundle)
+
+
+def release(env: Environment, bundle: Bundle, *, has_result: bool = False) -> bool:
+    """Free the slot, as no member needs it any more; False: someone else did."""
+    shard = bundle.shard
+    if not _end(env, shard.ref, has_result=has_result):
+        return False
+    model = env.catalog.running(shard.model, shard.pool)
+    if model is None or model.has_jobs:
+        batches.remove_objects(env, shard.tenant, shard.batch_id)
+    capacity.kick_if_waiting(env, shard.pool)
+    return True
+
+
+def _end(env: Environment, ref: AttemptRef, *, has_result: bool) -> bool:
+    for _ in range(_TRIES):
+        bundle = membership.load(env, ref)
+        if bundle is None or bundle.shard.status is not ShardStatus.IN_FLIGHT:
+            return False
+        writes = transitions.unbundle(bundle, now=env.clock.now(), has_result=has_result)
+        with suppress(Conflict):
+            env.store.transact(*writes)
+            return True
+    raise Conflict(f"bundle {ref} keeps changing")
+
+
+@dataclass(slots=True)
+class _Part:
+    """An open member, with its requests."""
+
+    ref: AttemptRef
+    shard: Shard
+    requests: list[bytes]
+    #: Number that its first request has in the bundle.
+    first: int
+
+    def names(self, env: Environment) -> Mapping[int, str]:
+        """The custom_id of each of its requests, by number in the bundle."""
+        numbered = enumerate(self.requests, start=self.first)
+        return {number: env.shards.head(line)[1] for number, line in numbered}
+
+    def outcomes(self, env: Environment, of_bundle: Mapping[int, Outcome]) -> list[Outcome]:
+        """Its own outcomes, by its batch's numbers again."""
+        numbered = enumerate(self.requests, start=self.first)
+        return [
+            structs.replace(of_bundle[number], line=env.shards.head(line)[0])
+            for number, line in numbered
+        ]
+
+
+def _parts(env: Environment, bundle: Bundle) -> Iterator[_Part]:
+    for member, first, shard in membership.members(env, bundle):
+        ref = bundle.ref(member)
+        if shard is not None and shard.is_open:
+            requests = settle.requests_left(env, ref, shard)
+            if requests is not None:
+                yield _Part(ref, shard, requests, first)

@@ -1,0 +1,164 @@
+"""Which small shards travel together, and which wait for others."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from backburner.domain.bundle import MOST_BYTES, MOST_MEMBERS, Bundle, Member, latest_start, loads
+from backburner.domain.catalog import Fewer, Jobs, Model
+from backburner.domain.shard import Cut, Shard
+from tests.world import a_model
+
+ENDPOINT = a_model(cut=Cut(lines=50, bytes=10**6, tokens=10**6))
+JOBS = Jobs(model_id="vendor.model", least_lines=10, fewer=Fewer.COMBINE, combine_seconds=600.0)
+BEDROCK = a_model(endpoint="", jobs=JOBS, cut=Cut(lines=30, bytes=10**6, tokens=10**6))
+DAY = 86400.0
+
+
+def waiting(name: str, **changes: object) -> Shard:
+    settings = {
+        "tenant": "acme",
+        "batch_id": f"resp_{name}",
+        "id": "00001",
+        "model": "mistral",
+        "pool": "manual:mistral",
+        "first_line": 1,
+        "last_line": 1,
+        "line_count": 1,
+        "input_inline": b"{}\n",
+        "created_at": 0.0,
+        "deadline": DAY,
+    }
+    return Shard(**settings | changes)  # type: ignore[arg-type]
+
+
+def sent(queue: Sequence[Shard], place: Model, *, free: int = 1, now: float = 0.0) -> list[str]:
+    """What travels as one, by the first letters of names."""
+    found = loads(queue, place, free=free, now=now)
+    return ["".join(shard.batch_id.removeprefix("resp_") for shard in load) for load in found]
+
+
+def queue(names: str, **changes: object) -> list[Shard]:
+    return [waiting(name, **changes) for name in names]
+
+
+# ---------------------------------------------------------------- behind an endpoint
+
+
+@pytest.mark.parametrize(
+    ("names", "free", "together"),
+    [
+        ("", 1, []),
+        ("a", 1, ["a"]),
+        ("ab", 2, ["a", "b"]),
+        ("abc", 5, ["a", "b", "c"]),
+        ("abc", 1, ["abc"]),
+        ("abcd", 2, ["ab", "cd"]),
+        ("abcde", 2, ["abc", "de"]),
+    ],
+)
+def test_single_requests_share_slots_evenly_where_more_wait_than_are_free(names, free, together):
+    assert sent(queue(names), ENDPOINT, free=free) == together
+
+
+def test_no_bundle_is_larger_than_a_shard_of_its_model():
+    small = a_model(cut=Cut(lines=3, bytes=10**6, tokens=10**6))
+    assert sent(queue("abcdefgh"), small) == ["abc", "def", "gh"]
+
+
+def test_no_bundle_is_longer_than_what_a_call_carries():
+    half = b"x" * (MOST_BYTES // 2)
+    assert sent(queue("abc", input_inline=half), ENDPOINT) == ["ab", "c"]
+
+
+def test_no_bundle_has_more_members_than_one_item_names():
+    wide = a_model(cut=Cut(lines=10**6, bytes=10**6, tokens=10**6))
+    some = [waiting(str(number)) for number in range(MOST_MEMBERS + 1)]
+    assert [len(load) for load in loads(some, wide, free=1, now=0.0)] == [MOST_MEMBERS, 1]
+
+
+@pytest.mark.parametrize(
+    "alone",
+    [
+        {"tenant": "globex"},
+        {"model": "ministral"},
+        {"attempt": 1},
+        {"failed_at": 1.0},
+        {"content_type": "image/png"},
+        {"line_count": 50},
+        {"input_inline": None, "input_key": "batches/acme/b/1.jsonl"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_behind_an_endpoint_what_is_of_others_large_failed_or_raw_travels_alone(alone):
+    some = [waiting("a"), waiting("x", **alone), waiting("b")]
+    assert sent(some, ENDPOINT) == ["ab", "x"]
+
+
+# ---------------------------------------------------------------- as jobs
+
+
+def test_small_shards_wait_until_they_are_enough_for_a_job():
+    some = queue("abc", line_count=3)
+    assert sent(some, BEDROCK) == []
+    assert sent([*some, waiting("d", line_count=1)], BEDROCK) == ["abcd"]
+
+
+def test_large_shards_run_as_jobs_of_their_own_beside_small_ones_that_wait():
+    some = [waiting("a", line_count=9), waiting("L", line_count=10), waiting("b", line_count=1)]
+    assert sent(some, BEDROCK) == ["ab", "L"]
+    assert sent(some[:2], BEDROCK) == ["L"]
+
+
+def test_jobs_of_small_shards_are_filled_as_far_as_they_may_be():
+    some = queue("abcdefgh", line_count=9)
+    assert sent(some, BEDROCK) == ["abc", "def", "gh"]
+
+
+@pytest.mark.parametrize("other", [{"tenant": "globex"}, {"model": "large"}])
+def test_only_shards_of_one_tenant_and_model_are_combined(other):
+    some = [waiting("a", line_count=6), waiting("b", line_count=6, **other)]
+    assert sent(some, BEDROCK) == []
+
+
+def test_what_failed_before_is_combined_as_well():
+    some = [waiting("a", line_count=5, attempt=1), waiting("b", line_count=5, failed_at=3.0)]
+    assert sent(some, BEDROCK) == ["ab"]
+
+
+@pytest.mark.parametrize(("now", "together"), [(599.0, []), (600.0, ["ab"])])
+def test_small_shards_wait_no_longer_than_the_catalog_says(now, together):
+    some = [waiting("a"), waiting("b", created_at=300.0)]
+    assert sent(some, BEDROCK, now=now) == together
+
+
+def test_where_small_shards_are_not_combined_each_is_a_job():
+    padded = a_model(endpoint="", jobs=Jobs(model_id="m", least_lines=10, fewer=Fewer.PAD))
+    assert sent(queue("ab"), padded) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("shard", "latest"),
+    [
+        (waiting("a"), 600.0),
+        (waiting("a", failed_at=100.0), 700.0),
+        (waiting("a", deadline=7 * 3600 + 60.0), 60.0),
+    ],
+    ids=["after it came", "after it failed", "in time for its deadline"],
+)
+def test_the_latest_start_of_a_small_shard(shard, latest):
+    assert latest_start(shard, JOBS) == latest
+
+
+def test_members_are_numbered_one_after_the_other():
+    members = tuple(
+        Member(batch_id=name, shard_id="00001", attempt=1, line_count=count)
+        for name, count in (("a", 2), ("b", 1), ("c", 3))
+    )
+    numbered = Bundle(shard=waiting("x"), members=members).numbered()
+    firsts = [(member.batch_id, first) for member, first in numbered]
+    assert firsts == [
+        ("a", 1),
+        ("b", 3),
+        ("c", 4),
+    ]

@@ -1,0 +1,367 @@
+"""Bundles: small shards of one tenant travel as one, and each ends for itself."""
+
+from contextlib import AbstractContextManager
+
+import pytest
+
+from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.bundle import is_bundle
+from backburner.domain.catalog import Fewer, Jobs
+from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
+from backburner.domain.shard import Cut, Shard, ShardStatus
+from backburner.ports import QueueName
+from backburner.services import batches, deletion, pausing, results
+from tests import oracle
+from tests.backend import Submission, answer_with, by_name
+from tests.world import MemoryWorld, World, a_catalog, a_model, a_world_in_memory, chat
+
+WIDE = Cut(lines=100, bytes=100_000, tokens=10**9)
+JOBS = Jobs(
+    model_id="vendor.model-v1:0", least_lines=6, fewer=Fewer.COMBINE, combine_seconds=1800.0
+)
+
+
+def behind_endpoint() -> AbstractContextManager[MemoryWorld]:
+    return a_world_in_memory(catalog=a_catalog(a_model(cut=WIDE, slots=1)))
+
+
+def as_jobs() -> AbstractContextManager[MemoryWorld]:
+    model = a_model(endpoint="", jobs=JOBS, cut=WIDE, slots=1000)
+    return a_world_in_memory(catalog=a_catalog(model))
+
+
+def waiting_behind(world: World, count: int) -> list[Batch]:
+    """Single requests that wait as another one has the only slot, which is freed then."""
+    first = world.respond("first")
+    some = [world.respond(f"r{number}") for number in range(count)]
+    world.answer()
+    world.pump()
+    assert world.batch(first).status is BatchStatus.COMPLETED
+    return some
+
+
+def the_bundle(world: World) -> Submission:
+    (attempt,) = world.outstanding
+    assert is_bundle(attempt.shard.batch_id)
+    return attempt
+
+
+def statuses(world: World, some: list[Batch]) -> list[BatchStatus]:
+    return [world.batch(one).status for one in some]
+
+
+def shard_of(world: World, batch: Batch) -> Shard:
+    return world.shards(batch)[-1]
+
+
+# ---------------------------------------------------------------- single requests
+
+
+def test_single_requests_that_wait_travel_together_and_take_one_slot():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 4)
+        attempt = the_bundle(world)
+        assert [request["line"] for request in attempt.requests] == [1, 2, 3, 4]
+        assert attempt.custom_ids == ["r0", "r1", "r2", "r3"]
+        pool = world.pool()
+        assert (pool.in_flight, pool.running_lines, pool.waiting_lines) == (1, 4, 0)
+        oracle.check_step(world)
+        world.answer(attempt)
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 4
+        world.settle()
+        oracle.check_end(world)
+
+
+def test_each_gets_its_own_answer_however_these_are_ordered():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 3)
+        world.answer(reply=by_name({"r1": 400}))
+        world.settle()
+        assert statuses(world, some) == [
+            BatchStatus.COMPLETED,
+            BatchStatus.FAILED,
+            BatchStatus.COMPLETED,
+        ]
+        outcome = results.single(world.untapped, world.batch(some[1]))
+        assert outcome is not None
+        assert (outcome.line, outcome.custom_id, outcome.status_code) == (1, "r1", 400)
+        oracle.check_end(world)
+
+
+def test_what_of_a_bundle_is_tried_again_travels_alone():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 3)
+        world.answer(reply=by_name({"r0": 500, "r2": None}))
+        assert statuses(world, some)[1] is BatchStatus.COMPLETED
+        world.settle()
+        assert [one.custom_ids for one in world.backend.submissions[2:]] == [["r0"], ["r2"]]
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 3
+        oracle.check_end(world)
+
+
+def test_a_bundle_that_failed_as_a_whole_says_nothing_of_its_members():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 3)
+        world.fail()
+        assert world.pool().in_flight == 0
+        world.settle()
+        assert sorted(one.custom_ids for one in world.backend.submissions[2:]) == [
+            ["r0"],
+            ["r1"],
+            ["r2"],
+        ]
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 3
+        oracle.check_end(world)
+
+
+def test_a_bundle_that_the_backend_refuses_for_good_fails_its_members():
+    with behind_endpoint() as world:
+        world.respond("first")
+        some = [world.respond("a"), world.respond("b")]
+        world.backend.fail_next(BackendRefused("no"))
+        world.answer()
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.FAILED] * 2
+        oracle.check_end(world)
+
+
+def test_a_bundle_that_the_backend_throttles_waits_and_no_attempt_counts():
+    with behind_endpoint() as world:
+        world.respond("first")
+        some = [world.respond("a"), world.respond("b")]
+        world.backend.fail_next(BackendThrottled("later"))
+        world.answer()
+        world.pump()
+        shards = [shard_of(world, one) for one in some]
+        assert [(one.status, one.attempt, one.bundle) for one in shards] == [
+            (ShardStatus.WAITING, 0, None)
+        ] * 2
+        oracle.check_step(world)
+        world.settle()
+        assert world.backend.submissions[-1].custom_ids == ["a", "b"]
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
+        oracle.check_end(world)
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_bundle_of_which_nobody_knows_whether_it_was_taken_is_looked_for(is_taken):
+    with behind_endpoint() as world:
+        world.respond("first")
+        some = [world.respond("a"), world.respond("b")]
+        world.backend.fail_next(BackendError("no answer"), is_taken=is_taken)
+        world.answer()
+        world.pump()
+        if is_taken:
+            world.answer(told=False)
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
+        oracle.check_end(world)
+
+
+def test_a_result_of_which_nobody_told_is_found():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 3)
+        world.answer(told=False)
+        world.settle()
+        assert len(world.backend.submissions) == 2
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 3
+        oracle.check_end(world)
+
+
+def test_a_bundle_without_a_word_is_given_up_when_its_lease_ends_and_a_late_result_stands():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 2)
+        late = the_bundle(world)
+        world.lose(late)
+        for _ in range(5):
+            world.advance(60)
+            world.reap()
+        assert world.pool().in_flight == 0
+        assert [shard_of(world, one).attempt for one in some] == [1, 1]
+        world.answer(late)
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
+        world.settle()
+        assert len(world.backend.submissions) == 2
+        oracle.check_end(world)
+
+
+def test_a_result_that_comes_twice_changes_nothing():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 2)
+        attempt = the_bundle(world)
+        world.answer(attempt)
+        before = [world.batch(one) for one in some]
+        world.answer(attempt, reply=answer_with(400))
+        assert [world.batch(one) for one in some] == before
+        assert world.blobs.stat(attempt.output_key) is None
+        oracle.check_end(world)
+
+
+@pytest.mark.parametrize("act", ["cancel", "delete"])
+def test_a_member_that_leaves_takes_nobody_with_it(act):
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 3)
+        batches.cancel(world.env, "acme", some[1].id, kind=some[1].kind)
+        assert world.backend.stopped == []
+        assert world.pool().in_flight == 1
+        if act == "delete":
+            world.pump()
+            deletion.delete(world.env, "acme", some[1].id, kind=some[1].kind)
+            world.accepted.discard(("acme", some[1].id))
+            some.pop(1)
+        world.answer()
+        world.settle()
+        ended = BatchStatus.COMPLETED
+        cancelled = [BatchStatus.CANCELLED] if act == "cancel" else []
+        assert statuses(world, some) == [ended, *cancelled, ended]
+        oracle.check_end(world)
+
+
+def test_who_is_cancelled_before_the_claim_does_not_travel():
+    with behind_endpoint() as world:
+        first = world.respond("first")
+        some = [world.respond(name) for name in "abc"]
+        world.answer()
+        batches.cancel(world.env, "acme", some[0].id, kind=some[0].kind)
+        world.pump()
+        assert the_bundle(world).custom_ids == ["b", "c"]
+        world.settle()
+        assert world.batch(first).status is BatchStatus.COMPLETED
+        oracle.check_end(world)
+
+
+def test_tenants_do_not_share_a_bundle():
+    with behind_endpoint() as world:
+        world.respond("first")
+        for name in "ab":
+            world.respond(name)
+            world.respond(name + name, tenant="globex")
+        world.answer()
+        world.pump()
+        assert the_bundle(world).custom_ids == ["a", "b"]
+        world.settle()
+        assert world.backend.submissions[-1].custom_ids == ["aa", "bb"]
+        oracle.check_end(world)
+
+
+def test_a_bundle_of_more_members_than_a_transaction_takes_is_claimed_in_parts():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 60)
+        assert len(the_bundle(world).requests) == 60
+        oracle.check_step(world)
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 60
+        oracle.check_end(world)
+
+
+def test_a_bundle_of_which_all_have_left_is_stopped():
+    with as_jobs() as world:
+        some = [world.submit(3), world.submit(3)]
+        world.pump()
+        attempt = the_bundle(world)
+        for one in some:
+            assert world.backend.stopped == []
+            batches.cancel(world.env, "acme", one.id, kind=one.kind)
+            world.pump()
+            world.advance(world.env.limits.grace_seconds)
+            world.reap()
+        assert [one.ref for one in world.backend.stopped] == [attempt.shard.ref]
+        world.answer(attempt)
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.CANCELLED] * 2
+        oracle.check_end(world)
+
+
+# ---------------------------------------------------------------- small batches as one job
+
+
+def test_small_batches_of_a_tenant_become_one_job():
+    with as_jobs() as world:
+        first = world.submit(4)
+        world.pump()
+        assert not world.outstanding
+        assert world.pool().waiting_lines == 4
+        second = world.submit(2)
+        world.pump()
+        attempt = the_bundle(world)
+        assert [request["line"] for request in attempt.requests] == [1, 2, 3, 4, 5, 6]
+        world.settle()
+        assert statuses(world, [first, second]) == [BatchStatus.COMPLETED] * 2
+        assert [world.batch(one).completed for one in (first, second)] == [4, 2]
+        oracle.check_end(world)
+
+
+def test_a_small_batch_runs_alone_when_it_has_waited_long_enough():
+    with as_jobs() as world:
+        batch = world.submit(4)
+        world.pump()
+        world.advance(1800)
+        world.reap()
+        world.pump()
+        (attempt,) = world.outstanding
+        assert (attempt.shard.batch_id, len(attempt.requests)) == (batch.id, 4)
+        world.settle()
+        oracle.check_end(world)
+
+
+def test_only_what_failed_of_a_job_for_many_waits_for_another():
+    with as_jobs() as world:
+        first = world.submit([chat(name) for name in "abc"])
+        second = world.submit([chat(name) for name in "xyz"])
+        world.pump()
+        world.answer(reply=by_name({"b": 500, "z": None}))
+        world.settle(minutes=10)
+        assert statuses(world, [first, second]) == [BatchStatus.IN_PROGRESS] * 2
+        assert not world.outstanding
+        third = world.submit(4)
+        world.settle()
+        assert len(world.backend.submissions) == 2
+        assert len(world.backend.submissions[-1].requests) == 6
+        assert statuses(world, [first, second, third]) == [BatchStatus.COMPLETED] * 3
+        oracle.check_end(world)
+
+
+def test_a_batch_that_is_paused_does_not_travel():
+    with as_jobs() as world:
+        first, second = world.submit(4), world.submit(4)
+        world.pump(QueueName.PLAN)
+        pausing.pause(world.env, "acme", first.id)
+        world.pump()
+        assert not world.outstanding
+        pausing.resume(world.env, "acme", first.id)
+        world.pump()
+        assert len(the_bundle(world).requests) == 8
+        world.settle()
+        assert statuses(world, [first, second]) == [BatchStatus.COMPLETED] * 2
+        oracle.check_end(world)
+
+
+def test_budgets_count_what_travels_in_a_bundle():
+    with as_jobs() as world:
+        first, second = world.submit(3, max_tokens=10**6), world.submit(3)
+        world.pump()
+        assert world.batch(first).running_lines == 3
+        world.answer()
+        world.settle()
+        assert world.batch(first).running_lines == 0
+        assert statuses(world, [first, second]) == [BatchStatus.COMPLETED] * 2
+        oracle.check_end(world)
+
+
+def test_a_tail_too_small_for_a_job_joins_its_own_batch_instead_of_waiting():
+    with as_jobs() as world:
+        world.submit(13)
+        world.settle()
+        assert all(not is_bundle(one.shard.batch_id) for one in world.backend.submissions)
+        oracle.check_end(world)
+
+
+def test_measured_rates_count_the_time_of_a_bundle_once():
+    with behind_endpoint() as world:
+        waiting_behind(world, 5)
+        before = world.pool()
+        world.advance(30)
+        world.answer()
+        after = world.pool()
+        assert after.ended_lines - before.ended_lines == 5
+        assert after.busy_seconds - before.busy_seconds == pytest.approx(30)
