@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from backburner.domain.batch import TERMINAL, BatchStatus
 from backburner.ports import Item, Key, Put, Store, Update, Write
 from backburner_local.adapters.sqlite import Database
+from backburner_local.adapters.units import Joint
 
 T = TypeVar("T")
 
@@ -31,6 +32,11 @@ class MemoryDatabase(Database):
                 raise
             self._connection.execute("COMMIT")
             return result
+
+    def write_jointly(self, joint: Joint, work: Any) -> None:
+        (error,) = self.write(lambda connection: joint(connection, [work]))
+        if error is not None:
+            raise error
 
     def read(self, look: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:

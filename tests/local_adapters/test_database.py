@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,9 +14,23 @@ from contextlib import contextmanager
 import pytest
 
 from backburner.domain.errors import Conflict
-from backburner.ports import Absent, Index, Item, Key, Put, Update
-from backburner_local.adapters.sqlite import Database, NotWritten
+from backburner.ports import (
+    Absent,
+    Below,
+    Delete,
+    Index,
+    Is,
+    Item,
+    Key,
+    Missing,
+    Put,
+    Update,
+    Write,
+)
+from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.store import SqliteStore
+from backburner_local.adapters.transactions import prepare, transact_all
+from backburner_local.adapters.units import JointUnit, NotWritten
 
 
 @pytest.fixture
@@ -33,6 +48,13 @@ def insert(n: int, text: str = "") -> Callable[[sqlite3.Connection], int | None]
 
 def rows(database: Database) -> list[int]:
     return database.read(lambda c: [n for (n,) in c.execute("SELECT n FROM t ORDER BY n")])
+
+
+def until(holds: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < ends_at
+        time.sleep(0.001)
 
 
 @contextmanager
@@ -102,6 +124,67 @@ def test_failing_work_is_undone_alone(database):
         SystemExit,
     ]
     assert rows(database) == [1, 3]
+
+
+def test_transactions_that_wait_take_few_statements(database):
+    """After each statement the interpreter is handed to whoever waits for it, and back."""
+    store = SqliteStore(database)
+    statements: list[str] = []
+    database.write(lambda connection: connection.set_trace_callback(statements.append))
+    with ThreadPoolExecutor(40) as threads:
+        with held(database):
+            waiting = [threads.submit(store.transact, *accept(n)) for n in range(40)]
+            until(lambda: database._units.qsize() == 40)
+        for one in waiting:
+            one.result(10)
+    assert store.get(Key("pools", "all"), Key("p", "39")) == [{"waiting": 40}, {"n": 39}]
+    written = [one.split()[0] for one in statements]
+    assert written == ["COMMIT", "BEGIN", "SELECT", "REPLACE", "REPLACE", "REPLACE", "COMMIT"]
+
+
+def accept(n: int) -> list[Write]:
+    return [
+        Put(Key("p", str(n)), {"n": n}, (Absent(),)),
+        Update(Key("pools", "all"), add={"waiting": 1}, when=(Below("waiting", 100),)),
+    ]
+
+
+def test_of_transactions_that_wait_each_sees_those_before_and_fails_alone(database):
+    store = SqliteStore(database)
+    key = Key("p", "s")
+    works = [
+        (Put(key, {"n": 1, "none": None}, (Absent(),)),),
+        (Put(key, {"n": 2}, (Absent(),)),),
+        (Update(key, set={"kind": "text"}, when=(Missing("none"),)), Put(Key("p", "t"), {})),
+        (Update(key, add={"kind": 1}), Put(Key("p", "u"), {})),
+        (Update(key, set={"big": "x" * 500_000}),),
+        (Delete(Key("p", "t"), when=(Absent(),)),),
+        (Delete(key, when=(Is("kind", "text"),)), Delete(Key("p", "t"))),
+        (Update(key, add={"n": 7}),),
+    ]
+    with held(database):
+        units = [JointUnit(transact_all, prepare(writes)) for writes in works]
+        for unit in units:
+            database._put(unit)
+    kinds: list[type[Exception] | None] = []
+    for unit in units:
+        try:
+            unit.outcome()
+        except (Conflict, ValueError) as error:
+            kinds.append(type(error))
+        else:
+            kinds.append(None)
+    assert kinds == [None, Conflict, None, ValueError, ValueError, Conflict, None, None]
+    assert store.query("p") == [{"n": 7}]
+
+
+@pytest.mark.parametrize(
+    "item", [{"ttl": 1 << 63}, {"text": "\ud800"}, {"queue_key": "\ud800", "queue_sort": "1"}]
+)
+def test_what_the_file_can_t_hold_is_refused_before_anyone_is_bothered(database, item):
+    store = SqliteStore(database)
+    with pytest.raises(ValueError):  # noqa: PT011 - each has words of its own
+        store.transact(Put(Key("p", "s"), item))
 
 
 def test_posted_work_is_done_in_its_turn_and_its_failure_is_logged(database, caplog):

@@ -1,20 +1,17 @@
 """One SQLite file, written by one thread in groups: one group, one commit, one fsync."""
 
-import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from backburner.domain.errors import Conflict, StorageFull, StorageUnavailable
+from backburner_local.adapters.units import Dirty, FutureUnit, Joint, JointUnit, PostedUnit, Unit
 
 T = TypeVar("T")
-
-_logger = logging.getLogger(__name__)
 
 #: Most units of work of one group.
 MAX_GROUP = 512
@@ -24,127 +21,12 @@ LOCK_TIMEOUT_SECONDS = 30.0
 CHECKPOINT_PAGES = 8192
 
 
-class NotWritten(StorageUnavailable):
-    """The database could not be written; nothing of the transaction was applied."""
-
-
-class DiskFull(NotWritten, StorageFull):
-    """The database could not be written: the disk is full."""
-
-
-class _Dirty(Exception):  # noqa: N818 - never leaves this module
-    """A unit raised after it had changed something: its group begins anew, with savepoints."""
-
-
-class _Unit:
-    """Work that waits for its group's commit, and whose caller waits for it."""
-
-    __slots__ = ("_ended", "error", "result", "work")
-
-    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
-        self.work = work
-        self.result: Any = None
-        self.error: BaseException | None = None
-        # A lock is the cheapest thing that one thread can wait for and another one end.
-        self._ended = threading.Lock()
-        self._ended.acquire()
-
-    def begin(self) -> bool:
-        """Whether the work is still wanted."""
-        return True
-
-    def run(self, connection: sqlite3.Connection) -> None:
-        """Do the work and keep what came of it.
-
-        Raises:
-            _Dirty: the work raised, and there may be something to undo.
-        """
-        before = connection.total_changes
-        self.error = None
-        try:
-            self.result = self.work(connection)
-        except Conflict as exc:  # found before anything is written, as a rule
-            if connection.total_changes != before:
-                raise _Dirty from exc
-            self.error = exc
-        except BaseException as exc:
-            if not connection.in_transaction:  # SQLite gave up the whole group, as on a full disk
-                raise
-            raise _Dirty from exc
-
-    def run_apart(self, connection: sqlite3.Connection) -> None:
-        """Do the work within a savepoint; a unit that raises leaves nothing behind."""
-        connection.execute("SAVEPOINT unit")
-        self.error = None
-        try:
-            self.result = self.work(connection)
-        except BaseException as exc:
-            if not connection.in_transaction:
-                raise
-            connection.execute("ROLLBACK TO unit")
-            self.error = exc
-        connection.execute("RELEASE unit")
-
-    def end(self, cause: BaseException | None = None) -> None:
-        """Tell the caller.
-
-        Args:
-            cause: why nothing of the group was written, if so.
-        """
-        if cause is None and isinstance(self.error, sqlite3.OperationalError):
-            cause = self.error
-        if cause is not None:
-            is_full = getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-            kind = DiskFull if is_full else NotWritten
-            self.error = kind(f"The database could not be written: {cause}.")
-            self.error.__cause__ = cause
-        self._tell()
-
-    def outcome(self) -> Any:
-        """Wait for the end; returns or raises what came of the work."""
-        self._ended.acquire()
-        if self.error is not None:
-            raise self.error
-        return self.result
-
-    def _tell(self) -> None:
-        self._ended.release()
-
-
-class _FutureUnit(_Unit):
-    """Work whose caller has a future of it."""
-
-    __slots__ = ("future",)
-
-    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
-        super().__init__(work)
-        self.future: Future[Any] = Future()
-
-    def begin(self) -> bool:
-        return self.future.set_running_or_notify_cancel()
-
-    def _tell(self) -> None:
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
-
-
-class _PostedUnit(_Unit):
-    """Work that nobody waits for."""
-
-    __slots__ = ()
-
-    def _tell(self) -> None:
-        if self.error is not None:
-            _logger.error("database.not_written", exc_info=self.error)
-
-
 class Database:
     """A SQLite file in WAL mode; any thread may read and write.
 
     One thread writes. It takes all units of work that wait, runs them one after the other in one
-    transaction, so that each sees what those before it did, and commits once. A unit that raises
+    transaction, so that each sees what those before it did, and commits once. Joint ones that wait
+    at the same time are done together, after the others. A unit that raises
     is undone alone. If the commit fails, all of its group failed with NotWritten, and the next
     group is tried afresh.
 
@@ -168,7 +50,7 @@ class Database:
         self._writer.execute("PRAGMA temp_store = MEMORY")
         #: Connections for reading that no thread uses now; taking and giving back are atomic.
         self._idle: list[sqlite3.Connection] = []
-        self._units: SimpleQueue[_Unit | None] = SimpleQueue()
+        self._units: SimpleQueue[Unit | None] = SimpleQueue()
         self._open_lock = threading.Lock()
         self._is_open = True
         self._thread = threading.Thread(target=self._write, name="database-writer", daemon=True)
@@ -185,7 +67,7 @@ class Database:
             A future that ends once the work is committed, or with the exception that the work
             raised, or with NotWritten.
         """
-        unit = _FutureUnit(work)
+        unit = FutureUnit(work)
         self._put(unit)
         return unit.future
 
@@ -193,14 +75,25 @@ class Database:
         """Hand work to the writer and wait until it is committed."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("Work of the writer can't wait for the writer.")
-        unit = _Unit(work)
+        unit = Unit(work)
         self._put(unit)
         written: T = unit.outcome()
         return written
 
+    def write_jointly(self, joint: Joint, work: Any) -> None:
+        """Hand over work that is done together with others of its kind; wait for the commit.
+
+        Args:
+            joint: does all works of the kind. It raises only where nothing can be written.
+            work: what it is given for this one.
+        """
+        unit = JointUnit(joint, work)
+        self._put(unit)
+        unit.outcome()
+
     def post(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """Hand over work that nobody waits for; that it could not be written is only logged."""
-        self._put(_PostedUnit(work))
+        self._put(PostedUnit(work))
 
     def run(self, *statements: str) -> None:
         """Run statements that need no values, all of them or none; they make tables."""
@@ -239,7 +132,7 @@ class Database:
         self._close_idle()
         self._writer.close()
 
-    def _put(self, unit: _Unit) -> None:
+    def _put(self, unit: Unit) -> None:
         with self._open_lock:
             if not self._is_open:
                 raise RuntimeError("The database is closed.")
@@ -269,14 +162,14 @@ class Database:
             if unit.begin():
                 self._write_group([unit])
 
-    def _write_group(self, group: list[_Unit]) -> None:
+    def _write_group(self, group: list[Unit]) -> None:
         """Write the group, and whatever joins it before it is done, in one transaction."""
         try:
             try:
-                self._transact(group, _Unit.run)
-            except _Dirty:
+                self._transact(group, Unit.run)
+            except Dirty:
                 self._writer.execute("ROLLBACK")
-                self._transact(group, _Unit.run_apart)
+                self._transact(group, Unit.run_apart)
         except BaseException as exc:  # noqa: BLE001 - the writer goes on, the callers are told
             with suppress(sqlite3.Error):  # SQLite may have rolled back already
                 self._writer.execute("ROLLBACK")
@@ -286,27 +179,41 @@ class Database:
             for unit in group:
                 unit.end()
 
-    def _transact(
-        self, group: list[_Unit], run: Callable[[_Unit, sqlite3.Connection], None]
-    ) -> None:
+    def _transact(self, group: list[Unit], run: Callable[[Unit, sqlite3.Connection], None]) -> None:
         """Run the group's units, and those that come meanwhile; then commit."""
         self._writer.execute("BEGIN IMMEDIATE")
-        for unit in group:
-            run(unit, self._writer)
-        for unit in self._waiting(MAX_GROUP - len(group)):
-            group.append(unit)
-            run(unit, self._writer)
+        units = [*group, *self._waiting(MAX_GROUP - len(group))]
+        group += units[len(group) :]
+        while units:
+            self._run(units, run)
+            units = self._waiting(MAX_GROUP - len(group))
+            group += units
         self._writer.execute("COMMIT")
 
-    def _waiting(self, limit: int) -> Iterator[_Unit]:
-        """Take what waits, and what comes while it is being worked on."""
-        for _ in range(limit):
+    def _run(self, units: Sequence[Unit], run: Callable[[Unit, sqlite3.Connection], None]) -> None:
+        """Run units that wait at the same time: joint ones last, each kind in one go."""
+        kinds: dict[Joint, list[JointUnit]] = {}
+        for unit in units:
+            if isinstance(unit, JointUnit):
+                kinds.setdefault(unit.joint, []).append(unit)
+            else:
+                run(unit, self._writer)
+        for joint, alike in kinds.items():
+            errors = joint(self._writer, [unit.work for unit in alike])
+            for unit, error in zip(alike, errors, strict=True):
+                unit.error = error
+
+    def _waiting(self, limit: int) -> list[Unit]:
+        """Take what waits now."""
+        taken: list[Unit] = []
+        while len(taken) < limit:
             try:
                 unit = self._units.get_nowait()
             except Empty:
-                return
+                break
             if unit is None:
                 self._units.put(None)  # nothing comes after it; _write must see it too
-                return
+                break
             if unit.begin():
-                yield unit
+                taken.append(unit)
+        return taken
