@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.batch import Batch, BatchStatus, StopReason
 from backburner.domain.catalog import Jobs, Model, Preference
 from backburner.domain.errors import BackendFull, BackendUnready, InvalidRequest
 from backburner.domain.shard import Cut, Shard
@@ -265,6 +265,46 @@ def test_jobs_of_others_in_the_account_take_slots():
         assert len(world.outstanding) == 1
         world.settle()
         oracle.check_end(world)
+
+
+@pytest.mark.parametrize("brings", ["a part", "nothing"])
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("reason", [StopReason.CANCELLED, StopReason.EXPIRED])
+def test_what_a_stopped_job_did_not_run_says_why_it_was_stopped(reason, attempts, brings):
+    limits = replace(LIMITS, retry=replace(LIMITS.retry, max_attempts=attempts))
+    with world_of(jobs_only(), limits=limits) as world:
+        world.backend.has_jobs = True
+        batch = world.submit([chat(name) for name in "abcdefgh"], window="1h")
+        world.pump()
+        if reason is StopReason.CANCELLED:
+            batches.cancel(world.env, batch.tenant, batch.id, kind=batch.kind)
+        else:
+            world.advance(3600)
+            world.reap()
+        assert world.backend.stopped
+        if brings == "nothing":
+            world.fail()
+        else:
+            world.answer(reply=by_name({"c": 500, "e": None}))
+        world.settle()
+        said = {line["custom_id"]: line for line in world.errors(batch)}
+        is_last, code = attempts == 1, f"batch_{reason}"
+        if brings == "nothing":
+            assert {line["error"]["code"] for line in said.values()} == {code}
+        else:
+            assert said.keys() == {"c", "e"}
+            assert said["e"]["error"]["code"] == code
+            assert (said["c"]["error"] is None) is is_last  # its server did answer
+        oracle.check_end(world)
+
+
+def test_a_job_that_leaves_a_line_out_of_a_batch_that_runs_is_told_as_ever():
+    limits = replace(LIMITS, retry=replace(LIMITS.retry, max_attempts=1))
+    with world_of(jobs_only(), limits=limits) as world:
+        world.backend.has_jobs = True
+        batch = world.submit([chat(name) for name in "abcdefgh"])
+        world.settle(by_name({"e": None}))
+        assert [line["error"]["code"] for line in world.errors(batch)] == ["missing_result"]
 
 
 def test_an_account_that_may_have_no_jobs_is_asked_again_though_nothing_waits(caplog):

@@ -5,7 +5,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from backburner.domain.request import Outcome
+from backburner.domain.batch import STOPPED
+from backburner.domain.request import RETRYABLE_CODES, Outcome
 from backburner.domain.retry import (
     Fate,
     Sorted,
@@ -41,7 +42,30 @@ def judge(env: Environment, shard: Shard, outcomes: Sequence[Outcome]) -> Verdic
             parted = Sorted(final=(), retry=tuple(outcomes))
             return Verdict(parted=parted, is_halved=True, is_probe=not well)
     is_last = shard.attempt >= most_attempts(shard, outcomes, policy=policy)
-    return Verdict(parted=sort_outcomes(outcomes, is_last=is_last))
+    parted = sort_outcomes(outcomes, is_last=is_last)
+    if is_last and _is_job(env, shard) and any(_is_unrun(one) for one in parted.final):
+        parted = replace(parted, final=_stopped(env, shard, parted.final))
+    return Verdict(parted=parted)
+
+
+def _is_unrun(outcome: Outcome) -> bool:
+    """Whether the model's server, as far as anyone knows, never answered."""
+    return not outcome.status_code and outcome.code in RETRYABLE_CODES
+
+
+def _stopped(env: Environment, shard: Shard, final: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """The outcomes of a job's last attempt: what was not run because its batch stops, says so."""
+    (item,) = env.store.get(records.batch_key(shard.tenant, shard.batch_id))
+    stopping = records.to_batch(item).stopping if item is not None else None
+    if stopping is None:
+        return tuple(final)
+    _, code, message = STOPPED[stopping]
+    return tuple(
+        Outcome(line=one.line, custom_id=one.custom_id, code=code, message=message)
+        if _is_unrun(one)
+        else one
+        for one in final
+    )
 
 
 def is_repeated(env: Environment, shard: Shard) -> bool:
