@@ -51,15 +51,49 @@ def test_every_pool_is_found_and_tells_its_model():
     assert catalog.running("another", pools[0]) is None
 
 
-def test_two_names_of_one_model_of_bedrock_share_its_slots():
-    jobs = (
-        'backend = "bedrock_batch"\njobs = { model_id = "m" }\nroutes = ["/v1/chat/completions"]\n'
+def of_bedrock(name: str, model_id: str, *, slots: int = 1000, quota: str = "") -> str:
+    quota = f', quota_name = "{quota}"' if quota else ""
+    return (
+        f'[models.{name}]\nbackend = "bedrock_batch"\ncontext_window = 9\nslots = {slots}\n'
+        f'routes = ["/v1/chat/completions"]\njobs = {{ model_id = "{model_id}"{quota} }}\n'
     )
-    text = f"[models.a]\ncontext_window = 9\n{jobs}[models.b]\ncontext_window = 9\n{jobs}"
-    catalog = parse(text, OWN)
-    assert catalog.models["a"].pool == catalog.models["b"].pool
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "vendor.m-v1:0",
+        "us.vendor.m-v1:0",
+        "global.vendor.m-v1:0",
+        "arn:aws:bedrock:us-east-1::foundation-model/vendor.m-v1:0",
+        "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.vendor.m-v1:0",
+    ],
+)
+def test_two_names_of_one_model_of_bedrock_share_its_slots(other):
+    catalog = parse(of_bedrock("a", "vendor.m-v1:0") + of_bedrock("b", other), OWN)
+    assert catalog.models["a"].pool == catalog.models["b"].pool == "bedrock_batch:vendor.m-v1:0"
     assert len(list(catalog.each())) == 1
-    assert catalog.running("b", catalog.models["b"].pool) == catalog.models["b"]
+    second = catalog.running("b", catalog.models["b"].pool)
+    assert second == catalog.models["b"]
+    assert second.jobs is not None
+    assert second.jobs.model_id == other
+
+
+def test_names_of_one_model_have_the_fewest_slots_and_the_quota_that_any_of_them_has():
+    one = of_bedrock("a", "vendor.m-v1:0", slots=5)
+    two = of_bedrock("b", "us.vendor.m-v1:0", slots=3, quota="M")
+    for text in (one + two, two + one):
+        models = parse(text, OWN).models.values()
+        assert {model.slots for model in models} == {3}
+        assert {model.jobs.quota_name for model in models if model.jobs is not None} == {"M"}
+
+
+def test_one_model_of_bedrock_has_no_two_quotas():
+    one, two = of_bedrock("a", "m", quota="M"), of_bedrock("b", "us.x.m", quota="X")
+    assert parse(one + two, OWN).models.keys() == {"a", "b"}
+    two = of_bedrock("b", "m", quota="X")
+    with pytest.raises(InvalidRequest, match=r"'a' and 'b' .* two 'jobs.quota_name'"):
+        parse(one + two, OWN)
 
 
 def test_a_job_for_embeddings_is_small_enough_for_its_result_to_be_read():

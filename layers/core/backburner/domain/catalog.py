@@ -1,5 +1,6 @@
 """The catalog: models that clients may ask for, and how each is run."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -37,6 +38,15 @@ class When:
     to_lines: int | None = None
     #: Shortest completion window.
     from_seconds: float = 0.0
+
+
+#: Of a model's profile, before its id: those of a model share its slots.
+_PROFILE = re.compile(r"(us|eu|apac|global|us-gov|jp|au|ca)\.(?=[^.]+\.)")
+
+
+def base_model(model_id: str) -> str:
+    """Id of the base model that an id, the id of a profile, or an ARN of either names."""
+    return _PROFILE.sub("", model_id.rpartition("/")[2])
 
 
 #: Time that a job has to end in, once it took as long as it may.
@@ -78,6 +88,11 @@ class Jobs:
     def taken_lines(self) -> int:
         """Fewest requests that a job is made of, be it filled up."""
         return self.least_lines if self.fewer is Fewer.REFUSE else 1
+
+    @property
+    def base_model(self) -> str:
+        """What the account's limit of jobs counts: a model, whichever of its profiles they use."""
+        return base_model(self.model_id)
 
     @property
     def lease_seconds(self) -> float:
@@ -161,7 +176,7 @@ class Model:
     @property
     def pool(self) -> str:
         """Pool of its slots: what the account limits is the jobs of a backend's model."""
-        return pool_id(self.backend, self.jobs.model_id if self.jobs is not None else self.name)
+        return pool_id(self.backend, self.jobs.base_model if self.jobs is not None else self.name)
 
     @property
     def places(self) -> tuple["Model", ...]:

@@ -71,7 +71,34 @@ def parse(text: str, own: OwnEndpoint) -> Catalog:
     models = {name: _model(name, entry, own) for name, entry in document.get("models", {}).items()}
     if not models:
         raise InvalidRequest("The catalog names no models.")
-    return Catalog(models, own_endpoint=own.name)
+    return Catalog(_aligned(models), own_endpoint=own.name)
+
+
+def _aligned(models: dict[str, Model]) -> dict[str, Model]:
+    """The models, where those whose jobs share a pool agree on its slots and on its quota."""
+    slots: dict[str, int] = {}
+    quotas: dict[str, tuple[str, str]] = {}
+    for model in models.values():
+        for place in model.places:
+            slots[place.pool] = min(place.slots, slots.get(place.pool, place.slots))
+            name = place.jobs.quota_name if place.jobs is not None else None
+            if name is None:
+                continue
+            other, known = quotas.setdefault(place.pool, (model.name, name))
+            if known != name:
+                raise InvalidRequest(
+                    f"Models '{other}' and '{model.name}' of the catalog are one to the account, "
+                    "and have two 'jobs.quota_name'."
+                )
+
+    def alike(place: Model) -> Model:
+        jobs = place.jobs
+        if jobs is not None and place.pool in quotas:
+            jobs = replace(jobs, quota_name=quotas[place.pool][1])
+        others = tuple(alike(other) for other in place.others)
+        return replace(place, jobs=jobs, slots=slots[place.pool], others=others)
+
+    return {name: alike(model) for name, model in models.items()}
 
 
 def _model(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:

@@ -6,7 +6,6 @@ and no model.
 """
 
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from backburner.adapters.clients import Clients
-from backburner.domain.catalog import Jobs
+from backburner.domain.catalog import Jobs, base_model
 from backburner.domain.errors import BackendError
 from backburner.ports import Blobs, Room
 
@@ -23,9 +22,6 @@ from backburner.ports import Blobs, Room
 _ACTIVE = ("Submitted", "Validating", "Scheduled", "InProgress", "Stopping")
 
 _QUOTA = "Sum of in-progress and submitted batch inference jobs using a {} model for {}"
-
-#: Of a model's profile, before its id: those of a model share its slots.
-_PROFILE = re.compile(r"(us|eu|apac|global|us-gov|jp|au|ca)\.(?=[^.]+\.)")
 
 #: An account has more than a thousand quotas of Bedrock, which change by the day at most.
 _KNOWN_SECONDS = 3600.0
@@ -61,7 +57,7 @@ class Rooms:
         """Whether it is a job of the model whose input is in no bucket of ours."""
         source = job.get("inputDataConfig", {}).get("s3InputDataConfig", {}).get("s3Uri", "")
         is_ours = self.blobs.key_of(source) is not None
-        return not is_ours and _base(job.get("modelId", "")) == _base(jobs.model_id)
+        return not is_ours and base_model(job.get("modelId", "")) == jobs.base_model
 
     def _limit(self, quota_name: str | None) -> int | None:
         """Slots that Service Quotas grants; None: it has no such quota, or does not tell."""
@@ -83,8 +79,3 @@ class Rooms:
         except (ClientError, BotoCoreError):
             _logger.warning("quotas.not_told service=bedrock")
         self._known_until = time.monotonic() + _KNOWN_SECONDS
-
-
-def _base(model_id: str) -> str:
-    """Id of the base model that an id, the id of a profile, or an ARN of either names."""
-    return _PROFILE.sub("", model_id.rpartition("/")[2])
