@@ -218,6 +218,17 @@ def test_long_answers_make_more_jobs_whose_results_can_be_read():
     assert option(bedrock(), asked, Pool(id="p"), window=24 * HOUR, now=NOW).shards == 3
 
 
+def test_answers_without_a_limit_are_taken_to_be_as_long_as_the_catalog_says():
+    place = bedrock(cut=replace(CUT, lines=20_000, bytes=10**9))
+    for tokens, jobs in ((1024, 2), (256, 1), (8192, 14)):
+        asked = Group()
+        for _ in range(20_000):
+            asked.add(size=100, prompt_bytes=80, answer_tokens=tokens)
+        cut = even_cut(place, asked)
+        assert -(-20_000 // cut.lines) == jobs
+        assert cut.lines * tokens * 4 < 64 * 1024 * 1024
+
+
 def test_an_endpoints_shards_stay_as_they_are():
     assert even_cut(endpoint(), group(10_000)) == endpoint().cut
 

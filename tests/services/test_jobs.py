@@ -335,6 +335,14 @@ def test_an_account_that_may_have_no_jobs_is_asked_again_though_nothing_waits(ca
         oracle.check_end(world)
 
 
+def test_jobs_are_smaller_where_answers_are_long():
+    long = jobs_only(cut=replace(CUT, lines=1000), answer_tokens=1_000_000)
+    with world_of(long) as world:
+        world.submit(40)
+        world.settle()
+        assert [len(one.requests) for one in world.backend.submissions] == [5, 12, 12, 11]
+
+
 def test_a_request_that_fits_one_backend_alone_takes_its_batch_there():
     small = replace(both(context_window=100_000), context_window=200)
     with world_of(small) as world:

@@ -1,6 +1,10 @@
 """Where a batch would run, over HTTP."""
 
+from dataclasses import replace
+
 import pytest
+
+from tests.world import a_catalog, a_model
 
 MANY = {"requests": 1000, "bytes": 100_000, "prompt_bytes": 80_000, "answer_tokens": 64_000}
 
@@ -16,6 +20,15 @@ def test_each_model_is_told_its_backend_and_why(acme):
     assert offer["backend"] == tiny["backend"]
     assert offer["free_slots"] == offer["slots"] > 0
     assert offer["refusal"] is None
+
+
+def test_answers_without_a_limit_are_taken_to_be_usual_ones(world):
+    priced = a_model("tiny", input_price=0.0, output_price=2.0, answer_tokens=500)
+    world.set_env(replace(world.untapped, catalog=a_catalog(priced)))
+    asked = MANY | {"answer_tokens": 400_000, "unlimited_requests": 200}
+    estimate = world.client("acme").post("/v1/estimates", {"models": {"tiny": asked}}).json
+    (offer,) = estimate["data"][0]["options"]
+    assert offer["cost_usd"] == (400_000 + 200 * 500) * 2.0 / 1e6
 
 
 def test_nothing_is_stored(acme):

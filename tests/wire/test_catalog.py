@@ -96,6 +96,15 @@ def test_one_model_of_bedrock_has_no_two_quotas():
         parse(one + two, OWN)
 
 
+@pytest.mark.parametrize(
+    ("window", "given", "tokens"),
+    [(32_768, "", 1024), (512, "", 512), (32_768, "answer_tokens = 4000", 4000), (9, "", 9)],
+)
+def test_an_answer_is_as_long_as_the_catalog_says_and_its_window_allows(window, given, tokens):
+    text = of_bedrock("a", "m").replace("context_window = 9", f"context_window = {window}\n{given}")
+    assert parse(text, OWN).models["a"].answer_tokens == tokens
+
+
 def test_a_job_for_embeddings_is_small_enough_for_its_result_to_be_read():
     jobs = 'backend = "bedrock_batch"\njobs = { model_id = "m", format = "titan" }\n'
     text = f'[models.a]\ncontext_window = 9\nroutes = ["/v1/embeddings"]\n{jobs}'
@@ -108,6 +117,7 @@ def test_a_job_for_embeddings_is_small_enough_for_its_result_to_be_read():
         ('model_id = "mistral.mistral-large-2407-v1:0", ', "", "lacks 'jobs.model_id'"),
         ("quota_name", "quota", "unknown 'jobs.quota'"),
         ("from_lines", "lines", "unknown 'when.lines'"),
+        ("context_window", "answer_tokens = 0\ncontext_window", "'answer_tokens' of model"),
         ('"24h"', '"soon"', "'when.from_window' of model"),
         ('"soonest"', '"best"', "must be one of cheapest, soonest, first"),
         ('backend = "bedrock_batch"', 'backend = "sagemaker_async"', "two backends of one pool"),

@@ -24,6 +24,7 @@ class _Amounts:
     bytes: int = 0
     prompt_bytes: int = 0
     answer_tokens: int = 0
+    unlimited_requests: int = 0
 
 
 @dataclass(slots=True)
@@ -71,7 +72,6 @@ def explain(client: "Client", file: Path, endpoint: str, window: str, as_json: b
 def _read(file: Path, endpoint: str) -> _Found:
     """Count what each model would have to do."""
     from backburner.domain.errors import InvalidLine
-    from backburner.domain.routing import USUAL_ANSWER
     from backburner.ports import Limits
     from backburner.services.reading import numbered_lines
     from backburner.wire.openai import OpenAIDialect  # slow to import, as those before
@@ -90,7 +90,8 @@ def _read(file: Path, endpoint: str) -> _Found:
             amounts.requests += 1
             amounts.bytes += len(data)
             amounts.prompt_bytes += request.prompt_bytes
-            amounts.answer_tokens += request.max_tokens or USUAL_ANSWER
+            amounts.answer_tokens += request.max_tokens
+            amounts.unlimited_requests += not request.max_tokens
     return found
 
 

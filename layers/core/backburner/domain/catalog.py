@@ -40,6 +40,10 @@ class When:
     from_seconds: float = 0.0
 
 
+#: Tokens of a long answer, for want of anything known: what a job's results exceed is lost, and too
+#: many jobs cost little.
+USUAL_ANSWER = 1024
+
 #: Of a model's profile, before its id: those of a model share its slots.
 _PROFILE = re.compile(r"(us|eu|apac|global|us-gov|jp|au|ca)\.(?=[^.]+\.)")
 
@@ -128,6 +132,8 @@ class Model:
     cut: Cut
     #: Tokens that the chat template adds: to a prompt, and to each message.
     template_tokens: int = 16
+    #: Tokens of an answer whose request names no limit.
+    answer_tokens: int = USUAL_ANSWER
     #: Whether its prompts may show images.
     takes_images: bool = False
     #: Bytes of the longest token of the vocabulary; bounds the prompt's tokens from below.

@@ -10,9 +10,6 @@ from backburner.domain.request import Instant, Usage
 from backburner.domain.shard import Cut
 from backburner.domain.slots import Pool, tenant_cap
 
-#: Tokens of an answer whose request names no limit, for want of anything known.
-USUAL_ANSWER = 256
-
 
 @dataclass(slots=True)
 class Group:
@@ -24,7 +21,8 @@ class Group:
     bytes: int = 0
     #: Of the prompts.
     prompt_bytes: int = 0
-    #: Of the answers: the longest that requests ask for, and a usual one of those that name none.
+    #: Of the answers: the longest that requests ask for, and the model's usual one where they name
+    #: none.
     answer_tokens: int = 0
     #: Requests that do not fit a place, by its pool.
     unfit: dict[str, int] = field(default_factory=dict)
@@ -37,11 +35,11 @@ class Group:
             output_tokens=self.answer_tokens,
         )
 
-    def add(self, *, size: int, prompt_bytes: int, max_tokens: int) -> None:
+    def add(self, *, size: int, prompt_bytes: int, answer_tokens: int) -> None:
         self.lines += 1
         self.bytes += size
         self.prompt_bytes += prompt_bytes
-        self.answer_tokens += max_tokens or USUAL_ANSWER
+        self.answer_tokens += answer_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,7 +177,7 @@ def _groups(env: Environment, batch: Batch, key: str) -> dict[str, Group]:
                 group.add(
                     size=len(data or b""),
                     prompt_bytes=request.prompt_bytes,
-                    max_tokens=request.max_tokens,
+                    answer_tokens=request.max_tokens or model.answer_tokens,
                 )
                 for pool in reader.misfits(request, model):
                     group.unfit[pool] = group.unfit.get(pool, 0) + 1

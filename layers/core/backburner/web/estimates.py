@@ -3,6 +3,7 @@
 from typing import Any
 
 from backburner.domain.batch import window_seconds
+from backburner.domain.catalog import Model
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.routing import Group
 from backburner.services import routing
@@ -12,7 +13,7 @@ from backburner.wire import objects
 from backburner.wire.objects import Object
 
 #: Members that say how much there is for one model.
-_AMOUNTS = ("requests", "bytes", "prompt_bytes", "answer_tokens")
+_AMOUNTS = ("requests", "bytes", "prompt_bytes", "answer_tokens", "unlimited_requests")
 _MOST = 2**53 - 1
 
 
@@ -33,7 +34,7 @@ def create(call: Call) -> Object:
         model = call.env.catalog.get(name)
         if model is None:
             raise no_model(name)
-        group = _group(amounts, f"models.{name}", route=route)
+        group = _group(amounts, f"models.{name}", model, route=route)
         choice = routing.choose(
             call.env, call.tenant, model, group, accepted_at=now, deadline=now + seconds
         )
@@ -41,7 +42,7 @@ def create(call: Call) -> Object:
     return {"object": "estimate", "completion_window": window, "data": shown}
 
 
-def _group(amounts: Any, param: str, *, route: str) -> Group:
+def _group(amounts: Any, param: str, model: Model, *, route: str) -> Group:
     if not isinstance(amounts, dict):
         raise InvalidRequest(f"'{param}' must be an object.", param=param)
     found = {name: amounts.get(name, 0) for name in _AMOUNTS}
@@ -58,5 +59,5 @@ def _group(amounts: Any, param: str, *, route: str) -> Group:
         lines=found["requests"],
         bytes=found["bytes"],
         prompt_bytes=found["prompt_bytes"],
-        answer_tokens=found["answer_tokens"],
+        answer_tokens=found["answer_tokens"] + found["unlimited_requests"] * model.answer_tokens,
     )

@@ -5,7 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backburner.domain.batch import RAW_ROUTE, window_seconds
-from backburner.domain.catalog import Catalog, Fewer, Jobs, Model, Preference, When
+from backburner.domain.catalog import (
+    USUAL_ANSWER,
+    Catalog,
+    Fewer,
+    Jobs,
+    Model,
+    Preference,
+    When,
+)
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.shard import Cut
 from backburner.wire.bodies import CHAT, EMBEDDINGS
@@ -147,6 +155,7 @@ def _place(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
             bytes=int(shard.get("bytes", size)),
             tokens=int(shard.get("tokens", tokens)),
         ),
+        answer_tokens=_answer_tokens(name, entry),
         takes_images=bool(entry.get("images", False)),
         template_tokens=int(entry.get("template_tokens", 16)),
         longest_token_bytes=int(entry.get("longest_token_bytes", 16)),
@@ -157,6 +166,16 @@ def _place(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
         owned_by=entry.get("owned_by", "backburner"),
         created=int(entry.get("created", 0)),
     )
+
+
+def _answer_tokens(name: str, entry: dict[str, Any]) -> int:
+    """Tokens of a usual answer: no more than there can be."""
+    given = entry.get("answer_tokens", USUAL_ANSWER)
+    if type(given) is not int or given < 1:
+        raise InvalidRequest(
+            f"'answer_tokens' of model '{name}' of the catalog must be a whole number from 1."
+        )
+    return min(given, int(entry.get("context_window", given)))
 
 
 def _jobs(name: str, entry: dict[str, Any]) -> Jobs | None:

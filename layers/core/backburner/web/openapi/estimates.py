@@ -20,6 +20,13 @@ class Amounts(msgspec.Struct, kw_only=True):
     )
     prompt_bytes: _Amount | Optional = UNSET
     answer_tokens: _Amount | Optional = UNSET
+    unlimited_requests: (
+        Annotated[
+            int,
+            Meta(ge=0, le=2**53 - 1, description="Of them, those that name no limit of tokens."),
+        ]
+        | Optional
+    ) = UNSET
 
 
 class NewEstimate(msgspec.Struct, kw_only=True):
