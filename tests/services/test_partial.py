@@ -93,11 +93,17 @@ def test_reading_on_costs_the_same_wherever_it_begins():
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 129, 1000])
-def test_a_line_is_found_from_a_place_near_it(count):
+@pytest.mark.parametrize("together", [1, 3, 100, 1000])
+def test_a_line_is_found_from_a_place_near_it(count, together):
     lines = [b"x" * (n % 7) + b"\n" for n in range(count)]
     noted = LineStarts()
-    for line in lines:
-        noted.add(len(line))
+    for begin in range(0, count, together):
+        some = lines[begin : begin + together]
+        if begin // together % 2 == 0:
+            noted.add_lines(b"".join(some), len(some))
+        else:
+            for line in some:
+                noted.add(len(line))
     data = b"".join(lines)
     assert (noted.size, noted.line_count) == (len(data), count)
     assert len(noted.starts) <= 64

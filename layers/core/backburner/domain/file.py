@@ -71,3 +71,19 @@ class LineStarts:
                 self.starts.append(self.size)
         self.line_count += 1
         self.size += size
+
+    def add_lines(self, data: bytes, count: int) -> None:
+        """These bytes are the next so many lines."""
+        begin = 0
+        while (passed := -self.line_count % self.stride) < count:
+            noted = begin
+            for _ in range(passed):
+                noted = data.index(b"\n", noted) + 1
+            end = data.index(b"\n", noted) + 1
+            self.line_count += passed
+            self.size += noted - begin
+            self.add(end - noted)
+            begin = end
+            count -= passed + 1
+        self.line_count += count
+        self.size += len(data) - begin

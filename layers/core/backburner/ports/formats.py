@@ -55,8 +55,18 @@ class ShardFormat(Protocol):
     def response_status(self, outcome: Outcome) -> str:
         """Status of the response whose outcome it is: `completed`, `incomplete` or `failed`."""
 
-    def keep(self, outcome: Outcome) -> bytes:
-        """One line of a result object, without the newline."""
+    @property
+    def written_dialect(self) -> str:
+        """The dialect whose lines of output files are kept as they are."""
+
+    def keep(self, outcome: Outcome, *, batch_id: str | None = None) -> bytes:
+        """One line of a result object, without the newline.
+
+        With the id of the batch, a success is the line of its output file in `written_dialect`.
+        """
+
+    def written(self, data: bytes, batch_id: str) -> list[int]:
+        """Numbers of lines that are kept as they are written; none if not all of these are."""
 
     def kept(self, line: bytes) -> Outcome:
         """Read a line of a result object back."""

@@ -25,6 +25,7 @@ from backburner.services import (
     transitions,
     webhooks,
 )
+from backburner.services.runs import Block
 
 _logger = logging.getLogger(__name__)
 
@@ -47,6 +48,10 @@ class _Written:
     merged: LineStarts = field(default_factory=LineStarts)
     #: Why requests failed, and how often.
     reasons: Counter[str] = field(default_factory=Counter)
+
+    def add_block(self, block: Block) -> None:
+        self.completed += len(block.lines)
+        self.files[True].add_lines(block.data, len(block.lines))
 
     def count(self, outcome: Outcome) -> None:
         if outcome.is_success:
@@ -113,12 +118,19 @@ def _write(env: Environment, batch: Batch) -> _Written:
     if not batch.total:
         return _Written()
     try:
-        return _write_files(env, batch, results.whole(env, batch))
+        pieces = results.whole(env, batch, in_blocks=_has_blocks(env, batch))
+        return _write_files(env, batch, pieces)
     except results.UNREADABLE:
         if env.clock.now() < batch.expires_at or _has_ended(env, batch):
             raise
         _logger.exception("batch.lost batch=%s/%s", batch.tenant, batch.id)
     return _write_files(env, batch, _recovered(env, batch))
+
+
+def _has_blocks(env: Environment, batch: Batch) -> bool:
+    """Whether what is kept as it is written need not be looked at line by line."""
+    is_written = batch.dialect == env.shards.written_dialect
+    return is_written and batch.retry_of is None and not mirror.answers_each(batch)
 
 
 def _recovered(env: Environment, batch: Batch) -> Iterator[Outcome]:
@@ -127,7 +139,7 @@ def _recovered(env: Environment, batch: Batch) -> Iterator[Outcome]:
         raise Conflict("Whoever ended the batch removed what seemed lost.")
 
 
-def _write_files(env: Environment, batch: Batch, outcomes: Iterator[Outcome]) -> _Written:
+def _write_files(env: Environment, batch: Batch, pieces: Iterator[Outcome | Block]) -> _Written:
     """Stream the files out in one pass; they appear once the last outcome was read."""
     dialect = env.dialects[batch.dialect]
     written = _Written()
@@ -141,7 +153,11 @@ def _write_files(env: Environment, batch: Batch, outcomes: Iterator[Outcome]) ->
         }
         merged = stack.enter_context(merging.Merged(env, batch, written.merged))
         answers = stack.enter_context(mirror.answers(env, batch))
-        for outcome in outcomes:
+        for outcome in pieces:
+            if isinstance(outcome, Block):
+                streams[True].write(outcome.data)
+                written.add_block(outcome)
+                continue
             data = dialect.render(outcome, batch_id=batch.id) + b"\n"
             kind = outcome.is_success or not dialect.has_error_file
             streams[kind].write(data)

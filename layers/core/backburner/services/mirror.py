@@ -47,7 +47,7 @@ def publish(env: Environment, ended: Batch) -> None:
     if ended.is_single:
         code, message = _end_of(ended)
         _tell_failure(env, key, Finding(code=code, message=message))
-    elif not _answers_each(ended):
+    elif not answers_each(ended):
         _publish_files(env, ended, key)
 
 
@@ -103,13 +103,13 @@ class Answers:
 @contextmanager
 def answers(env: Environment, batch: Batch) -> Iterator[Answers | None]:
     """For a dropped batch whose requests are objects by themselves; None for any other."""
-    found = Answers(env, batch) if batch.dropped_key and _answers_each(batch) else None
+    found = Answers(env, batch) if batch.dropped_key and answers_each(batch) else None
     yield found
     if found is not None:
         found.put()
 
 
-def _answers_each(batch: Batch) -> bool:
+def answers_each(batch: Batch) -> bool:
     """Whether each request of a dropped batch was an object of its own."""
     key = batch.dropped_key or ""
     if key.endswith("/") or source_of(key) is Source.TEXT:

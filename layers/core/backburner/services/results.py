@@ -1,11 +1,11 @@
 """Read a batch's outcomes back in input order, whole or as far as they are in."""
 
-import heapq
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import replace
+from functools import partial
+from itertools import islice, takewhile
+from typing import cast
 
 import msgspec
 
@@ -15,28 +15,10 @@ from backburner.domain.request import Outcome
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import Environment
 from backburner.services import batches, manifest, raw, reading, retrying, shard_lines
+from backburner.services.runs import END, Block, Run, merge
 
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Outcomes that stand together, sorted by line."""
-
-    #: All lines are from here to there; others may be between.
-    first_line: int
-    last_line: int
-    #: How many failures there are, and how many successes; None: nobody knows.
-    counts: tuple[int, int] | None
-    open: Callable[[], Iterator[Outcome]]
-
-    def count(self, successes: bool | None) -> int | None:  # noqa: FBT001 - as in `outcomes`
-        """How many of the kind there are; None: nobody knows."""
-        if self.counts is None:
-            return None
-        return sum(self.counts) if successes is None else self.counts[successes]
-
-
-#: A line after every other.
-_END = sys.maxsize
+#: Reads what is kept of a shard.
+_Reader = Callable[[Environment, Shard], Iterator[Outcome | Block]]
 
 #: What reading raises where objects are gone or corrupt.
 UNREADABLE = (NotFound, Lost, msgspec.MsgspecError)
@@ -47,9 +29,7 @@ def outcomes(
 ) -> Iterator[Outcome]:
     """The outcomes that are in, by line, up to the first line that has none yet.
 
-    Runs are opened when the merge comes to them, so that as many objects are open at once as
-    shards overlap, however many there are. What is skipped is not read, but for the runs around
-    the place where reading begins.
+    What is skipped is not read, but for the runs around the place where reading begins.
 
     Args:
         env: the world.
@@ -57,23 +37,13 @@ def outcomes(
         successes: only successes, or only failures; None: both.
         skip: how many of them were read before.
     """
-    if batch.plan_prefix is None and not batch.planned_shards:
+    if _is_unplanned(batch):
         if not successes:  # there are failures alone
             yield from islice(_unplanned(env, batch), skip, None)
         return
-    queued = batches.shards(env, batch)
-    unreleased = manifest.unreleased(env, batch, queued)
-    stopped = batch.stopping is not None and batch.open_shards == 0
-    missing = [shard for shard in queued if _is_missing(batch, shard)]
-    ended = [shard for shard in queued if not _is_missing(batch, shard)]
-    if stopped:
-        ended += unreleased
-    else:
-        missing += unreleased
-    barrier = min((shard.first_line for shard in missing), default=_END)
-    runs = [run for run in _runs(env, batch, ended) if run.first_line < barrier]
+    runs, barrier = _ready(env, batch, shard_lines.kept_outcomes)
     runs, skip = _after(runs, skip, successes)
-    for outcome in _merge(runs):
+    for outcome in _by_line(runs):
         if outcome.line >= barrier:
             return
         if successes is not None and outcome.is_success is not successes:
@@ -84,19 +54,45 @@ def outcomes(
             yield outcome
 
 
-def whole(env: Environment, batch: Batch) -> Iterator[Outcome]:
+def _ready(env: Environment, batch: Batch, reader: _Reader) -> tuple[list[Run], int]:
+    """The runs that are in, and the first line that has no outcome yet."""
+    queued = batches.shards(env, batch)
+    unreleased = manifest.unreleased(env, batch, queued)
+    stopped = batch.stopping is not None and batch.open_shards == 0
+    missing = [shard for shard in queued if _is_missing(batch, shard)]
+    ended = [shard for shard in queued if not _is_missing(batch, shard)]
+    if stopped:
+        ended += unreleased
+    else:
+        missing += unreleased
+    barrier = min((shard.first_line for shard in missing), default=END)
+    runs = [run for run in _runs(env, batch, ended, reader) if run.first_line < barrier]
+    return runs, barrier
+
+
+def whole(env: Environment, batch: Batch, *, in_blocks: bool = False) -> Iterator[Outcome | Block]:
     """The one outcome of every line of a batch whose shards have all ended.
+
+    Args:
+        env: the world.
+        batch: whose they are.
+        in_blocks: successes that are kept as they are written come as such.
 
     Raises:
         NotFound: an object is gone.
         Lost: a line has no outcome, or two.
     """
+    pieces: Iterator[Outcome | Block] = outcomes(env, batch)
+    if in_blocks and not _is_unplanned(batch):
+        runs, barrier = _ready(env, batch, shard_lines.kept_blocks)
+        pieces = takewhile(lambda piece: piece.line < barrier, merge(runs))
     count = last = 0
-    for outcome in outcomes(env, batch):
-        if outcome.line <= last:
-            raise Lost(f"{batch.id}: line {outcome.line} came out after line {last}.")
-        count, last = count + 1, outcome.line
-        yield outcome
+    for piece in pieces:
+        if piece.line <= last:
+            raise Lost(f"{batch.id}: line {piece.line} came out after line {last}.")
+        lines = piece.lines if isinstance(piece, Block) else (piece.line,)
+        count, last = count + len(lines), lines[-1]
+        yield piece
     if count != batch.total:
         raise Lost(f"{batch.id}: {count} lines came out of {batch.total}.")
 
@@ -109,12 +105,13 @@ def recovered(env: Environment, batch: Batch) -> Iterator[Outcome]:
     shards = batches.shards(env, batch)
     with suppress(*UNREADABLE):
         shards += manifest.unreleased(env, batch, shards)
-    runs = [replace(run, open=_readable(run.open)) for run in _runs(env, batch, shards)]
-    came_out = {outcome.line for outcome in _merge(runs)}
+    found = _runs(env, batch, shards, shard_lines.kept_outcomes)
+    runs = [replace(run, open=_readable(run.open)) for run in found]
+    came_out = {outcome.line for outcome in _by_line(runs)}
     names = _lost_names(env, batch, shards, came_out)
     lost = (_lost(line, names[line]) for line in sorted(names))
     last = 0
-    for outcome in _merge([*runs, _Run(0, _END, None, lambda: lost)]):
+    for outcome in _by_line([*runs, Run(0, END, None, lambda: lost)]):
         if outcome.line > last:
             last = outcome.line
             yield outcome
@@ -145,13 +142,29 @@ def raw_answer(env: Environment, batch: Batch) -> raw.Answer | None:
     return None
 
 
-def _runs(env: Environment, batch: Batch, ended: list[Shard]) -> list[_Run]:
+def _is_unplanned(batch: Batch) -> bool:
+    return batch.plan_prefix is None and not batch.planned_shards
+
+
+def _by_line(runs: list[Run]) -> Iterator[Outcome]:
+    """What is in runs without blocks."""
+    return cast("Iterator[Outcome]", merge(runs))
+
+
+def _runs(env: Environment, batch: Batch, ended: list[Shard], reader: _Reader) -> list[Run]:
     runs = [
-        _Run(shard.first_line, shard.last_line, _counts(shard), _reader(env, batch, shard))
+        Run(
+            shard.first_line,
+            shard.last_line,
+            _counts(shard),
+            partial(reader, env, shard)
+            if shard.status is ShardStatus.DONE
+            else partial(_never_run, env, batch, shard),
+        )
         for shard in ended
     ]
     if batch.skipped:
-        runs.append(_Run(0, _END, (batch.skipped, 0), lambda: _skipped(env, batch)))
+        runs.append(Run(0, END, (batch.skipped, 0), lambda: _skipped(env, batch)))
     return runs
 
 
@@ -164,10 +177,10 @@ def _counts(shard: Shard) -> tuple[int, int] | None:
 
 
 def _after(
-    runs: list[_Run],
+    runs: list[Run],
     skip: int,
     successes: bool | None,  # noqa: FBT001 - as in `outcomes`
-) -> tuple[list[_Run], int]:
+) -> tuple[list[Run], int]:
     """The runs that must be read, and how many of their outcomes are to be skipped yet.
 
     Reading begins at the first line of a run, the last one before which there can't be more
@@ -190,12 +203,6 @@ def _after(
     left_out = [run for run in runs[:begin] if run.last_line < line]
     kept = [run for run in runs[:begin] if run.last_line >= line] + runs[begin:]
     return kept, skip - sum(run.count(successes) or 0 for run in left_out)
-
-
-def _reader(env: Environment, batch: Batch, shard: Shard) -> Callable[[], Iterator[Outcome]]:
-    if shard.status is ShardStatus.DONE:
-        return lambda: shard_lines.kept_outcomes(env, shard)
-    return lambda: _never_run(env, batch, shard)
 
 
 def _never_run(env: Environment, batch: Batch, shard: Shard) -> Iterator[Outcome]:
@@ -227,10 +234,12 @@ def _skipped(env: Environment, batch: Batch) -> Iterator[Outcome]:
             yield env.shards.kept(line)
 
 
-def _readable(run: Callable[[], Iterator[Outcome]]) -> Callable[[], Iterator[Outcome]]:
+def _readable(
+    run: Callable[[], Iterator[Outcome | Block]],
+) -> Callable[[], Iterator[Outcome | Block]]:
     """The run, up to where it can't be read."""
 
-    def read() -> Iterator[Outcome]:
+    def read() -> Iterator[Outcome | Block]:
         with suppress(*UNREADABLE):
             yield from run()
 
@@ -282,30 +291,6 @@ def _names(env: Environment, shard: Shard) -> Mapping[int, str]:
 def _unnamed(line: int) -> str:
     """Stands for a custom_id that nobody knows."""
     return f"line-{line}"
-
-
-def _merge(runs: list[_Run]) -> Iterator[Outcome]:
-    waiting = sorted(runs, key=lambda run: run.first_line, reverse=True)
-    heap: list[tuple[int, int, Outcome, Iterator[Outcome]]] = []
-    opened = 0
-    while waiting or heap:
-        while waiting and (not heap or waiting[-1].first_line <= heap[0][0]):
-            opened += 1
-            run = waiting.pop().open()
-            first = next(run, None)
-            if first is not None:
-                heapq.heappush(heap, (first.line, opened, first, run))
-        if not heap:
-            continue
-        _, number, outcome, run = heapq.heappop(heap)
-        yield outcome
-        # Shards seldom overlap: most lines come before whatever else there is.
-        others = min(heap[0][0] if heap else _END, waiting[-1].first_line if waiting else _END)
-        for outcome in run:
-            if outcome.line >= others:
-                heapq.heappush(heap, (outcome.line, number, outcome, run))
-                break
-            yield outcome
 
 
 def rendered(

@@ -142,7 +142,9 @@ def _kick_others(env: Environment, ended: Shard) -> None:
 def _store_outcomes(env: Environment, shard: Shard, final: Sequence[Outcome]) -> Shard:
     """The shard as done, with its final outcomes inline or in an object."""
     succeeded = sum(outcome.is_success for outcome in final)
-    kept = b"".join(env.shards.keep(outcome) + b"\n" for outcome in final)
+    is_file = records.kind_of(shard.batch_id) is BatchKind.FILE
+    batch_id = shard.batch_id if is_file else None
+    kept = b"".join(env.shards.keep(outcome, batch_id=batch_id) + b"\n" for outcome in final)
     done = replace(
         shard,
         status=ShardStatus.DONE,

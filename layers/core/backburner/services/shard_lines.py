@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import BinaryIO
 
 from backburner.domain.errors import Lost, NotFound
 from backburner.domain.request import Outcome
 from backburner.domain.shard import Shard
 from backburner.ports import Environment
+from backburner.services.runs import Block, blocks
 
 
 def request_lines(env: Environment, shard: Shard) -> list[bytes]:
@@ -28,6 +30,15 @@ def kept_outcomes(env: Environment, shard: Shard) -> Iterator[Outcome]:
         with env.blobs.read(shard.result_key) as stream:
             for line in stream:
                 yield env.shards.kept(line)
+
+
+def kept_blocks(env: Environment, shard: Shard) -> Iterator[Outcome | Block]:
+    """The same, in blocks as far as they are kept as they are written."""
+    if shard.result_inline is not None:
+        yield from blocks(env.shards, BytesIO(shard.result_inline), shard.batch_id)
+    elif shard.result_key is not None:
+        with env.blobs.read(shard.result_key) as stream:
+            yield from blocks(env.shards, stream, shard.batch_id)
 
 
 def request_names(env: Environment, shard: Shard) -> Mapping[int, str]:

@@ -1,6 +1,7 @@
 """The lines of OpenAI's batch files: requests in, results out."""
 
 import re
+from functools import lru_cache
 from typing import NoReturn
 
 import msgspec
@@ -11,6 +12,9 @@ from backburner.wire import bodies, jsonlines
 from backburner.wire.jsonlines import NESTING, NOT_JSON
 
 CUSTOM_ID_LENGTH = 512
+
+#: As numbers, bytes are looked for in a seventh of the time.
+_LF, _CR = b"\n\r"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -35,6 +39,9 @@ _read_rendered = msgspec.json.Decoder(_Rendered).decode
 _read_line = msgspec.json.Decoder(_Line).decode
 _read_json = msgspec.json.Decoder().decode
 _write = msgspec.json.Encoder().encode
+
+#: How every line of an output or error file begins.
+BEGINNING = b'{"id":"batch_req_'
 
 _ANSWER = (
     b'{"id":"batch_req_%b-%d","custom_id":%b,"response":{"status_code":%d,'
@@ -120,20 +127,11 @@ class OpenAIDialect:
 
     def render(self, outcome: Outcome, *, batch_id: str) -> bytes:
         """One line of an output or error file; the same outcome gives the same bytes."""
-        suffix = batch_id.partition("_")[2].encode()
-        custom_id = _write(outcome.custom_id)
         if outcome.status_code:
-            return _ANSWER % (
-                suffix,
-                outcome.line,
-                custom_id,
-                outcome.status_code,
-                suffix,
-                outcome.line,
-                _one_line(outcome.body),
-            )
+            return answer(outcome, batch_id)
+        custom_id = _write(outcome.custom_id)
         reason = _write({"code": outcome.code, "message": outcome.message})
-        return _NO_ANSWER % (suffix, outcome.line, custom_id, reason)
+        return _NO_ANSWER % (_suffix(batch_id), outcome.line, custom_id, reason)
 
     def head(self, line: bytes) -> tuple[int, str]:
         """Line number and custom_id of a line that `render` wrote."""
@@ -146,6 +144,24 @@ class OpenAIDialect:
             raise _invalid(
                 f"This line is nested deeper than {self._nesting} levels.", "body", custom_id
             )
+
+
+def answer(outcome: Outcome, batch_id: str) -> bytes:
+    """A model's answer as a line of an output or error file, without the newline."""
+    suffix, line = _suffix(batch_id), outcome.line
+    custom_id, body = _write(outcome.custom_id), _one_line(outcome.body)
+    return _ANSWER % (suffix, line, custom_id, outcome.status_code, suffix, line, body)
+
+
+def beginning(batch_id: str) -> bytes:
+    """How every line of the batch's files begins, up to the line's number."""
+    return BEGINNING + _suffix(batch_id) + b"-"
+
+
+@lru_cache(maxsize=64)
+def _suffix(batch_id: str) -> bytes:
+    """What names a batch in the ids of its lines."""
+    return batch_id.partition("_")[2].encode()
 
 
 def read_request(
@@ -214,7 +230,7 @@ def _invalid(message: str, param: str, custom_id: str) -> InvalidLine:
 
 def _one_line(body: bytes) -> bytes:
     """A model's answer, fit for one line of a file: clients split on a CR as well."""
-    if body[:1] == b"{" and b"\n" not in body and b"\r" not in body:
+    if body.startswith(b"{") and _LF not in body and _CR not in body:
         return body
     if not body:
         return b"null"

@@ -5,6 +5,7 @@
 | input of a shard | `{"line", "custom_id", "url", "body"}`; the container ignores `custom_id` |
 | result of a shard | `{"line", "status_code", "body"}`, as `model/` answers |
 | kept outcomes | `{"line", "custom_id", "status_code", "body", "code", …}`, sorted by line |
+| a success of a file | the line of OpenAI's output file that it becomes |
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Annotated
 import msgspec
 
 from backburner.domain.request import Outcome, Request, Usage
-from backburner.wire import completion
+from backburner.wire import completion, openai
 
 
 class _Input(msgspec.Struct):
@@ -43,9 +44,13 @@ class _Usage(msgspec.Struct, frozen=True):
     completion_tokens: _Tokens = 0
 
 
+#: Where a member is missing.
+_NOTHING = msgspec.Raw(b"null")
+
+
 class _Answer(msgspec.Struct):
     usage: _Usage = _Usage()
-    error: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = _NOTHING
 
 
 class _Message(msgspec.Struct):
@@ -80,16 +85,28 @@ class _Kept(msgspec.Struct, omit_defaults=True):
     output_tokens: int = 0
 
 
+class _Response(msgspec.Struct):
+    status_code: int
+    body: msgspec.Raw
+
+
+class _Written(msgspec.Struct):
+    """A success, as the line of an output file."""
+
+    id: str
+    custom_id: str
+    response: _Response
+
+
 _encode = msgspec.json.Encoder().encode
 _input = msgspec.json.Decoder(_Input).decode
 _head = msgspec.json.Decoder(_Head).decode
 _result = msgspec.json.Decoder(_Result).decode
 _kept = msgspec.json.Decoder(_Kept).decode
+_written = msgspec.json.Decoder(_Written).decode
 _answer = msgspec.json.Decoder(_Answer).decode
 _said = msgspec.json.Decoder(_Said).decode
 _odd_answer = msgspec.json.Decoder(_OddAnswer).decode
-
-_UNKNOWN = Usage()
 
 #: Some servers and proxies say what went wrong with status 200.
 INVALID = ("invalid_result", "The model's server answered with an error, and called it a success.")
@@ -98,6 +115,8 @@ MISSING = ("missing_result", "The model's server returned no result for this req
 
 class JsonlShards:
     """The one format in which shards travel: JSON lines."""
+
+    written_dialect = "openai"
 
     def encode(self, request: Request) -> bytes:
         return _encode(
@@ -117,8 +136,8 @@ class JsonlShards:
         found: dict[int, Outcome] = {}
         for data in result:
             outcome = _outcome(data, requests)
-            if outcome is not None:
-                found.setdefault(outcome.line, outcome)
+            if outcome is not None and outcome.line not in found:
+                found[outcome.line] = outcome
         code, message = MISSING
         for line, custom_id in requests.items():
             yield found.get(line) or Outcome(
@@ -128,7 +147,9 @@ class JsonlShards:
     def response_status(self, outcome: Outcome) -> str:
         return completion.response_status(outcome)
 
-    def keep(self, outcome: Outcome) -> bytes:
+    def keep(self, outcome: Outcome, *, batch_id: str | None = None) -> bytes:
+        if batch_id is not None and outcome.is_success:
+            return openai.answer(outcome, batch_id)
         return _encode(
             _Kept(
                 outcome.line,
@@ -142,7 +163,16 @@ class JsonlShards:
             )
         )
 
+    def written(self, data: bytes, batch_id: str) -> list[int]:
+        begin = openai.beginning(batch_id)
+        first, *lines = (b"\n" + data).split(b"\n" + begin)
+        if first or len(lines) != data.count(b"\n"):
+            return []
+        return [int(line[: line.index(b'"')]) for line in lines]
+
     def kept(self, line: bytes) -> Outcome:
+        if line.startswith(openai.BEGINNING):
+            return _read_written(line)
         kept = _kept(line)
         return Outcome(
             line=kept.line,
@@ -167,41 +197,52 @@ class JsonlShards:
         return message.content if bytes(message.tool_calls) in (b"null", b"[]") else None
 
 
+def _read_written(line: bytes) -> Outcome:
+    written = _written(line)
+    body = bytes(written.response.body)
+    return Outcome(
+        line=int(written.id.rpartition("-")[2]),
+        custom_id=written.custom_id,
+        status_code=written.response.status_code,
+        body=body,
+        usage=_usage(_read_answer(body)),
+    )
+
+
 def _outcome(data: bytes, requests: Mapping[int, str]) -> Outcome | None:
     """The outcome in one line of a result; None if it is garbage or of none of the requests."""
     try:
         result = _result(data)
-        custom_id = requests.get(result.line)
-        if custom_id is None or not 100 <= result.status_code <= 599:
+        line, status_code = result.line, result.status_code
+        custom_id = requests.get(line)
+        if custom_id is None or not 100 <= status_code <= 599:
             return None
         body = bytes(result.body)
         if not body.startswith(b"{"):
             return None
         if not body.isascii():
             body.decode()  # what msgspec hands through raw may still be broken UTF-8
-        error, usage = _read_answer(body)
-        is_success = result.status_code < 300
-        if is_success and bytes(error) != b"null":
-            code, message = INVALID
-            return Outcome(line=result.line, custom_id=custom_id, code=code, message=message)
-        return Outcome(
-            line=result.line,
-            custom_id=custom_id,
-            status_code=result.status_code,
-            body=body,
-            usage=usage if is_success else _UNKNOWN,
-        )
+        answer = _read_answer(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def _read_answer(body: bytes) -> tuple[msgspec.Raw, Usage]:
-    """An answer's error, and its tokens; a count that makes no sense does not cost the answer."""
-    try:
-        answer = _answer(body)
-    except msgspec.ValidationError:
-        return _odd_answer(body).error, _UNKNOWN
-    used = answer.usage
-    return answer.error, Usage(
-        input_tokens=used.prompt_tokens, output_tokens=used.completion_tokens
+    if status_code >= 300:
+        return Outcome(line=line, custom_id=custom_id, status_code=status_code, body=body)
+    if answer.error is not _NOTHING and bytes(answer.error) != b"null":
+        code, message = INVALID
+        return Outcome(line=line, custom_id=custom_id, code=code, message=message)
+    return Outcome(
+        line=line, custom_id=custom_id, status_code=status_code, body=body, usage=_usage(answer)
     )
+
+
+def _read_answer(body: bytes) -> _Answer:
+    """What we look at in an answer; a count that makes no sense does not cost the answer."""
+    try:
+        return _answer(body)
+    except msgspec.ValidationError:
+        return _Answer(error=_odd_answer(body).error)
+
+
+def _usage(answer: _Answer) -> Usage:
+    used = answer.usage
+    return Usage(input_tokens=used.prompt_tokens, output_tokens=used.completion_tokens)
