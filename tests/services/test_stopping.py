@@ -243,7 +243,8 @@ def test_a_model_that_left_the_catalog_does_not_hold_its_batches(world):
     world.set_env(replace(world.untapped, catalog=a_catalog(full.models["ministral"])))
     for _ in range(40):
         world.tick()
-    assert world.batch(batch).status is BatchStatus.EXPIRED
+    assert world.batch(batch).status is BatchStatus.COMPLETED
+    assert {line["error"]["code"] for line in world.errors(batch)} == {"model_not_found"}
     assert world.batch(other).is_terminal
     world.set_env(replace(world.untapped, catalog=full))
     oracle.check_end(world)
