@@ -267,6 +267,38 @@ def test_jobs_of_others_in_the_account_take_slots():
         oracle.check_end(world)
 
 
+@pytest.mark.parametrize(
+    ("window", "stops_after", "minutes", "completed"),
+    [
+        ("24h", 60, 55, 8),  # it took its time to stop
+        ("24h", 60, 65, 0),
+        ("24h", 23.5 * 60, 35, 8),  # the deadline comes first
+        ("24h", 23.5 * 60, 45, 0),
+        ("1h", 60, 8, 8),  # it expires
+        ("1h", 60, 13, 0),
+    ],
+)
+def test_a_job_that_stops_late_still_brings_what_it_finished(
+    window, stops_after, minutes, completed
+):
+    with world_of(jobs_only()) as world:
+        world.backend.has_jobs = True
+        batch = world.submit(8, window=window)
+        world.pump()
+        (job,) = world.outstanding
+        world.advance(stops_after * 60)
+        if window == "24h":
+            batches.cancel(world.env, batch.tenant, batch.id, kind=batch.kind)
+        world.tick(minutes)
+        assert world.backend.stopped
+        world.answer(job)
+        world.settle()
+        after = world.batch(batch)
+        assert after.completed == completed
+        assert (after.ended_at or 0) <= batch.expires_at + 900
+        oracle.check_end(world)
+
+
 @pytest.mark.parametrize("brings", ["a part", "nothing"])
 @pytest.mark.parametrize("attempts", [1, 3])
 @pytest.mark.parametrize("reason", [StopReason.CANCELLED, StopReason.EXPIRED])

@@ -64,8 +64,9 @@ class Limits:
     lease_margin_seconds: float = 60.0
     #: How long shards in flight may still finish once their batch stops.
     grace_seconds: float = 300.0
-    #: How much longer jobs may take, which were asked to stop at once, to bring what they finished.
-    job_grace_seconds: float = 300.0
+    #: How much longer jobs may take, which were asked to stop at once, to bring what they finished;
+    #: not much longer than until the batch's deadline.
+    job_grace_seconds: float = 3300.0
     #: Time between two looks at a batch that is not terminal.
     batch_check_seconds: float = 120.0
     #: Longest that planning or finalizing may take: the time-out of those functions. Reap does not

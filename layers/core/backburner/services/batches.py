@@ -31,7 +31,8 @@ _DROPPED_A_CALL = 10 * _DROPPED_AT_ONCE
 #: Looks at a batch that is to be cancelled.
 _TRIES = 3
 
-#: From this long after its deadline on, a batch that hangs is asked for twice rather than late.
+#: From this long after its deadline on, a batch that hangs is asked for twice rather than late,
+#: and no job is waited for.
 _LATE_SECONDS = 600.0
 
 
@@ -305,10 +306,19 @@ def _ending(env: Environment, batch: Batch) -> Iterator[Shard]:
             model = env.catalog.running(shard.model, shard.pool)
             is_job = shard.job is not None or (model is not None and model.has_jobs)
             is_job = is_job and shard.bundle is None  # others need it, and it is short
-            if now >= grace_ends_at + (env.limits.job_grace_seconds if is_job else 0.0):
+            if now >= (_jobs_end_at(env, batch) if is_job else grace_ends_at):
                 yield shard
             elif is_job and (batch.stopping is not StopReason.BUDGET or now >= grace_ends_at):
                 stop_attempt(env, shard)
+
+
+def _jobs_end_at(env: Environment, batch: Batch) -> Instant:
+    """When jobs of a stopping batch are given up.
+
+    They stop when they like, and what they finished is paid for: so late, but for its deadline.
+    """
+    patient = (batch.grace_ends_at or 0.0) + env.limits.job_grace_seconds
+    return min(patient, batch.expires_at + _LATE_SECONDS)
 
 
 def stop_attempt(env: Environment, shard: Shard) -> None:
