@@ -1,12 +1,14 @@
-"""Blobs, queues, mail and receivers in memory: with the reference store, a world without a disk."""
+"""Blobs, queues, ids, mail and receivers in memory: a world without a disk."""
 
+import hashlib
 import io
 import json
+import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any, BinaryIO
 
 from backburner.domain.errors import InvalidRequest, NotFound
@@ -23,14 +25,14 @@ class MemoryBlobs:
 
     def __init__(self, bucket: str, clock: Clock, sign_key: bytes, public_url: str) -> None:
         self._prefix = f"s3://{bucket}/"
-        self._objects: dict[str, tuple[BlobStat, bytes]] = {}
-        self._etags = count(1)
+        self.objects: dict[str, tuple[BlobStat, bytes]] = {}
+        self.puts = 0
         self._signer = Signer(clock, sign_key, bucket, public_url)
 
     def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> None:
         _check(key)
-        etag = f"{next(self._etags):x}"
-        self._objects[key] = (BlobStat(key=key, size=len(data), etag=etag), data)
+        self.puts += 1
+        self.objects[key] = (BlobStat(key=key, size=len(data), etag=f"{self.puts:x}"), data)
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         for key, data in objects.items():
@@ -53,23 +55,23 @@ class MemoryBlobs:
         yield io.BytesIO(self._find(key)[start:])
 
     def stat(self, key: str) -> BlobStat | None:
-        return self._objects[key][0] if key in self._objects else None
+        return self.objects[key][0] if key in self.objects else None
 
     def copy(self, source: str, target: str) -> BlobStat:
         return self.compose(target, [source])
 
     def compose(self, target: str, parts: Sequence[str]) -> BlobStat:
         self.put(target, b"".join(self._find(part) for part in parts))
-        return self._objects[target][0]
+        return self.objects[target][0]
 
     def delete(self, *keys: str) -> None:
         for key in keys:
-            self._objects.pop(key, None)
+            self.objects.pop(key, None)
 
     def list(self, prefix: str) -> Iterator[BlobStat]:
-        for key in sorted(key for key in self._objects if key.startswith(prefix)):
-            if key in self._objects:
-                yield self._objects[key][0]
+        for key in sorted(key for key in self.objects if key.startswith(prefix)):
+            if key in self.objects:
+                yield self.objects[key][0]
 
     def uri(self, key: str) -> str:
         return self._prefix + key
@@ -99,9 +101,9 @@ class MemoryBlobs:
         return self._signer.verify_upload(path_and_query)
 
     def _find(self, key: str) -> bytes:
-        if key not in self._objects:
+        if key not in self.objects:
             raise NotFound(f"No such object: {key[:100]!r}.")
-        return self._objects[key][1]
+        return self.objects[key][1]
 
 
 def _check(key: str) -> None:
@@ -114,7 +116,9 @@ def _check(key: str) -> None:
 
 
 @dataclass
-class _Sent:
+class Sent:
+    """A message, and where it is on its way."""
+
     message: Message
     visible_at: Instant
     is_dead: bool = False
@@ -126,24 +130,25 @@ class MemoryQueue:
     def __init__(self, clock: Clock, *, max_receives: Mapping[str, int] | None = None) -> None:
         self._clock = clock
         self._max_receives = dict(max_receives or {})
-        self._sent: dict[str, _Sent] = {}
-        self._ids = count(1)
+        self.sent: dict[str, Sent] = {}
+        self.sends = 0
         self._lock = threading.RLock()
 
     def send(self, queue: str, body: Mapping[str, Any], *, delay_seconds: float = 0) -> None:
         if not 0 <= delay_seconds <= MAX_DELAY_SECONDS:
             raise ValueError(f"A delay of {delay_seconds} s; it is 0 to {MAX_DELAY_SECONDS} s.")
         now = self._clock.now()
-        message = Message(
-            id=f"{next(self._ids)}",
-            queue=str(queue),
-            body=json.dumps(body),
-            receives=0,
-            receipt="0",
-            sent_at=now,
-        )
         with self._lock:
-            self._sent[message.id] = _Sent(message, now + delay_seconds)
+            self.sends += 1
+            message = Message(
+                id=f"{self.sends}",
+                queue=str(queue),
+                body=json.dumps(body),
+                receives=0,
+                receipt="0",
+                sent_at=now,
+            )
+            self.sent[message.id] = Sent(message, now + delay_seconds)
 
     def receive(self, queue: str, max_messages: int, visibility_seconds: float) -> list[Message]:
         now = self._clock.now()
@@ -154,7 +159,7 @@ class MemoryQueue:
             )
             return list(self._received(visible[:max_messages], now + visibility_seconds))
 
-    def _received(self, visible: list[_Sent], hidden_until: Instant) -> Iterator[Message]:
+    def _received(self, visible: list[Sent], hidden_until: Instant) -> Iterator[Message]:
         for one in visible:
             before = one.message
             if before.receives >= self._max_receives.get(before.queue, MAX_RECEIVES):
@@ -170,12 +175,12 @@ class MemoryQueue:
         with self._lock:
             for message in messages:
                 if self._holds(message):
-                    del self._sent[message.id]
+                    del self.sent[message.id]
 
     def release(self, message: Message, delay_seconds: float = 0) -> None:
         with self._lock:
             if self._holds(message):
-                self._sent[message.id].visible_at = self._clock.now() + delay_seconds
+                self.sent[message.id].visible_at = self._clock.now() + delay_seconds
 
     def dead_letters(self, queue: str) -> list[Message]:
         return [one.message for one in self._of(queue) if one.is_dead]
@@ -194,13 +199,34 @@ class MemoryQueue:
         dead = len(self.dead_letters(queue))
         return Counts(waiting=len(live) - in_flight, in_flight=in_flight, dead=dead)
 
-    def _of(self, queue: str) -> list[_Sent]:
-        return [one for one in self._sent.values() if one.message.queue == queue]
+    def _of(self, queue: str) -> list[Sent]:
+        return [one for one in self.sent.values() if one.message.queue == queue]
 
     def _holds(self, message: Message) -> bool:
         """Whether nobody received the message since then."""
-        one = self._sent.get(message.id)
+        one = self.sent.get(message.id)
         return one is not None and not one.is_dead and one.message.receipt == message.receipt
+
+
+class MemoryIds:
+    """Ids, secrets and random numbers that are the same in every run."""
+
+    def __init__(self) -> None:
+        #: How many of each.
+        self.made: Counter[str] = Counter()
+
+    def new(self, kind: str) -> str:
+        return f"{kind}_{self._next('id'):020d}"
+
+    def secret(self) -> str:
+        return hashlib.sha256(f"secret {self._next('secret')}".encode()).hexdigest()
+
+    def random(self) -> float:
+        return random.Random(self._next("random")).random()
+
+    def _next(self, what: str) -> int:
+        self.made[what] += 1
+        return self.made[what]
 
 
 class MemoryMailer:

@@ -52,7 +52,7 @@ from backburner_local.adapters.queue import Message, SqliteQueue
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.store import SqliteStore
 from tests.backend import ManualBackend, Reply, Submission, succeed
-from tests.memory import MemoryBlobs, MemoryMailer, MemoryQueue, MemoryReceiver
+from tests.memory import MemoryBlobs, MemoryIds, MemoryMailer, MemoryQueue, MemoryReceiver
 from tests.reference import ReferenceStore
 from tests.tap import Tap
 from tests.witness import MemoryDatabase, WitnessStore
@@ -168,6 +168,7 @@ class World:
     queue: SqliteQueue | MemoryQueue
     blobs: DirectoryBlobs | MemoryBlobs
     mailer: Mailer
+    ids: SequentialIds | MemoryIds
     #: Of a world on disk.
     database: Database
     outbox: Path
@@ -212,7 +213,7 @@ class World:
                 webhooks=self.receiver,
                 metrics=self.metrics,
                 clock=self.clock,
-                ids=SequentialIds(),
+                ids=self.ids,
                 catalog=catalog or a_catalog(),
                 dialects=DIALECTS,
                 shards=JsonlShards(),
@@ -234,6 +235,7 @@ class World:
         )
         self.outbox = folder / "outbox"
         self.mailer = OutboxMailer(self.outbox, "backburner@example.com", self.clock)
+        self.ids = SequentialIds()
 
     def set_env(self, env: Environment) -> None:
         """Have the handlers work on this environment, tapped."""
@@ -559,14 +561,20 @@ class World:
 class MemoryWorld(World):
     """The same world with nothing on disk: a small scenario costs about a millisecond."""
 
+    items: ReferenceStore
+    queue: MemoryQueue
+    blobs: MemoryBlobs
     mailer: MemoryMailer
+    ids: MemoryIds
 
     def _open(self, folder: Path, *, has_threads: bool) -> None:
         assert not has_threads
-        self.store = WitnessStore(ReferenceStore(), is_alone=True)
+        self.items = ReferenceStore()
+        self.store = WitnessStore(self.items, is_alone=True)
         self.queue = MemoryQueue(self.clock)
         self.blobs = MemoryBlobs("bucket", self.clock, b"key", "http://here")
         self.mailer = MemoryMailer()
+        self.ids = MemoryIds()
 
     def close(self) -> None:
         bootstrap.install(None)
