@@ -4,8 +4,7 @@ A random walk over the real handlers. Every step is checked; at the end all time
 backend is well, and the oracle judges everything. `HYPOTHESIS_PROFILE=long` walks further.
 """
 
-import shutil
-import tempfile
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ from tests import oracle
 from tests.backend import REPLIES, by_name, succeed
 from tests.effort import IS_LONG, tried
 from tests.tap import Crash, PortError, fault_at
-from tests.world import LIMITS, World, chat, jsonl
+from tests.world import LIMITS, MemoryWorld, chat, jsonl
 
 #: Each costs minutes until its work is seen again; the promise has 15 of them.
 MOST_FAULTS = 6
@@ -47,8 +46,7 @@ which = st.integers(0, 5)
 class Engine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="backburner-"))
-        self.world = World(self.folder, limits=WALK_LIMITS)
+        self.world = MemoryWorld(Path(os.devnull), limits=WALK_LIMITS)
         self.number = 0
         self.faults = 0
 
@@ -252,7 +250,6 @@ class Engine(RuleBasedStateMachine):
             oracle.check_end(self.world, tidy=False)
         finally:
             self.world.close()
-            shutil.rmtree(self.folder)
 
 
 TestEngine = Engine.TestCase
