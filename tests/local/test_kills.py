@@ -1,7 +1,4 @@
-"""Killed in the middle of a batch, again and again, a stack loses and repeats nothing.
-
-Every other two of the kills are of an instance alone, where there is one.
-"""
+"""Killed again and again, as a whole or an instance of it, a stack loses and repeats nothing."""
 
 import os
 import random
@@ -14,37 +11,50 @@ from typing import Any
 
 import pytest
 
-from tests.local.stacks import Up, lines, names, requests, text_of, wait_until
+from tests.local.stacks import CHAT, MODEL, Up, lines, names, requests, text_of, wait_until
+
+CATALOG = f"""
+[models.{MODEL}]
+backend = "sagemaker_async"
+context_window = 1024
+routes = ["{CHAT}"]
+"""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kills", "count", "instances"),
-    [(3, 500, 1), pytest.param(100, 40_000, 2, marks=pytest.mark.long)],
+    ("kills", "count", "of_a_shard", "instances"),
+    [(10, 240, 8, 1), pytest.param(100, 40_000, 50, 2, marks=pytest.mark.long)],
 )
 def test_a_stack_and_instances_killed_at_random_moments_finish_with_every_line_once(
-    tmp_path, tally, kills, count, instances
+    tmp_path, tally, kills, count, of_a_shard, instances
 ):
+    """Of five kills, one is of the stack, one of the stack while it starts, three of instances."""
     seed = random.randrange(1_000_000)
     moments = random.Random(seed)
     print(f"seed {seed}")
-    up = Up(tmp_path / "data", "--max-instances", str(instances), delay_seconds=0.5)
+    catalog = tmp_path / "catalog.toml"
+    catalog.write_text(f"{CATALOG}shard = {{ lines = {of_a_shard} }}\n")
+    options = ("--catalog", str(catalog), "--max-instances", str(instances))
+    up = Up(tmp_path / "data", *options, delay_seconds=0.5)
     try:
         batch_id = _submit(up.start(), tmp_path, count)
         unfinished = 0
         for number in range(kills):
-            if number % 2:  # while results come in; else, more likely while instances start
-                _wait_for_progress(up, batch_id)
-            time.sleep(moments.uniform(0.0, 0.7 if number % 2 else 1.8))
-            unfinished += up.client.batch(batch_id)["status"] != "completed"
-            if number % 4 > 1 and _kill_an_instance(up, moments):
+            if number % 5 == 1:
+                _kill_while_it_starts(up, moments)
+                up.start()
                 continue
-            before = up.processes()
-            up.kill()
-            wait_until(lambda: not up.processes(), "the end of the killed stack's instances")
-            assert before, "there was nothing to kill"
-            up.start()
-        assert unfinished, "the batch was done before the first kill"
+            if number % 5 in (0, 3):  # while results come in; else, more likely while others start
+                _wait_for_progress(up, batch_id)
+            time.sleep(moments.uniform(0.0, 0.7))
+
+            unfinished += up.client.batch(batch_id)["status"] != "completed"
+            if number % 5 == 0:
+                _kill_all(up)
+            else:
+                _kill_an_instance(up, moments)
+        assert unfinished > kills // 2, "the batch was done too early"
         batch = wait_until(lambda: _ended(up, batch_id), "the end of the batch", 600)
         _assert_every_line_came_out_once(up, batch, count)
         wait_until(lambda: _mails(up), "the mail")
@@ -56,49 +66,26 @@ def test_a_stack_and_instances_killed_at_random_moments_finish_with_every_line_o
         up.end()
 
 
-@pytest.mark.slow
-def test_a_stack_killed_while_it_starts_starts_again(tmp_path):
+def _kill_all(up: Up) -> None:
+    assert up.processes(), "there is nothing to kill"
+    up.kill()
+    wait_until(lambda: not up.processes(), "the end of the killed stack's instances")
+
+
+def _kill_while_it_starts(up: Up, dice: random.Random) -> None:
     """Of all moments, those before it is ready: files and tables are half made."""
-    seed = random.randrange(1_000_000)
-    moments = random.Random(seed)
-    print(f"seed {seed}")
-    up = Up(tmp_path / "data")
-    try:
-        for _ in range(2):
-            up.launch()
-            time.sleep(moments.uniform(0.3, 1.2))
-            up.kill()
-        batch_id = _submit(up.start(), tmp_path, 10)
-        batch = wait_until(lambda: _ended(up, batch_id), "the end of the batch")
-        _assert_every_line_came_out_once(up, batch, 10)
-    finally:
-        up.end()
+    up.launch()
+    time.sleep(dice.uniform(0.2, 1.0))
+    _kill_all(up)
 
 
-@pytest.mark.slow
-def test_an_instance_killed_in_the_middle_of_its_shards_costs_no_line(tmp_path):
-    with Up(tmp_path / "data", "--max-instances", "1", delay_seconds=0.8) as up:
-        batch_id = _submit(up, tmp_path, 300)
-        wait_until(lambda: up.pool().ended_lines, "the first shard")
-        wait_until(lambda: up.pool().running_lines, "more shards in flight")
-        time.sleep(0.3)  # into the shards
-        (victim,) = up.servers()
-        os.kill(victim, signal.SIGKILL)
-        batch = wait_until(lambda: _ended(up, batch_id), "the end of the batch")
-        _assert_every_line_came_out_once(up, batch, 300)
-        assert victim not in up.servers()
-        wait_until(lambda: _mails(up), "the mail")  # it follows the end of the batch
-        assert up.stop() == 0
-        _assert_nothing_is_left(up, batch_id)
-
-
-def _kill_an_instance(up: Up, dice: random.Random) -> bool:
+def _kill_an_instance(up: Up, dice: random.Random) -> None:
     """One of those that are there, whatever it is at."""
-    servers = up.servers()
-    if servers:
-        with suppress(ProcessLookupError):
-            os.kill(dice.choice(servers), signal.SIGKILL)
-    return bool(servers)
+    victim = dice.choice(wait_until(up.servers, "an instance"))
+    with suppress(ProcessLookupError):
+        os.kill(victim, signal.SIGKILL)
+    # The next kill is of another one.
+    wait_until(lambda: victim not in up.servers(), "the end of the instance")
 
 
 def _submit(up: Up, folder: Path, count: int) -> str:
