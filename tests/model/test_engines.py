@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -49,8 +50,9 @@ def foreign_app() -> FastAPI:
     return app
 
 
-def test_inside_a_foreign_app_its_own_routes_are_the_engine(monkeypatch, line_of):
+def test_inside_a_foreign_app_its_own_routes_are_the_engine(monkeypatch, caplog, line_of):
     monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(MODEL_DIR))
+    caplog.set_level(logging.WARNING)  # `bootstrap` sets that of the whole process: for this test
     app = bootstrap(foreign_app())
     lines = [line_of(1), line_of(2), line_of(3)]
     lines[1]["body"] = {"messages": "boom"}
