@@ -20,12 +20,14 @@ up: .venv/.run ## the whole stack, until Ctrl-C
 
 # Tests start hundreds of processes; none of them need compile again what another one has.
 test test-long: export PYTHONDONTWRITEBYTECODE :=
+# Run by other targets: each worker would import them for nothing.
+test test-long: ELSEWHERE := $(addprefix --ignore=tests/,aws/test_permissions.py conformance e2e_aws)
 
 test: .venv/.dev ## every test but the long ones
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not long and not aws and not gpu and not e2e_aws and not conformance"
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ELSEWHERE) -m "not long and not aws and not gpu and not e2e_aws and not conformance"
 
 test-long: .venv/.dev ## the long ones too
-	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not aws and not gpu and not e2e_aws and not conformance"
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ELSEWHERE) -m "not aws and not gpu and not e2e_aws and not conformance"
 
 e2e-aws: .venv/.dev .venv-aws/.done ## the deployed template on another AWS emulator, its roles enforced
 	$(BIN)/pytest -q -n 2 --dist loadfile tests/aws/test_permissions.py

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 import pytest
-import yaml
 
+from backburner_local import template
 from backburner_local.cli import main
 from backburner_local.emulators.sagemaker.knobs import Knobs
 from tests.live.questions import QUESTIONS
@@ -29,13 +29,7 @@ OF_AWS = {
 }
 
 
-class Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms as plain values."""
-
-
-Loader.add_multi_constructor("!", lambda loader, suffix, node: str(node.value))
-
-TEMPLATE = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), Loader)
+TEMPLATE = template.parse(ROOT / "template.yaml")
 
 
 def metrics() -> set[str]:

@@ -4,15 +4,20 @@ import json
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from backburner_local.client import Client
 from backburner_local.options import Options
 from backburner_local.stack import Stack
+from tests.late import Late
 from tests.local.stacks import CHAT
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 LINES = 30_000
 MODELS = ("own", "large", "offline")
@@ -114,7 +119,7 @@ def test_one_file_of_three_models_runs_on_three_backends(tmp_path: Path) -> None
         assert (len(ran), set(ran.values())) == (LINES // 3, {1})
 
 
-def _wait(client: openai.OpenAI, batch_id: str) -> Any:
+def _wait(client: "openai.OpenAI", batch_id: str) -> Any:
     until = time.monotonic() + 400
     while (batch := client.batches.retrieve(batch_id)).status not in ("completed", "failed"):
         assert time.monotonic() < until, batch.request_counts

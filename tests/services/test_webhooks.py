@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
@@ -16,9 +15,15 @@ from backburner.ports import HookAnswer, QueueName
 from backburner.services import batches, outbox, replaying, webhooks
 from tests import oracle
 from tests.backend import answer_with, by_name
+from tests.late import Late
 from tests.memory import Posted
 from tests.tap import crash_after, meanwhile_at
 from tests.world import World
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 HOUR = 3600.0
 URL = "https://hooks.example.com/x"

@@ -2,15 +2,20 @@
 
 import base64
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from backburner.ports import HookAnswer
+from tests.late import Late
 from tests.memory import Posted
 from tests.web.conftest import Client, requests
 from tests.web.test_sdk import sdk  # noqa: F401 - a fixture
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 ENDPOINTS = "/v1/webhook_endpoints"
 DELIVERIES = "/v1/x-deliveries"
