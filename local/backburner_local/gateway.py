@@ -8,11 +8,11 @@ import socket
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.helpers import content_disposition_header
 
 from backburner.domain.errors import Busy, InvalidRequest, StorageUnavailable, TooLarge
@@ -20,6 +20,8 @@ from backburner.ports import Blobs
 from backburner.web import errors
 from backburner_local import events
 from backburner_local.functions import LoadedFunction
+from backburner_local.listening import BACKLOG
+from backburner_local.loop_threads import LoopThreads
 from backburner_local.streams import Streams
 
 logger = logging.getLogger(__name__)
@@ -34,14 +36,14 @@ UPLOAD_BYTES = 1 << 30
 
 _CHUNK = 1 << 18
 
+#: What reads an object and changes nothing.
+_READING = ("GET", "HEAD")
+
 #: When a client should come back that found too many streams.
 STREAM_RETRY_SECONDS = 15
 
 #: Longest line and longest header of a request.
 _HEAD_BYTES = 64 * 1024
-
-#: Connections that may wait to be accepted.
-_BACKLOG = 1024
 
 
 class Gateway:
@@ -80,9 +82,9 @@ class Gateway:
         self._find_upload = find_upload
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="api")
+        self._threads = LoopThreads(most=threads, name="api")
         self._stopping = asyncio.Event()
-        self._streams = Streams(self._pool, self._stopping, most=streams)
+        self._streams = Streams(self._threads, self._stopping, most=streams)
         self._started: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(target=self._run, name="gateway")
 
@@ -96,7 +98,7 @@ class Gateway:
         """Take no more requests, finish those that are there, and end."""
         self._started.result().call_soon_threadsafe(self._stopping.set)
         self._thread.join()
-        self._pool.shutdown()
+        self._threads.stop()
 
     def _run(self) -> None:
         try:
@@ -107,28 +109,36 @@ class Gateway:
             self._started.set_exception(error)
 
     async def _serve(self) -> None:
-        app = web.Application()
-        app.router.add_get("/blobs/{key:.+}", self._blob)
-        app.router.add_put("/blobs/{key:.+}", self._put_blob)
-        app.router.add_get("/metrics", self._show_metrics)
-        app.router.add_route("*", "/{path:(?s:.*)}", self._invoke)  # a path may have newlines
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            shutdown_timeout=10,
-            keepalive_timeout=75,
+        # A server without an application: its router would cost as much as the parsing of HTTP.
+        server = web.Server(
+            self._route,
             handler_cancellation=False,
+            access_log=None,
+            keepalive_timeout=75,
             # What is longer than the API allows is refused in words by the function.
             max_line_size=_HEAD_BYTES,
             max_field_size=_HEAD_BYTES,
         )
+        runner = web.ServerRunner(server, shutdown_timeout=10)
         await runner.setup()
-        await web.SockSite(runner, self._listener, backlog=_BACKLOG).start()
+        await web.SockSite(runner, self._listener, backlog=BACKLOG).start()
         self._started.set_result(asyncio.get_running_loop())
         await self._stopping.wait()
         await runner.cleanup()
 
-    async def _blob(self, request: web.Request) -> web.StreamResponse:
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
+        if "Expect" in request.headers:
+            await _go_on(request)
+        if request.path.startswith("/blobs/"):
+            if request.method in _READING:
+                return await self._blob(request)
+            if request.method == "PUT":
+                return await self._put_blob(request)
+        if request.path == "/metrics" and request.method in _READING:
+            return await self._show_metrics(request)
+        return await self._invoke(request)
+
+    async def _blob(self, request: web.BaseRequest) -> web.StreamResponse:
         path = self._find_signed(request.raw_path)
         if path is None:
             return web.Response(status=403, text="The link is not valid, or not any more.\n")
@@ -139,7 +149,7 @@ class Gateway:
             )
         return web.FileResponse(path, headers=headers)
 
-    async def _put_blob(self, request: web.Request) -> web.Response:
+    async def _put_blob(self, request: web.BaseRequest) -> web.Response:
         """Take one object in, as S3 does at such a link."""
         key = self._find_upload(request.raw_path)
         if key is None:
@@ -157,16 +167,16 @@ class Gateway:
             return _refused(request, limit)
         return web.Response()
 
-    async def _show_metrics(self, _: web.Request) -> web.Response:
+    async def _show_metrics(self, _: web.BaseRequest) -> web.Response:
         return web.Response(text=self._metrics(), content_type="text/plain")
 
-    async def _invoke(self, request: web.Request) -> web.StreamResponse:
+    async def _invoke(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._answer(request)
         except (InvalidRequest, StorageUnavailable) as error:  # the body could not be had
             return _refused(request, error)
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         async with self._body(request) as (body, body_key):
             if body is None:
                 limit = self._max_body_bytes
@@ -181,9 +191,8 @@ class Gateway:
                 source_ip=request.remote or "",
                 streams=True,
             )
-            loop = asyncio.get_running_loop()
             try:
-                answer = await loop.run_in_executor(self._pool, self._function, event)
+                answer = await self._threads.run(self._function, event)
             except Exception:
                 logger.exception("function.failed %s", self._function.name)
                 return web.json_response({"message": "Internal Server Error"}, status=500)
@@ -193,10 +202,15 @@ class Gateway:
         return _response(answer)
 
     @contextlib.asynccontextmanager
-    async def _body(self, request: web.Request) -> AsyncIterator[tuple[bytes | None, str | None]]:
+    async def _body(
+        self, request: web.BaseRequest
+    ) -> AsyncIterator[tuple[bytes | None, str | None]]:
         """The body, or the object that it was spooled to; None where it is too large."""
         if (request.content_length or 0) > self._max_body_bytes:
             yield None, None
+            return
+        if not request.body_exists:
+            yield b"", None
             return
         head = bytearray()
         while chunk := await _read(request):
@@ -213,7 +227,9 @@ class Gateway:
         finally:
             await asyncio.to_thread(self._blobs.delete, key)
 
-    async def _spool(self, key: str, head: bytes, request: web.Request, *, most_bytes: int) -> bool:
+    async def _spool(
+        self, key: str, head: bytes, request: web.BaseRequest, *, most_bytes: int
+    ) -> bool:
         """Stream the body into an object; False: it is too large."""
         size = len(head)
         writing = self._blobs.write(key)
@@ -232,26 +248,17 @@ class Gateway:
         return size <= most_bytes
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
-
-    Raises:
-        OSError: the port is taken, or the address is none of this machine's.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)  # bound alone, the port could still go to another
-    except OSError as error:
-        listener.close()
-        why = f"can't listen at {host}:{port}: {error.strerror}"
-        raise OSError(error.errno, why) from error
-    return listener
+async def _go_on(request: web.BaseRequest) -> None:
+    """Have a client send the body that asked whether it should (RFC 9110, section 10.1.1)."""
+    if request.version < HttpVersion11:
+        return
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # of the answer, nothing is out yet
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.BaseRequest) -> bytes:
     """The next piece of the body, empty at its end; raises InvalidRequest."""
     try:
         return await request.content.read(_CHUNK)
@@ -259,7 +266,7 @@ async def _read(request: web.Request) -> bytes:
         raise InvalidRequest("The body is not coded as its headers say.") from None
 
 
-def _headers(request: web.Request) -> dict[str, str]:
+def _headers(request: web.BaseRequest) -> dict[str, str]:
     """Headers as an HTTP API passes them: lower-case names, repeats joined by commas."""
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
@@ -277,7 +284,7 @@ def _response(answer: dict[str, Any]) -> web.Response:
     return web.Response(status=int(answer["statusCode"]), body=data, headers=headers)
 
 
-def _refused(request: web.Request, error: Exception) -> web.Response:
+def _refused(request: web.BaseRequest, error: Exception) -> web.Response:
     """The answer to a request that did not reach the function."""
     request_id = f"req_{uuid.uuid4().hex}"
     answer = errors.to_answer(error, path=request.path, request_id=request_id)

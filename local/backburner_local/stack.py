@@ -29,7 +29,8 @@ from backburner_local.emulators.sagemaker import queue
 from backburner_local.emulators.sagemaker.knobs import Knobs
 from backburner_local.emulators.sagemaker.server import SageMakerEmulator
 from backburner_local.functions import LoadedFunction
-from backburner_local.gateway import SPOOL, Gateway, listen
+from backburner_local.gateway import SPOOL, Gateway
+from backburner_local.listening import listen
 from backburner_local.options import Options
 from backburner_local.shortcut import clients_of
 from backburner_local.triggers import (

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from typing import Any
 
 from aiohttp import web
 
 from backburner.domain.errors import BackburnerError
 from backburner.web.answer import Stream
+from backburner_local.loop_threads import LoopThreads
 
 logger = logging.getLogger(__name__)
 
@@ -18,20 +18,20 @@ logger = logging.getLogger(__name__)
 class Streams:
     """Sends them, so many at once; all on the event loop, with no thread while they wait."""
 
-    def __init__(self, pool: Executor, stopping: asyncio.Event, *, most: int) -> None:
+    def __init__(self, threads: LoopThreads, stopping: asyncio.Event, *, most: int) -> None:
         """Prepare.
 
         Args:
-            pool: reads the pieces, which takes the store a moment.
+            threads: read the pieces, which takes the store a moment.
             stopping: ends them all.
             most: at once.
         """
-        self._pool = pool
+        self._threads = threads
         self._stopping = stopping
         self._left = most
 
     async def send(
-        self, request: web.Request, answer: Mapping[str, Any], stream: Stream
+        self, request: web.BaseRequest, answer: Mapping[str, Any], stream: Stream
     ) -> web.StreamResponse | None:
         """Send a body as it comes, until it ends, its client has gone or the gateway stops.
 
@@ -55,11 +55,10 @@ class Streams:
         return response
 
     async def _send_pieces(
-        self, request: web.Request, response: web.StreamResponse, stream: Stream
+        self, request: web.BaseRequest, response: web.StreamResponse, stream: Stream
     ) -> None:
-        loop = asyncio.get_running_loop()
         while not self._stopping.is_set() and request.transport is not None:
-            piece = await loop.run_in_executor(self._pool, stream.read)
+            piece = await self._threads.run(stream.read)
             if piece is None:
                 return
             if piece:

@@ -18,7 +18,8 @@ import pytest
 from backburner_local.adapters.clock import FixedClock
 from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.functions import LoadedFunction
-from backburner_local.gateway import SPOOL_BYTES, UPLOAD_BYTES, Gateway, listen
+from backburner_local.gateway import SPOOL_BYTES, UPLOAD_BYTES, Gateway
+from backburner_local.listening import listen
 from backburner_local.template import Function
 from tests.local.stacks import wait_until
 
@@ -98,6 +99,19 @@ class TestEvents:
         assert (http["sourceIp"], http["userAgent"]) == ("127.0.0.1", "tests")
         assert event["isBase64Encoded"] is True
         assert base64.b64decode(event["body"]) == b'{"hello": 1}'
+
+    def test_a_client_that_asks_whether_it_should_send_its_body_is_told_to(self, door):
+        host, port = urlsplit(door.url).netloc.split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as client:
+            client.sendall(
+                b"POST /v1/files HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n"
+                b"Expect: 100-continue\r\nConnection: close\r\n\r\n"
+            )
+            assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            assert door.events == []
+            client.sendall(b"body")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert base64.b64decode(door.events[0]["body"]) == b"body"
 
     def test_a_path_may_have_any_character(self, door):
         door.http.get("/v1/files/one%0Atwo%00")

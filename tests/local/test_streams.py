@@ -15,7 +15,8 @@ from backburner.domain.errors import NotFound
 from backburner_local.adapters.clock import FixedClock
 from backburner_local.adapters.files import DirectoryBlobs
 from backburner_local.functions import LoadedFunction
-from backburner_local.gateway import STREAM_RETRY_SECONDS, Gateway, listen
+from backburner_local.gateway import STREAM_RETRY_SECONDS, Gateway
+from backburner_local.listening import listen
 from backburner_local.template import Function
 from tests.local.stacks import requests, wait_until
 
