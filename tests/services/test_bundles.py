@@ -13,6 +13,7 @@ from backburner.ports import QueueName
 from backburner.services import batches, deletion, pausing, results
 from tests import oracle
 from tests.backend import Submission, answer_with, by_name
+from tests.tap import meanwhile_at
 from tests.world import MemoryWorld, World, a_catalog, a_model, a_world_in_memory, chat
 
 WIDE = Cut(lines=100, bytes=100_000, tokens=10**9)
@@ -365,3 +366,33 @@ def test_measured_rates_count_the_time_of_a_bundle_once():
         after = world.pool()
         assert after.ended_lines - before.ended_lines == 5
         assert after.busy_seconds - before.busy_seconds == pytest.approx(30)
+
+
+def test_the_members_of_a_bundle_end_in_one_transaction():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 10)
+        world.tap.calls.clear()
+        with world.tap.hooked(None):
+            world.answer()
+            calls = list(world.tap.calls)
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 10
+        # Their ends, the notes of their events, and the bundle's own.
+        assert calls.count("store.transact") == 3
+        oracle.check_end(world)
+
+
+def test_a_member_that_moves_on_meanwhile_does_not_keep_the_others_from_ending():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 4)
+        bad = some[2]
+
+        def cancel() -> None:
+            batches.cancel(world.untapped, "acme", bad.id, kind=bad.kind)
+
+        with world.tap.hooked(meanwhile_at("store.transact", world.tap, cancel)):
+            world.answer()
+        world.settle()
+        ended = [BatchStatus.COMPLETED] * 4
+        ended[2] = BatchStatus.CANCELLED
+        assert statuses(world, some) == ended
+        oracle.check_end(world)

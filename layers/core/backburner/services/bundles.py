@@ -53,15 +53,18 @@ def take(env: Environment, bundle: Bundle, key: str | None) -> None:
     if found is None:
         parts = [part for part in parts if membership.is_current(bundle, part.shard)]
     outcomes = {one.line: one for one in found or env.shards.outcomes(named, iter(()))}
-    for part in parts:
-        settle.save(env, part.ref, part.shard, part.requests, part.outcomes(env, outcomes))
+    if parts:
+        settle.save_all(env, [part.attempted(env, outcomes) for part in parts])
     release(env, bundle, has_result=found is not None)
 
 
 def fail(env: Environment, bundle: Bundle, *, code: str, reason: str) -> None:
     """The bundle's attempt failed as a whole: each line of its members did."""
-    for shard in membership.current(env, bundle):
-        settle.fail(env, shard, code=code, reason=reason)
+    current = membership.current(env, bundle)
+    failed = [settle.failure(env, shard, code=code, reason=reason) for shard in current]
+    left = [one for one in failed if one is not None]
+    if left:
+        settle.save_all(env, left)
     release(env, bundle)
 
 
@@ -113,13 +116,16 @@ class _Part:
         numbered = enumerate(self.requests, start=self.first)
         return {number: env.shards.head(line)[1] for number, line in numbered}
 
-    def outcomes(self, env: Environment, of_bundle: Mapping[int, Outcome]) -> list[Outcome]:
+    def attempted(self, env: Environment, of_bundle: Mapping[int, Outcome]) -> settle.Attempted:
         """Its own outcomes, by its batch's numbers again."""
         numbered = enumerate(self.requests, start=self.first)
-        return [
+        outcomes = [
             structs.replace(of_bundle[number], line=env.shards.head(line)[0])
             for number, line in numbered
         ]
+        return settle.Attempted(
+            ref=self.ref, shard=self.shard, requests=self.requests, outcomes=outcomes
+        )
 
 
 def _parts(env: Environment, bundle: Bundle) -> Iterator[_Part]:

@@ -44,7 +44,8 @@ def _take_lines(env: Environment, ref: AttemptRef, shard: Shard | None, key: str
         return False
     if outcomes is None:
         outcomes = list(env.shards.outcomes(named, iter(())))
-    settle.save(env, ref, shard, requests, outcomes)
+    attempted = settle.Attempted(ref=ref, shard=shard, requests=requests, outcomes=outcomes)
+    settle.save(env, attempted)
     return True
 
 
@@ -55,7 +56,11 @@ def _take_answer(
     answer = raw.keep(env, shard, ref, key, content_type=content_type) if key is not None else None
     if answer is None and ref.attempt < shard.attempt:
         return False
-    settle.save(env, ref, shard, [], [raw.outcome(env, answer)], answer=answer)
+    outcomes = [raw.outcome(env, answer)]
+    attempted = settle.Attempted(
+        ref=ref, shard=shard, requests=[], outcomes=outcomes, answer=answer
+    )
+    settle.save(env, attempted)
     return True
 
 
@@ -82,9 +87,11 @@ def collect_failure(
         return
     if shard.is_raw:
         failed = raw.failure(env, shard, code=code, reason=reason, status_code=status_code)
-        settle.save(env, ref, shard, [], [failed])
+        settle.save(env, settle.Attempted(ref=ref, shard=shard, requests=[], outcomes=[failed]))
         return
-    settle.fail(env, shard, code=code, reason=reason)
+    attempted = settle.failure(env, shard, code=code, reason=reason)
+    if attempted is not None:
+        settle.save(env, attempted)
 
 
 def _is_result(env: Environment, ref: AttemptRef, shard: Shard | None, key: str) -> bool:

@@ -17,7 +17,7 @@ from backburner.domain.delivery import (
 )
 from backburner.domain.errors import Conflict, Gone, InvalidRequest, NotFound, Undelivered
 from backburner.domain.webhook import Hooks
-from backburner.ports import Environment, Is, Update
+from backburner.ports import MAX_WRITES, Environment, Is, Update
 from backburner.services import outbox, records, webhook_health, webhooks
 
 #: Longest delay of a message.
@@ -58,13 +58,13 @@ def begun(env: Environment, told: Sequence[Delivery]) -> list[Delivery]:
     ]
 
 
-def begin(env: Environment, ended: Batch, told: Sequence[Delivery]) -> None:
-    """Make the attempts that are begun, and have the others made."""
-    for delivery in told:
-        if delivery.attempts:
-            _attempt(env, ended, Hooks(), delivery)
-        else:
-            outbox.send(env, [delivery])
+def begin(env: Environment, ends: Sequence[tuple[Batch, Sequence[Delivery]]]) -> None:
+    """Make the attempts that are begun for batches that ended, and have the others made."""
+    told = [(ended, delivery) for ended, several in ends for delivery in several]
+    begun = [(ended, delivery) for ended, delivery in told if delivery.attempts]
+    outbox.send(env, [delivery for _, delivery in told if not delivery.attempts])
+    delivered = [one for ended, one in begun if _attempt(env, ended, Hooks(), one)]
+    _note_delivered(env, delivered)
 
 
 def deliver(env: Environment, tenant: str, batch_id: str, name: str) -> None:
@@ -97,7 +97,12 @@ def deliver(env: Environment, tenant: str, batch_id: str, name: str) -> None:
     # Of two messages at once, one makes the attempt; should it die of it, reap asks for another.
     if not _note(env, seen, attempts=delivery.attempts, **_pause(env, seen, _ATTEMPT_SECONDS)):
         return
-    _attempt(env, batch, records.to_hooks(hooks_item), delivery)
+    hooks = records.to_hooks(hooks_item)
+    if _attempt(env, batch, hooks, delivery):
+        _note_delivered(env, [delivery])
+        for endpoint in hooks.endpoints if delivery.channel is Channel.WEBHOOK else ():
+            if endpoint.id == delivery.target_id:
+                webhook_health.note_success(env, delivery.tenant, endpoint)
 
 
 def _is_put_off(env: Environment, delivery: Delivery) -> bool:
@@ -118,8 +123,8 @@ def _is_in_a_digest(env: Environment, delivery: Delivery) -> bool:
     return delivery.event_type != webhook_health.DISABLED and digests.joined(env, delivery)
 
 
-def _attempt(env: Environment, batch: Batch | None, hooks: Hooks, delivery: Delivery) -> None:
-    """Send, and note how it went; the attempt is counted already."""
+def _attempt(env: Environment, batch: Batch | None, hooks: Hooks, delivery: Delivery) -> bool:
+    """Send, and note why it failed; False: it did. The attempt is counted already."""
     about = (delivery.batch_id, delivery.name)
     try:
         _send(env, batch, hooks, delivery)
@@ -136,10 +141,19 @@ def _attempt(env: Environment, batch: Batch | None, hooks: Hooks, delivery: Deli
         _logger.warning("delivery.failed batch=%s delivery=%s error=%s", *about, kind)
         _failed(env, batch, delivery, reason=f"{kind}: {error}"[:300])
     else:
-        _note(env, delivery, status=DeliveryStatus.DELIVERED)
-        for endpoint in hooks.endpoints if delivery.channel is Channel.WEBHOOK else ():
-            if endpoint.id == delivery.target_id:
-                webhook_health.note_success(env, delivery.tenant, endpoint)
+        return True
+    return False
+
+
+def _note_delivered(env: Environment, delivered: Sequence[Delivery]) -> None:
+    """One transaction notes as many as it takes, unless one of them was noted otherwise."""
+    for start in range(0, len(delivered), MAX_WRITES):
+        some = delivered[start : start + MAX_WRITES]
+        try:
+            env.store.transact(*(_noted(env, one, status=DeliveryStatus.DELIVERED) for one in some))
+        except Conflict:
+            for one in some if len(some) > 1 else ():
+                _note(env, one, status=DeliveryStatus.DELIVERED)
 
 
 def _failed(
@@ -181,6 +195,14 @@ def _note(env: Environment, delivery: Delivery, **changes: Any) -> bool:
 
     That it was delivered is noted in any case. False: it was not.
     """
+    try:
+        env.store.transact(_noted(env, delivery, **changes))
+    except Conflict:
+        return False
+    return True
+
+
+def _noted(env: Environment, delivery: Delivery, **changes: Any) -> Update:
     status = changes.get("status")
     if status is DeliveryStatus.DEAD:
         changes |= records.delivery_dead(delivery, env.clock.now())
@@ -190,11 +212,7 @@ def _note(env: Environment, delivery: Delivery, **changes: Any) -> bool:
     if status is not DeliveryStatus.DELIVERED:
         when.append(Is("attempts", delivery.attempts))
     key = records.key_of(delivery)
-    try:
-        env.store.transact(Update(key, set=records.attributes(changes), when=tuple(when)))
-    except Conflict:
-        return False
-    return True
+    return Update(key, set=records.attributes(changes), when=tuple(when))
 
 
 # ---------------------------------------------------------------- channels

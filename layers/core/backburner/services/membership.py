@@ -7,9 +7,6 @@ from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.ports import Environment
 from backburner.services import records
 
-#: Shards that are loaded at once: as many keys as a call of the store takes.
-_LOADED = 100
-
 
 def load(env: Environment, ref: AttemptRef) -> Bundle | None:
     """The bundle, as long as anyone may still bring a result of it."""
@@ -27,15 +24,12 @@ def of(env: Environment, shard: Shard) -> Bundle | None:
 
 def members(env: Environment, bundle: Bundle) -> Iterator[tuple[Member, int, Shard | None]]:
     """Each member, the number of its first request in the bundle, and its shard as it is now."""
-    numbered = list(bundle.numbered())
-    for start in range(0, len(numbered), _LOADED):
-        some = numbered[start : start + _LOADED]
-        tenant = bundle.shard.tenant
-        items = env.store.get(
-            *(records.shard_key(tenant, one.batch_id, one.shard_id) for one, _ in some)
-        )
-        for (member, first), item in zip(some, items, strict=True):
-            yield member, first, records.to_shard(item) if item is not None else None
+    tenant = bundle.shard.tenant
+    items = env.store.get(
+        *(records.shard_key(tenant, one.batch_id, one.shard_id) for one in bundle.members)
+    )
+    for (member, first), item in zip(bundle.numbered(), items, strict=True):
+        yield member, first, records.to_shard(item) if item is not None else None
 
 
 def is_current(bundle: Bundle, shard: Shard | None) -> bool:

@@ -1,6 +1,6 @@
 """What is to be told of a batch: written with the state that it tells of, and made afterwards."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from backburner.domain.batch import Batch
@@ -29,6 +29,17 @@ def load(env: Environment, tenant: str, batch_id: str) -> tuple[Batch | None, Ho
     """A batch, and in the same call the webhooks that may be told of it."""
     item, hooks = env.store.get(records.batch_key(tenant, batch_id), records.hooks_key(tenant))
     return (records.to_batch(item) if item is not None else None), records.to_hooks(hooks)
+
+
+def load_all(
+    env: Environment, tenant: str, batch_ids: Sequence[str]
+) -> tuple[dict[str, Batch], Hooks]:
+    """The same of several batches of a tenant, by id."""
+    hooks, *items = env.store.get(
+        records.hooks_key(tenant), *(records.batch_key(tenant, one) for one in batch_ids)
+    )
+    found = [records.to_batch(item) for item in items if item is not None]
+    return {batch.id: batch for batch in found}, records.to_hooks(hooks)
 
 
 def of_end(env: Environment, ended: Batch, hooks: Hooks) -> list[Delivery]:

@@ -1,7 +1,7 @@
 """Commit the outcomes of a shard's attempt: what stands, what is tried again, what ends with it."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from backburner.domain import reasons
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
@@ -10,7 +10,7 @@ from backburner.domain.errors import Conflict, Lost, NotFound
 from backburner.domain.request import Outcome, Usage
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.domain.webhook import Hooks
-from backburner.ports import Environment, Is, Write
+from backburner.ports import MAX_WRITES, Environment, Is, Write
 from backburner.services import (
     batches,
     capacity,
@@ -46,47 +46,54 @@ def requests_left(env: Environment, ref: AttemptRef, shard: Shard | None) -> lis
         raise
 
 
-def fail(env: Environment, shard: Shard, *, code: str, reason: str) -> None:
-    """Each line of the shard's current attempt failed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempted:
+    """What an attempt brought a shard."""
+
+    #: May be later than the shard knows: the backend seemed to throttle it, and started it all the
+    #: same.
+    ref: AttemptRef
+    #: As it was seen, open.
+    shard: Shard
+    requests: list[bytes]
+    #: One of each.
+    outcomes: list[Outcome]
+    #: To a raw request.
+    answer: raw.Answer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settlement:
+    """What comes of it, before it is written."""
+
+    attempted: Attempted
+    done: Shard
+    again: Sequence[Shard]
+    #: The single request that ends with it.
+    ended: Batch | None
+    told: Sequence[Delivery]
+    writes: Sequence[Write]
+
+
+def failure(env: Environment, shard: Shard, *, code: str, reason: str) -> Attempted | None:
+    """Each line of the shard's current attempt failed; None: the shard has ended."""
     requests = requests_left(env, shard.ref, shard)
     if requests is None:
-        return
+        return None
     outcomes = [
         Outcome(line=line, custom_id=custom_id, code=code, message=reason)
         for line, custom_id in map(env.shards.head, requests)
     ]
-    save(env, shard.ref, shard, requests, outcomes)
+    return Attempted(ref=shard.ref, shard=shard, requests=requests, outcomes=outcomes)
 
 
-def save(
-    env: Environment,
-    ref: AttemptRef,
-    shard: Shard,
-    requests: list[bytes],
-    outcomes: list[Outcome],
-    *,
-    answer: raw.Answer | None = None,
-) -> None:
-    """Commit the outcomes, unless another result of the shard was first.
-
-    The attempt may be later than the shard knows: the backend seemed to throttle it, and started
-    it all the same.
-    """
+def save(env: Environment, attempted: Attempted) -> None:
+    """Commit the outcomes, unless another result of the shard was first."""
+    shard, ref = attempted.shard, attempted.ref
     for _ in range(_TRIES):
-        attempt = max(ref.attempt, shard.attempt)
-        verdict = retries.judge(env, replace(shard, attempt=attempt), outcomes)
-        done = _store_outcomes(env, replace(shard, attempt=attempt), verdict.parted.final)
-        if answer is not None:
-            done = replace(done, answer_key=answer.key, answer_type=answer.content_type)
-        again = retries.shards(env, done, requests, verdict)
-        single, hooks = _load_single(env, shard)
-        ended = _ended(env, single, done, verdict) if not again else None
-        if ended is not None and done.is_raw:
-            mirror.publish_raw(env, ended, done, verdict.parted.final[0])
-        told = deliver.begun(env, outbox.of_end(env, ended, hooks)) if ended is not None else []
-        writes = _writes(env, shard, done, verdict, again, _ending(single, ended, told))
+        settlement = _settle(env, replace(attempted, shard=shard), *_load_single(env, shard))
         try:
-            env.store.transact(*writes)
+            env.store.transact(*settlement.writes)
         except Conflict:
             seen = load_open(env, ref)
             if batches.load(env, shard.tenant, shard.batch_id) is None:
@@ -98,14 +105,73 @@ def save(
                 return
             shard = seen
             continue
-        if ended is None:
-            _go_on(env, shard, again)
-        if shard.bundle is None:  # what frees the slot of a bundle is its own end
-            capacity.kick_if_waiting(env, shard.pool)
-        if ended is not None:
-            deliver.begin(env, ended, told)
+        _go_on(env, [settlement])
         return
-    raise Conflict(f"shard {shard.ref} keeps changing")
+    raise Conflict(f"shard {ref} keeps changing")
+
+
+def save_all(env: Environment, several: Sequence[Attempted]) -> None:
+    """The same for several shards of one tenant and pool, as many as may be in one transaction.
+
+    Where one of them moved on meanwhile, each is saved for itself.
+    """
+    singles, hooks = _load_singles(env, [one.shard for one in several])
+    settled = [_settle(env, one, singles.get(one.shard.batch_id), hooks) for one in several]
+    for some, writes in _in_transactions(settled):
+        try:
+            env.store.transact(*writes)
+        except Conflict:
+            for one in some:
+                save(env, one.attempted)
+        else:
+            _go_on(env, some)
+
+
+def _in_transactions(
+    settled: Sequence[_Settlement],
+) -> Iterator[tuple[list[_Settlement], Sequence[Write]]]:
+    """Settlements whose writes fit into one transaction, with these writes."""
+    some: list[_Settlement] = []
+    writes: Sequence[Write] = ()
+    for one in settled:
+        added = transitions.together(writes, one.writes)
+        if some and (added is None or len(added) > MAX_WRITES):
+            yield some, writes
+            some, added = [], None
+        some.append(one)
+        writes = added or one.writes
+    if some:
+        yield some, writes
+
+
+def _settle(
+    env: Environment, attempted: Attempted, single: Batch | None, hooks: Hooks
+) -> _Settlement:
+    shard, answer = attempted.shard, attempted.answer
+    shard_tried = replace(shard, attempt=max(attempted.ref.attempt, shard.attempt))
+    verdict = retries.judge(env, shard_tried, attempted.outcomes)
+    done = _store_outcomes(env, shard_tried, verdict.parted.final)
+    if answer is not None:
+        done = replace(done, answer_key=answer.key, answer_type=answer.content_type)
+    again = retries.shards(env, done, attempted.requests, verdict)
+    ended = _ended(env, single, done, verdict) if not again else None
+    if ended is not None and done.is_raw:
+        mirror.publish_raw(env, ended, done, verdict.parted.final[0])
+    told = deliver.begun(env, outbox.of_end(env, ended, hooks)) if ended is not None else []
+    writes = _writes(env, shard, done, verdict, again, _ending(single, ended, told))
+    return _Settlement(
+        attempted=attempted, done=done, again=again, ended=ended, told=told, writes=writes
+    )
+
+
+def _go_on(env: Environment, settled: Sequence[_Settlement]) -> None:
+    """What follows once it is written: retries, the next step of a batch, deliveries."""
+    for one in settled:
+        if one.ended is None:
+            _move_on(env, one.attempted.shard, one.again)
+    for pool in {one.done.pool for one in settled if one.done.bundle is None}:
+        capacity.kick_if_waiting(env, pool)  # the slot of a bundle is freed at its own end
+    deliver.begin(env, [(one.ended, one.told) for one in settled if one.ended is not None])
 
 
 def _load_single(env: Environment, shard: Shard) -> tuple[Batch | None, Hooks]:
@@ -118,7 +184,13 @@ def _load_single(env: Environment, shard: Shard) -> tuple[Batch | None, Hooks]:
     return outbox.load(env, shard.tenant, shard.batch_id)
 
 
-def _go_on(env: Environment, shard: Shard, again: Sequence[Shard]) -> None:
+def _load_singles(env: Environment, shards: Sequence[Shard]) -> tuple[dict[str, Batch], Hooks]:
+    """The single requests of several shards of one tenant, by id, and its webhooks."""
+    ids = {one.batch_id for one in shards if records.kind_of(one.batch_id).is_single}
+    return outbox.load_all(env, shards[0].tenant, sorted(ids)) if ids else ({}, Hooks())
+
+
+def _move_on(env: Environment, shard: Shard, again: Sequence[Shard]) -> None:
     """Have retries dispatched, or see what the batch needs next."""
     batch = batches.load(env, shard.tenant, shard.batch_id)
     if batch is None:

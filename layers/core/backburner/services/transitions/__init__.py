@@ -25,6 +25,7 @@ from backburner.services.transitions.batch import (
 )
 from backburner.services.transitions.bundle import JOINING, bundle, join, joined, unbundle
 from backburner.services.transitions.delivery import replay
+from backburner.services.transitions.merge import together
 from backburner.services.transitions.shard import (
     claim,
     drop,
@@ -66,6 +67,7 @@ __all__ = [
     "start",
     "stop",
     "terminal_status",
+    "together",
     "unbundle",
     "wait_again",
     "watch",
