@@ -229,6 +229,15 @@ def test_what_is_tried_again_is_cut_finer(shared, attempt, lines, of_object):
     assert lines_of_object(shared.shard(attempt=attempt, line_count=lines), 50) == of_object
 
 
+def test_an_output_that_is_lost_loses_only_its_own_lines(stage):
+    here = stage(lost_output_every_nth=2)
+    shard = here.send(requests("a", "b", "c", "d", "e", "f"))
+    lines = here.lines(shard)  # two in each object
+    assert len(lines) == 4
+    assert {line - 1 - (line - 1) % 2 for line in lines} < {0, 2, 4}
+    assert set(here.ran().values()) == {1}
+
+
 @pytest.mark.parametrize(("prompt", "is_final"), [("refuse", True), ("break", False)])
 def test_a_job_that_brought_nothing_has_failed(shared, prompt, is_final):
     look = shared.end(shared.send(requests(prompt)))
