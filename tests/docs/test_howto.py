@@ -9,7 +9,8 @@ import pytest
 from backburner_local import template
 from backburner_local.cli import main
 from backburner_local.emulators.sagemaker.knobs import Knobs
-from tests.live.questions import QUESTIONS
+from backburner_local.emulators.sagemaker.transform.knobs import TransformKnobs
+from tests.live.questions import NOT_MEASURED, QUESTIONS
 
 ROOT = Path(__file__).parents[2]
 HOWTO = sorted((ROOT / "docs/howto").glob("*.md"))
@@ -119,3 +120,12 @@ def test_every_knob_that_a_real_account_could_settle_is_a_question():
     }
     assert unknown == asked - {None}
     assert unknown <= set(Knobs.__slots__)
+
+
+def test_every_doubt_about_transform_jobs_is_named():
+    """All other knobs are times, or faults."""
+    unknown = {"stopped_job_keeps", "retries_refused", "event_times"}
+    named = {name for name in TransformKnobs.__slots__ if f"`{name}`" in "".join(NOT_MEASURED)}
+    assert named == unknown
+    rest = set(TransformKnobs.__slots__) - unknown - {"failed_starts_allowed", "quotas"}
+    assert {name for name in rest if not name.endswith(("_seconds", "_every_nth"))} == set()

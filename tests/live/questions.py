@@ -165,6 +165,11 @@ NOT_MEASURED = {
     "the start-up window of /ping": "costs a failed endpoint of up to an hour, and the template"
     " always sets ContainerStartupHealthCheckTimeoutInSeconds",
     "the transform data type `Converse`": "no part of what Backburner uses",
+    "what a stopped transform job leaves of finished objects (`stopped_job_keeps`)": "costs a job"
+    " on instances of its own; Backburner takes whatever is there, and runs the rest again",
+    "whether a transform job asks again for what was refused with a 4xx (`retries_refused`)": ""
+    "costs a job as well; more tries would only take longer",
+    "the instants in events of transform jobs (`event_times`)": "Backburner reads none of them",
     "the price of ml.g6e.xlarge in us-east-1": "ask the Price List API: `aws pricing get-products"
     " --service-code AmazonSageMaker --region us-east-1 --filters"
     " Type=TERM_MATCH,Field=instanceName,Value=ml.g6e.xlarge`",
