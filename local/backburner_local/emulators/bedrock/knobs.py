@@ -95,6 +95,8 @@ class Knobs:
     default_page_size: int = 100
     #: Longest `recordId`; 0: any.
     longest_record_id: int = 0
+    #: Ended jobs that are still known: the last ones that were submitted.
+    kept_jobs: int = 1000
 
     # ---- permissions; there is no IAM here
 

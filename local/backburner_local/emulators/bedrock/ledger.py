@@ -1,4 +1,4 @@
-"""What the model was paid for: every record that it answered, over all jobs and restarts."""
+"""What the model was paid for: the records that it answered, over all jobs and restarts."""
 
 from __future__ import annotations
 
@@ -32,19 +32,32 @@ class Totals:
 _read = msgspec.json.Decoder(Ran).decode
 
 
-class Ledger:
-    """An append-only file; survives a kill of this process."""
+#: Bytes after which a file is full: some hundred thousand records.
+_FULL_BYTES = 64 * 1024 * 1024
 
-    def __init__(self, path: Path) -> None:
+
+class Ledger:
+    """Two append-only files, which survive a kill of this process: the older one is full.
+
+    What was before these is forgotten.
+    """
+
+    def __init__(self, path: Path, *, full_bytes: int = _FULL_BYTES) -> None:
         self._path = path
+        self._older = path.with_suffix(".older.jsonl")
+        self._full_bytes = full_bytes
         self._file = open_lines(path)
 
     def note(self, ran: Ran) -> None:
+        if self._file.tell() >= self._full_bytes:
+            self._file.close()
+            self._path.replace(self._older)
+            self._file = open_lines(self._path)
         self._file.write(msgspec.json.encode(ran) + b"\n")
 
     def ran(self) -> list[Ran]:
-        """All of them, oldest first."""
-        return [_read(line) for line in read_lines(self._path)]
+        """All of them that are known, oldest first."""
+        return [_read(line) for path in (self._older, self._path) for line in read_lines(path)]
 
     def totals(self) -> Totals:
         ran = self.ran()

@@ -45,6 +45,7 @@ class BatchInference:
         }
         for job in around.store.load():
             self._take_up(job)
+        self._forget_old_jobs()
         self.hold_foreign_jobs()
 
     @property
@@ -69,6 +70,15 @@ class BatchInference:
         if not job.is_over:
             self._lives[job.id] = Life(job, self._directory.models[job.base_model], self._around)
 
+    def _forget_old_jobs(self) -> None:
+        """A stack that runs for months must not fill its disk with what has ended."""
+        ended = [job for job in self.jobs if job.is_over and not job.is_foreign]
+        for job in ended[: max(0, len(ended) - self._knobs().kept_jobs)]:
+            self._around.store.remove(job)
+            self._lives.pop(job.id, None)
+            self._by_token.pop(job.request.get("clientRequestToken") or "", None)
+            del self._jobs[job.id]
+
     # ---- operations
 
     def create(self, request: Message) -> Message:
@@ -88,6 +98,7 @@ class BatchInference:
         self._around.store.save(job)
         self._around.events.emit(job, job.submitted_at)
         self._take_up(job)
+        self._forget_old_jobs()
         return {"jobArn": job.arn}
 
     def get(self, request: Message) -> Message:

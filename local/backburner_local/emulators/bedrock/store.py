@@ -28,6 +28,9 @@ class JobStore:
         if job.is_over:
             self.spool(job.id).unlink(missing_ok=True)
 
+    def remove(self, job: Job) -> None:
+        (self._folder / f"{job.id}.json").unlink(missing_ok=True)
+
     def load(self) -> list[Job]:
         """All jobs, oldest first."""
         jobs: list[Job] = []
