@@ -531,6 +531,26 @@ def test_room_is_what_the_account_has_less_the_jobs_of_others(stage):
     stage.end(own)
 
 
+def test_what_runs_is_listed_once_for_all_models(stage):
+    stage.emulator.turn(foreign_jobs={LARGE: 3, MODELS["nova"]: 2}, quotas={})
+    backend = BedrockBatch(stage.clients, stage.blobs, ROLE)
+    asked: list[str] = []
+    events = stage.clients.bedrock.meta.events
+    events.register("before-call.bedrock.*", lambda model, **_: asked.append(model.name))
+    found = [backend.room(a_model(model_id)) for model_id in (LARGE, MODELS["nova"], "other.one")]
+    assert [room.others for room in found if room is not None] == [3, 2, 0]
+    assert asked == ["ListModelInvocationJobs"] * 5  # one state each
+
+
+def test_a_quota_that_is_misspelt_is_told(stage, caplog):
+    caplog.set_level(logging.WARNING)  # whatever other tests left
+    room = BedrockBatch(stage.clients, stage.blobs, ROLE).room(a_model(quota_name="Mistral Huge"))
+    assert room is not None
+    assert room.limit is None
+    assert "quotas.unknown name=Mistral Huge" in caplog.text
+    assert "jobs.quota_name" in caplog.text
+
+
 def test_jobs_need_no_instance(stage):
     assert stage.backend.instances(a_model()) is None
     stage.backend.wake(a_model(), 1)

@@ -23,6 +23,9 @@ _ACTIVE = ("Submitted", "Validating", "Scheduled", "InProgress", "Stopping")
 
 _QUOTA = "Sum of in-progress and submitted batch inference jobs using a {} model for {}"
 
+#: Models are asked for one after another: what runs is listed once for all of them.
+_LISTED_SECONDS = 20.0
+
 #: An account has more than a thousand quotas of Bedrock, which change by the day at most.
 _KNOWN_SECONDS = 3600.0
 
@@ -38,13 +41,19 @@ class Rooms:
     #: Slots by the quota's name in lower case, and until when they are believed.
     _quotas: dict[str, int] = field(default_factory=dict)
     _known_until: float = 0.0
+    #: Base models of jobs of others that hold a slot, and until when they are believed.
+    _others: list[str] = field(default_factory=list)
+    _listed_until: float = 0.0
 
     def of(self, jobs: Jobs) -> Room:
         """What the account has for the model's jobs; raises BackendError."""
-        try:
-            others = sum(1 for job in self._active() if self._is_other(job, jobs))
-        except (ClientError, BotoCoreError) as error:
-            raise BackendError("Bedrock does not list its jobs.") from error
+        if time.monotonic() >= self._listed_until:
+            try:
+                self._others = [_base_of(job) for job in self._active() if not self._is_ours(job)]
+            except (ClientError, BotoCoreError) as error:
+                raise BackendError("Bedrock does not list its jobs.") from error
+            self._listed_until = time.monotonic() + _LISTED_SECONDS
+        others = self._others.count(jobs.base_model)
         return Room(limit=self._limit(jobs.quota_name), others=others)
 
     def _active(self) -> Iterator[Mapping[str, Any]]:
@@ -53,11 +62,10 @@ class Rooms:
             for page in pages.paginate(statusEquals=status):
                 yield from page.get("invocationJobSummaries", ())
 
-    def _is_other(self, job: Mapping[str, Any], jobs: Jobs) -> bool:
-        """Whether it is a job of the model whose input is in no bucket of ours."""
+    def _is_ours(self, job: Mapping[str, Any]) -> bool:
+        """Whether the job's input is in our bucket."""
         source = job.get("inputDataConfig", {}).get("s3InputDataConfig", {}).get("s3Uri", "")
-        is_ours = self.blobs.key_of(source) is not None
-        return not is_ours and base_model(job.get("modelId", "")) == jobs.base_model
+        return self.blobs.key_of(source) is not None
 
     def _limit(self, quota_name: str | None) -> int | None:
         """Slots that Service Quotas grants; None: it has no such quota, or does not tell."""
@@ -66,7 +74,12 @@ class Rooms:
         if time.monotonic() >= self._known_until:
             self._ask_quotas()
         wanted = (_QUOTA.format(kind, quota_name).casefold() for kind in ("base", "custom"))
-        return next((self._quotas[name] for name in wanted if name in self._quotas), None)
+        limit = next((self._quotas[name] for name in wanted if name in self._quotas), None)
+        if limit is None and self._quotas:
+            _logger.warning(
+                "quotas.unknown name=%s hint=see jobs.quota_name of the catalog", quota_name
+            )
+        return limit
 
     def _ask_quotas(self) -> None:
         try:
@@ -79,3 +92,7 @@ class Rooms:
         except (ClientError, BotoCoreError):
             _logger.warning("quotas.not_told service=bedrock")
         self._known_until = time.monotonic() + _KNOWN_SECONDS
+
+
+def _base_of(job: Mapping[str, Any]) -> str:
+    return base_model(job.get("modelId", ""))
