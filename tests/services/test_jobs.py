@@ -229,7 +229,7 @@ def test_a_refusal_teaches_how_many_slots_there_are():
         oracle.check_end(world)
 
 
-@pytest.mark.parametrize(("waited", "pause"), [(0, 60), (1200, 300), (7200, 600)])
+@pytest.mark.parametrize(("waited", "pause"), [(0, 60), (800, 200), (7200, 300)])
 def test_a_backend_that_is_not_set_up_is_asked_ever_more_seldom(waited, pause):
     with world_of(jobs_only()) as world:
         batch = world.submit(8)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from backburner.domain.errors import BackendUnready
+from backburner.services import sending
 from backburner.wire.messages import each_message
 from backburner_local import template
 from tests.template.expand import ROOT, expanded
@@ -15,6 +17,8 @@ from tests.world import a_world
 ALARMS = TEMPLATE.of_type("AWS::CloudWatch::Alarm")
 DASHBOARD = json.loads(TEMPLATE.resources["Dashboard"]["Properties"]["DashboardBody"])
 FAILED_MESSAGES = "backburner-FailedMessages"
+FILTERS = TEMPLATE.of_type("AWS::Logs::MetricFilter")
+UNREADY = '"backend.unready"'
 FUNCTIONS = [f"{function.name}Function" for function in TEMPLATE.functions]
 
 
@@ -108,13 +112,27 @@ def test_messages_that_fail_are_told_of_although_their_function_succeeds(caplog)
     caplog.set_level("ERROR", "backburner")
     event = {"Records": [{"messageId": "1", "body": "{}"}]}
     each_message(event, lambda message: message["tenant"])
-    filters = TEMPLATE.of_type("AWS::Logs::MetricFilter").values()
+    filters = [one for one in FILTERS.values() if one["FilterPattern"] != UNREADY]
     read = {t.name for t in TEMPLATE.functions if any(e.kind == "SQS" for e in t.triggers)}
     assert {one["LogGroupName"] for one in filters} == {f"{name}Logs" for name in read}
     for one in filters:
         (made,) = one["MetricTransformations"]
         assert made["MetricName"] == FAILED_MESSAGES == ALARMS["FailedMessagesAlarm"]["MetricName"]
         assert one["FilterPattern"].strip('"') in caplog.text
+
+
+def test_a_backend_that_is_not_set_up_is_told_of(caplog):
+    caplog.set_level("WARNING", "backburner")
+    with a_world() as world:
+        world.submit(1)
+        world.backend.fail_next(BackendUnready())
+        world.pump()
+    (one,) = [one for one in FILTERS.values() if one["FilterPattern"] == UNREADY]
+    assert one["LogGroupName"] == "DispatchLogs"
+    assert one["MetricTransformations"][0]["MetricName"] == FAILED_MESSAGES
+    assert UNREADY.strip('"') in caplog.text
+    # As long as it is asked, some span of the alarm has a line of it.
+    assert max(sending.UNREADY_SECONDS) <= ALARMS["FailedMessagesAlarm"]["Period"]
 
 
 def test_the_dashboard_shows_every_function_and_queue():

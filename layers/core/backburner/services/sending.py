@@ -1,5 +1,6 @@
 """Hand claimed shards to their backend, and take back what it does not start."""
 
+import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from threading import Semaphore
@@ -18,8 +19,10 @@ from backburner.domain.shard import Shard
 from backburner.ports import Environment, Write
 from backburner.services import bundles, capacity, collect, membership, transitions
 
+_logger = logging.getLogger(__name__)
+
 #: Shortest and longest pause of a backend that is not set up.
-_UNREADY_SECONDS = (60.0, 600.0)
+UNREADY_SECONDS = (60.0, 300.0)
 
 
 class Sender:
@@ -126,7 +129,10 @@ def _pause(env: Environment, shard: Shard, error: BackendThrottled) -> float:
     """
     if not isinstance(error, BackendUnready):
         return env.limits.retry.pause_seconds(1, env.ids.random())
-    least, most = _UNREADY_SECONDS
+    _logger.warning(
+        "backend.unready pool=%s reason=%s", shard.pool, error.message
+    )  # an alarm rings
+    least, most = UNREADY_SECONDS
     return min(most, max(least, (env.clock.now() - shard.created_at) / 4))
 
 
