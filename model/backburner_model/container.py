@@ -8,6 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
+import msgspec
+
 from backburner_model.engine import Engine
 from backburner_model.settings import Settings
 from backburner_model.wire import (
@@ -52,8 +54,7 @@ class Phase(Enum):
     DRAINING = "draining"
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(msgspec.Struct, gc=False):
     """A request that waits for the engine, and the place of its answer."""
 
     place: int
