@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from backburner.ports import QueueName
 from backburner_local import cli, deployed
 from backburner_local.deployed import NotReachable
-from backburner_local.doctor import Finding, Patient, Result, examine, machine, model
+from backburner_local.doctor import Finding, Patient, Result, examine, jobs, machine, model
 from backburner_local.doctor.findings import INSTANCE_TYPE, MAX_INSTANCES
 from backburner_local.template import _Loader
 from tests.local.aws_stacks import ENDPOINT, SENDER, STACK, an_account, bury, deploy
@@ -138,7 +138,7 @@ def test_an_account_that_is_ready_has_nothing_wrong(healthy):
     findings = look(healthy)
     wrong = [f for f in findings if f.result is not Result.OK and f.check != "SAM CLI"]
     assert wrong == []
-    checks = {"credentials", "quota", "model", "image", "scaling role", "mail"}
+    checks = {"credentials", "quota", "model", "image", "scaling role", "mail", "jobs"}
     assert checks <= {finding.check for finding in findings}
     (who,) = about(findings, "credentials")
     assert who.detail.startswith("account 123456789012, as arn:aws:")
@@ -288,6 +288,129 @@ def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(healthy):
     assert finding.result is Result.WARN
     assert "servicequotas:ListServiceQuotas" in finding.advice
     assert about(findings, "model")[0].result is Result.OK
+
+
+# ---------------------------------------------------------------- models that run as jobs
+
+LARGE = "mistral.mistral-large-2407-v1:0"
+JOBS_CATALOG = """
+[models.large]
+backend = "bedrock_batch"
+context_window = 32768
+routes = ["/v1/chat/completions"]
+jobs = { model_id = "mistral.mistral-large-2407-v1:0", quota_name = "Mistral Large 2 (24.07)" }
+
+[models.own]
+backend = "sagemaker_transform"
+context_window = 8192
+routes = ["/v1/chat/completions"]
+jobs = { model_id = "own-v1", instance_type = "ml.g4dn.2xlarge", instance_count = 2 }
+"""
+IN_PROGRESS = "Sum of in-progress and submitted batch inference jobs using a base model for {}"
+LEAST = "Minimum number of records per batch inference job for {}"
+
+
+@pytest.fixture
+def with_jobs(account, tmp_path):
+    """An account that is ready for jobs, and says what is found wrong with a catalog."""
+    quotas = {
+        IN_PROGRESS.format("Mistral Large 2 (24.07)"): 20.0,
+        LEAST.format("Mistral Large 2 (24.07)"): 100.0,
+        f"{GPU} for transform job usage": 2.0,
+    }
+    give_quotas(account, quotas)
+    answer(account, "bedrock", "GetFoundationModel", {"modelDetails": {}})
+    answer(account, "bedrock", "GetInferenceProfile", {})
+    answer(account, "sagemaker", "DescribeModel", {})
+
+    def found(text: str = JOBS_CATALOG, **changes: Any) -> list[Finding]:
+        path = tmp_path / "catalog.toml"
+        path.write_text(text, encoding="utf-8")
+        return list(jobs.check(account, replace(PATIENT, catalog=path, **changes)))
+
+    return found
+
+
+def give_quotas(account, values: dict[str, float]) -> None:
+    quotas = [
+        {"QuotaName": name, "Value": value, "QuotaCode": f"L-{number}"}
+        for number, (name, value) in enumerate(values.items())
+    ]
+    answer(account, "service-quotas", "ListServiceQuotas", {"Quotas": quotas})
+
+
+def failures(findings: list[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.result is Result.FAIL]
+
+
+@pytest.mark.parametrize("runs", ["true", "false"])
+def test_a_stack_that_runs_no_jobs_is_told_of_models_that_need_them(with_jobs, runs):
+    parameters = {"RunBedrockJobs": runs, "RunTransformJobs": runs}
+    found = with_jobs(parameters=parameters)
+    assert [one.result for one in found if "large" in one.detail] == [Result.OK]
+    assert [one.result for one in found if "own" in one.detail] == [Result.OK]
+    advice = [one.advice for one in failures(found)]
+    wanted = ["Deploy with RunBedrockJobs=true.", "Deploy with RunTransformJobs=true."]
+    assert advice == ([] if runs == "true" else wanted)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "operation"),
+    [(LARGE, "GetFoundationModel"), (f"us.{LARGE}", "GetInferenceProfile")],
+)
+def test_a_model_that_bedrock_does_not_have_is_named(account, with_jobs, model_id, operation):
+    refuse(account, "bedrock", operation, "ResourceNotFoundException")
+    (found,) = failures(with_jobs(JOBS_CATALOG.replace(LARGE, model_id)))
+    assert f"Bedrock has no {model_id} in us-east-1" in found.detail
+
+
+def test_a_profile_of_ones_own_is_believed(account, with_jobs):
+    refuse(account, "bedrock", "GetFoundationModel", "ResourceNotFoundException")
+    arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
+    assert not failures(with_jobs(JOBS_CATALOG.replace(LARGE, arn)))
+
+
+def test_a_misspelt_quota_is_told_with_the_names_near_it(with_jobs):
+    (found,) = failures(with_jobs(JOBS_CATALOG.replace("Large 2 (24.07)", "Large 2407")))
+    assert "Service Quotas knows no 'Mistral Large 2407'" in found.detail
+    assert "Near it: mistral large 2 (24.07)." in found.advice
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says", "helps"),
+    [
+        (IN_PROGRESS, 0.0, "quota of jobs of 'Mistral Large 2 (24.07)' is 0", "--quota-code L-0"),
+        (LEAST, 1000.0, "needs 1000 requests, not 100", "jobs.least_lines = 1000"),
+    ],
+)
+def test_a_quota_that_lets_no_job_run_is_told(account, with_jobs, name, value, says, helps):
+    model = "Mistral Large 2 (24.07)"
+    quotas = {IN_PROGRESS.format(model): 20.0, LEAST.format(model): 100.0}
+    quotas |= {name.format(model): value, f"{GPU} for transform job usage": 2.0}
+    give_quotas(account, quotas)
+    (found,) = failures(with_jobs())
+    assert says in found.detail
+    assert helps in found.advice
+
+
+def test_a_transform_job_needs_its_model_and_its_instances(account, with_jobs):
+    refuse(account, "sagemaker", "DescribeModel", "ValidationException", "Could not find model")
+    give_quotas(account, {f"{GPU} for transform job usage": 1.0})
+    text = JOBS_CATALOG.replace('quota_name = "Mistral Large 2 (24.07)"', "least_lines = 100")
+    model, quota = failures(with_jobs(text))
+    assert "no model own-v1" in model.detail
+    assert f"{GPU} for transform job usage: 1" in quota.detail
+    assert "--desired-value 4" in quota.advice
+    give_quotas(account, {})
+    assert "there is no quota" in failures(with_jobs(text))[1].detail
+    none = text.replace(f'instance_type = "{GPU}", ', "")
+    assert "no instance type" in failures(with_jobs(none))[1].detail
+
+
+def test_a_catalog_that_can_not_be_read_is_told(with_jobs):
+    (found,) = with_jobs(JOBS_CATALOG.replace("model_id", "model"))
+    assert found.result is Result.FAIL
+    assert "lacks 'jobs.model_id'" in found.detail
 
 
 # ---------------------------------------------------------------- a stack

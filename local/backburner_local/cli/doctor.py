@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,6 +37,11 @@ _NAME_WIDTH = 12
     "--model-uri", default="", metavar="s3://BUCKET/PREFIX/", help="Where the model's artifact is."
 )
 @click.option("--image-uri", default="", help="Container; default: the AWS vLLM container.")
+@click.option(
+    "--catalog",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Models that run as jobs are looked at.  [default: the catalog that is deployed]",
+)
 @click.option("--stack", metavar="NAME", help="Look at this stack, too.")
 @region_option
 @profile_option
@@ -45,6 +51,7 @@ def doctor(
     region: str | None,
     profile: str | None,
     max_instances: int | None,
+    catalog: Path | None,
     as_json: bool,  # noqa: FBT001
     **wanted: Any,
 ) -> None:
@@ -57,6 +64,8 @@ def doctor(
 
     console = Console(highlight=False)
     findings: list[Finding] = []
+    if catalog is not None:
+        wanted["catalog"] = catalog
     patient = Patient(stack=stack, max_instances=max_instances or 0, **wanted)
     looked = examine(patient, lambda: Account.connect(region=region, profile=profile))
     with console.status("Looking …"):

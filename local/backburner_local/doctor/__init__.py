@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from backburner_local import deployed
 from backburner_local.deployed import Account, Denied, Deployed, NotReachable
-from backburner_local.doctor import machine, mail, model, quota, scaling, stack
+from backburner_local.doctor import jobs, machine, mail, model, quota, scaling, stack
 from backburner_local.doctor.findings import Finding, Patient, Result
 
 __all__ = ["Finding", "Patient", "Result", "examine"]
@@ -16,6 +16,7 @@ _DEPLOYING: dict[str, Callable[[Account, Patient], Iterator[Finding]]] = {
     "image": model.check_image,
     "scaling role": scaling.check_role,
     "mail": mail.check,
+    "jobs": jobs.check,
 }
 
 #: Checks of a stack that is there.

@@ -1,8 +1,11 @@
 """What is examined, and what was found."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
+from backburner.bootstrap import CATALOG
 from backburner_local.deployed import Deployed
 
 #: Defaults of the template's parameters.
@@ -45,6 +48,10 @@ class Patient:
     stack: str | None = None
     #: Endpoint of that stack: its instances are in use already, and are no one else's.
     endpoint: str = ""
+    #: Parameters that the stack was deployed with; None: there is none.
+    parameters: Mapping[str, str] | None = None
+    #: The models that are deployed.
+    catalog: Path = CATALOG
 
     def of_stack(self, stack: Deployed) -> "Patient":
         """With what the stack was deployed with, where nothing else was asked for."""
@@ -59,6 +66,7 @@ class Patient:
             instance_type=self.instance_type or of.get("InstanceType", ""),
             max_instances=self.max_instances or int(of.get("MaxInstances") or 0),
             endpoint=stack.outputs.get("EndpointName", ""),
+            parameters=of,
         )
 
     def with_defaults(self) -> "Patient":

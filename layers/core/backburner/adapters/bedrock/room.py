@@ -32,6 +32,11 @@ _KNOWN_SECONDS = 3600.0
 _logger = logging.getLogger(__name__)
 
 
+def quotas_of_jobs(name: str) -> tuple[str, str]:
+    """What a quota of jobs may be called, by the model's name in it."""
+    return _QUOTA.format("base", name), _QUOTA.format("custom", name)
+
+
 @dataclass(slots=True)
 class Rooms:
     """Asks for the room of models, and remembers their quotas for a while."""
@@ -73,7 +78,7 @@ class Rooms:
             return None
         if time.monotonic() >= self._known_until:
             self._ask_quotas()
-        wanted = (_QUOTA.format(kind, quota_name).casefold() for kind in ("base", "custom"))
+        wanted = (name.casefold() for name in quotas_of_jobs(quota_name))
         limit = next((self._quotas[name] for name in wanted if name in self._quotas), None)
         if limit is None and self._quotas:
             _logger.warning(
