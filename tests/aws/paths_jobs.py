@@ -112,6 +112,7 @@ def the_catalog_has_no_model_of_jobs_any_more(world: AwsWorld) -> None:
     world.invoke("on_job", ended(job))
     world.pump()
     assert world.batch(batch).completed == 3
+    world.clock.advance(10 * MINUTE)
     world.tick(1)
     while world.outstanding:
         world.answer()

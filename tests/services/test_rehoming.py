@@ -1,7 +1,9 @@
 """What waits in a pool that left the catalog goes where its model runs now."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -11,6 +13,7 @@ from backburner.domain.shard import Cut, ShardStatus
 from backburner.ports import QueueName
 from backburner.services import pausing, rehoming
 from tests import oracle
+from tests.tap import Crash, fault_at
 from tests.world import (
     EMBEDDINGS,
     LIMITS,
@@ -39,6 +42,8 @@ def world_of(*models: Model, **options: object):
 
 
 def deploy(world: World, *models: Model) -> None:
+    """Later, the catalog has other models."""
+    world.advance(rehoming.PATIENCE_SECONDS)
     world.set_env(replace(world.untapped, catalog=a_catalog(*models)))
 
 
@@ -154,3 +159,36 @@ def test_a_paused_batch_follows_its_model_once_it_goes_on():
         world.settle()
         assert world.batch(batch).completed == 8
         oracle.check_end(world)
+
+
+def test_what_was_just_planned_for_a_new_model_waits_for_all_functions_to_know_it():
+    with world_of(AS_JOBS) as world:
+        batch = world.submit(8)
+        world.pump(QueueName.PLAN)
+        world.set_env(replace(world.untapped, catalog=a_catalog(OTHER)))
+        world.reap()
+        assert waits(world, batch) == {AS_JOBS.pool: 8}
+        deploy(world, AS_JOBS)
+        world.settle()
+        assert world.batch(batch).completed == 8
+        oracle.check_end(world)
+
+
+@pytest.mark.parametrize("now", [BEHIND, OTHER], ids=["to another place", "to nowhere"])
+def test_whoever_dies_while_it_moves_shards_loses_nothing(now):
+    for number in count():
+        with world_of(BOTH if now is BEHIND else AS_JOBS) as world:
+            batches = [world.submit(8) for _ in range(2)]
+            world.pump(QueueName.PLAN)
+            deploy(world, now)
+            has_died = True
+            with suppress(Crash), world.tap.hooked(fault_at(number, "after")):
+                rehoming.rehome(world.env, AS_JOBS.pool, ends_at=world.clock.now() + 1)
+                has_died = False
+            world.settle()
+            ends = [(world.batch(one).completed, world.batch(one).failed) for one in batches]
+            assert ends == ([(8, 0)] * 2 if now is BEHIND else [(0, 8)] * 2)
+            oracle.check_end(world)
+        if not has_died:
+            break
+    assert number > 5

@@ -28,6 +28,10 @@ from backburner.services import (
 
 _PAGE = 25
 
+#: Age from which on a batch's shards are moved. While a deployment goes on, functions know
+#: different catalogs: what was just planned for a new model must not fail for an old one.
+PATIENCE_SECONDS = 600.0
+
 #: Most pieces that a shard is cut into, in one transaction: halved six times.
 _MOST_HALVINGS = 6
 
@@ -45,7 +49,9 @@ def rehome(env: Environment, pool: str, *, ends_at: Instant) -> None:
         items = env.store.query(pool, index=Index.QUEUE, after=after, limit=_PAGE)
         for item in items:
             after = str(item["queue_sort"])
-            place = _settle(env, records.to_shard(item))
+            shard = records.to_shard(item)
+            is_old = env.clock.now() >= shard.created_at + PATIENCE_SECONDS
+            place = _settle(env, shard) if is_old else None
             if place is not None:
                 found.add(place.pool)
         if len(items) < _PAGE:
