@@ -407,6 +407,15 @@ def test_a_transform_job_needs_its_model_and_its_instances(account, with_jobs):
     assert "no instance type" in failures(with_jobs(none))[1].detail
 
 
+def test_a_stack_without_an_endpoint_needs_nothing_for_one(account, with_jobs, tmp_path):
+    with_jobs()  # writes the catalog
+    deploy(account)
+    found = look(account, replace(PATIENT, catalog=tmp_path / "catalog.toml", stack=STACK))
+    skipped = {one.check for one in found if one.result is Result.SKIP}
+    assert skipped >= {"quota", "model", "image", "scaling role", "endpoint"}
+    assert {one.result for one in about(found, "dead letters")} == {Result.OK}
+
+
 def test_a_catalog_that_can_not_be_read_is_told(with_jobs):
     (found,) = with_jobs(JOBS_CATALOG.replace("model_id", "model"))
     assert found.result is Result.FAIL

@@ -1,6 +1,6 @@
 """Looks at what deploying and running need, and says what to do about what is wrong."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from backburner_local import deployed
 from backburner_local.deployed import Account, Denied, Deployed, NotReachable
@@ -27,6 +27,10 @@ _RUNNING: dict[str, Callable[[Account, Deployed], Iterator[Finding]]] = {
     "alarms": stack.check_alarms,
 }
 
+#: Of both, those that only stacks with an endpoint need.
+_OF_ENDPOINT = frozenset({"quota", "model", "image", "scaling role", "endpoint"})
+_NO_ENDPOINT = "no model of the catalog is behind an endpoint"
+
 
 def examine(patient: Patient, connect: Callable[[], Account]) -> Iterator[Finding]:
     """Check one thing after another; never raises because of what is checked.
@@ -50,14 +54,27 @@ def examine(patient: Patient, connect: Callable[[], Account]) -> Iterator[Findin
     if found:
         patient = patient.of_stack(found[0])
     patient = patient.with_defaults()
+    needless = frozenset() if jobs.needs_endpoint(patient) else _OF_ENDPOINT
     for name, check in _DEPLOYING.items():
-        yield from _guarded(name, lambda check=check: check(account, patient))  # type: ignore[misc]
+        if name in needless:
+            yield Finding(name, Result.SKIP, _NO_ENDPOINT)
+        else:
+            yield from _guarded(name, lambda check=check: check(account, patient))  # type: ignore[misc]
     if patient.stack:
-        for name, look in _RUNNING.items():
-            if found and not found[0].missing:
-                yield from _guarded(name, lambda look=look: look(account, found[0]))  # type: ignore[misc]
-            else:
-                yield Finding(name, Result.SKIP, "needs the stack and its outputs")
+        yield from _running(account, found, needless)
+
+
+def _running(
+    account: Account, found: list[Deployed], needless: Collection[str]
+) -> Iterator[Finding]:
+    """How the stack does."""
+    for name, look in _RUNNING.items():
+        if name in needless:
+            yield Finding(name, Result.SKIP, _NO_ENDPOINT)
+        elif found and not found[0].missing:
+            yield from _guarded(name, lambda look=look: look(account, found[0]))  # type: ignore[misc]
+        else:
+            yield Finding(name, Result.SKIP, "needs the stack and its outputs")
 
 
 def _identity(account: Account) -> Finding:

@@ -26,7 +26,7 @@ _LEAST_OF = re.compile(_LEAST.format("(.+)"))
 _ABSENT = frozenset({"ResourceNotFoundException", "ValidationException", "ValidationError"})
 
 #: Endpoints matter to none of these checks.
-_NO_ENDPOINT = catalog.OwnEndpoint(name="", max_instances=1, concurrent_invocations=1)
+_ENDPOINT = catalog.OwnEndpoint(name="", max_instances=1, concurrent_invocations=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,23 @@ class _Quota:
     code: str
 
 
+def needs_endpoint(patient: Patient) -> bool:
+    """Whether a model of the catalog is behind an endpoint, as far as it can be read."""
+    try:
+        models = _read(patient)
+    except (InvalidRequest, OSError):
+        return True
+    return any(not place.has_jobs for place in models.each())
+
+
+def _read(patient: Patient) -> Catalog:
+    return catalog.parse(patient.catalog.read_text(encoding="utf-8"), _ENDPOINT)
+
+
 def check(account: Account, patient: Patient) -> Iterator[Finding]:
     """Check each model that runs as jobs: mistakes show only in the log, when work waits."""
     try:
-        models = catalog.parse(patient.catalog.read_text(encoding="utf-8"), _NO_ENDPOINT)
+        models = _read(patient)
     except (InvalidRequest, OSError) as error:
         yield Finding(_CHECK, Result.FAIL, str(error), f"Mend {patient.catalog}.")
         return
