@@ -96,7 +96,9 @@ class LocalWorld:
                 kept_folders=[f"{folder}/" for folder in USER_FOLDERS],
             )
             events = LocalEvents()
-            events.subscribe(EventLog(options.data_dir / EVENTS).write)
+            log = EventLog(options.data_dir / EVENTS)
+            ending.callback(log.close)
+            events.subscribe(log.write)
             metrics = LocalMetrics()
             catalog = _catalog(options, declared)
             clients = aws or Clients(region_name=REGION, is_signed=False)

@@ -111,14 +111,32 @@ class TestLog:
         log = EventLog(tmp_path / "events.jsonl")
         for kind in ("batch.completed", "batch.failed"):
             log.write(*an_event(kind))
+        log.close()
         lines = [json.loads(one) for one in (tmp_path / "events.jsonl").read_text().splitlines()]
         assert [line["event"]["type"] for line in lines] == ["batch.completed", "batch.failed"]
         assert lines[0]["attributes"] == {"type": "batch.completed", "tenant": "acme"}
+
+    def test_a_file_that_was_removed_is_made_again(self, tmp_path):
+        path = tmp_path / "events.jsonl"
+        log = EventLog(path, open_seconds=0)
+        log.write(*an_event())
+        path.unlink()
+        log.write(*an_event("batch.failed"))
+        log.close()
+        assert "batch.failed" in path.read_text()
+
+    def test_a_closed_file_is_opened_for_what_is_still_published(self, tmp_path):
+        log = EventLog(tmp_path / "events.jsonl")
+        for _ in range(2):
+            log.write(*an_event())
+            log.close()
+        assert len((tmp_path / "events.jsonl").read_text().splitlines()) == 2
 
     def test_the_file_does_not_grow_without_end(self, tmp_path):
         log = EventLog(tmp_path / "events.jsonl", most_bytes=1000)
         for _ in range(100):
             log.write(*an_event())
+        log.close()
         sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
         assert set(sizes) <= {"events.jsonl", "events.1.jsonl"}
         assert max(sizes.values()) < 1500
