@@ -87,8 +87,11 @@ class Call:
     def raw_body(self, limit: int | None = None) -> bytes:
         """The body, up to so many bytes; the most of a line if no limit is given."""
         limit = limit or self.env.limits.line_bytes
-        with open_body(self.event, self.env) as stream:
-            data = stream.read(limit + 1)
+        if body_key(self.event) is None:
+            data = _inline(self.event)
+        else:
+            with open_body(self.event, self.env) as stream:
+                data = stream.read(limit + 1)
         if len(data) > limit:
             raise TooLarge(f"The body is larger than the limit of {limit} bytes.")
         return data
@@ -162,12 +165,15 @@ def open_body(event: Event, env: Environment) -> Iterator[BinaryIO]:
         with env.blobs.read(key) as stream:
             yield stream
         return
+    yield BytesIO(_inline(event))
+
+
+def _inline(event: Event) -> bytes:
+    """The body of an event that holds it."""
     body = str(event.get("body") or "")
-    if event.get("isBase64Encoded"):
-        try:
-            data = base64.b64decode(body)
-        except (binascii.Error, ValueError):
-            raise InvalidRequest("The body is not valid base64.") from None
-    else:
-        data = body.encode(errors="surrogatepass")
-    yield BytesIO(data)
+    if not event.get("isBase64Encoded"):
+        return body.encode(errors="surrogatepass")
+    try:
+        return base64.b64decode(body)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("The body is not valid base64.") from None

@@ -132,17 +132,40 @@ SIGNED: tuple[tuple[str, str, Action], ...] = (
     ("POST", "/v1/unsubscribe", _late("unsubscribe", "act")),
 )
 
-_Rule = tuple[str, re.Pattern[str], Action]
+
+class _Routes:
+    """A table of routes, searched."""
+
+    def __init__(self, table: Iterable[tuple[str, str, Action]]) -> None:
+        #: Those without an id, by method and path.
+        self._plain: dict[tuple[str, str], Action] = {}
+        #: The others, by method.
+        self._rules: dict[str, list[tuple[re.Pattern[str], Action]]] = {}
+        for method, rule, action in table:
+            if "<" not in rule:
+                self._plain[method, rule] = action
+            else:
+                pattern = re.compile(re.sub(r"<\w+>", "([^/]+)", rule))
+                self._rules.setdefault(method, []).append((pattern, action))
+
+    def find(self, method: str, path: str) -> tuple[Action | None, Sequence[str]]:
+        """The action of a request, and the ids of its path; None: it has none."""
+        plain = self._plain.get((method, path))
+        if plain is not None:
+            return plain, ()
+        for rule, action in self._rules.get(method, ()):
+            found = rule.fullmatch(path)
+            if found is not None:
+                return action, found.groups()
+        return None, ()
+
+    def methods(self, path: str) -> set[str]:
+        """Those that the path has."""
+        known = {method for method, _ in self._plain} | set(self._rules)
+        return {method for method in known if self.find(method, path)[0] is not None}
 
 
-def _rules(table: Iterable[tuple[str, str, Action]]) -> list[_Rule]:
-    return [
-        (method, re.compile(re.sub(r"<\w+>", "([^/]+)", rule)), action)
-        for method, rule, action in table
-    ]
-
-
-_RULES, _SIGNED_RULES = _rules(ROUTES), _rules(SIGNED)
+_ROUTES, _SIGNED = _Routes(ROUTES), _Routes(SIGNED)
 
 
 class Gateway:
@@ -175,13 +198,13 @@ class Gateway:
     def _answer(self, event: Mapping[str, Any], method: str, path: str) -> Answer:
         if method == "GET" and path in OPEN:
             return _open(path)
-        action, ids = _find(_RULES, method, path)
+        action, ids = _ROUTES.find(method, path)
         if action is not None:
             call = authenticate(self._environment(), event, f"{method} {path}")
             is_about_models = action.__module__ == models.__name__
             whole = _whole(action(call, *(ids if is_about_models else map(checked_id, ids))))
             return whole if call.rate is None else with_rate(whole, call.rate)
-        action, ids = _find(_SIGNED_RULES, method, path)
+        action, ids = _SIGNED.find(method, path)
         if action is not None:
             stranger = Call(env=self._environment(), event=event, tenant="")
             return _whole(action(stranger, *map(checked_id, ids)))
@@ -199,15 +222,6 @@ class Gateway:
                     self._environment().blobs.delete(key)
                 except Exception:  # the answer stands; the object is removed by its age
                     _logger.exception("body.left")
-
-
-def _find(rules: Iterable[_Rule], method: str, path: str) -> tuple[Action | None, Sequence[str]]:
-    """The action of a request, and the ids of its path; None: it has none."""
-    for rule_method, rule, action in rules:
-        found = rule.fullmatch(path)
-        if found is not None and method == rule_method:
-            return action, found.groups()
-    return None, ()
 
 
 def _whole(answer: Answer | Mapping[str, Any]) -> Answer:
@@ -237,8 +251,7 @@ def _asked(event: Mapping[str, Any]) -> tuple[str, str]:
 def _no_route(method: str, path: str) -> Rejected:
     """Tell a path that does not exist from a method that it does not have."""
     methods = {known for known, rule, _ in ROUTES if rule == path}  # which no id is
-    rules = (*_RULES, *_SIGNED_RULES)
-    methods = methods or {known for known, rule, _ in rules if rule.fullmatch(path)}
+    methods = methods or _ROUTES.methods(path) | _SIGNED.methods(path)
     if path in OPEN:
         methods.add("GET")
     asked = f"{method} {path}"[:200]
