@@ -2,13 +2,13 @@
 
 import base64
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
 from backburner.ports import BlobStat
+from backburner_local import names
 from backburner_local.adapters.queue import Message
 from backburner_local.template import ACCOUNT, REGION
 
@@ -29,10 +29,10 @@ def sns(
             {
                 "EventSource": "aws:sns",
                 "EventVersion": "1.0",
-                "EventSubscriptionArn": f"{topic_arn}:{uuid.uuid4()}",
+                "EventSubscriptionArn": f"{topic_arn}:{names.new()}",
                 "Sns": {
                     "Type": "Notification",
-                    "MessageId": str(uuid.uuid4()),
+                    "MessageId": str(names.new()),
                     "TopicArn": topic_arn,
                     "Subject": None,
                     "Message": message,
@@ -95,7 +95,7 @@ def bus(source: str, detail_type: str, detail: Mapping[str, Any]) -> dict[str, A
     """One event of an EventBridge bus."""
     return {
         "version": "0",
-        "id": str(uuid.uuid4()),
+        "id": str(names.new()),
         "detail-type": detail_type,
         "source": source,
         "account": ACCOUNT,
@@ -151,7 +151,7 @@ def http(
                 "sourceIp": source_ip,
                 "userAgent": headers.get("user-agent", ""),
             },
-            "requestId": uuid.uuid4().hex,
+            "requestId": names.new().hex,
             "routeKey": "ANY /{proxy+}",
             "stage": "$default",
             "timeEpoch": int(time.time() * 1000),

@@ -2,12 +2,12 @@
 
 import importlib.util
 import sys
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from backburner_local import names
 from backburner_local.template import Function, Trigger
 
 Handler = Callable[[dict[str, Any], Any], Any]
@@ -19,7 +19,7 @@ class Context:
 
     function_name: str
     timeout_seconds: int
-    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    aws_request_id: str = field(default_factory=lambda: str(names.new()))
     memory_limit_in_mb: int = 512
     invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:local"
 

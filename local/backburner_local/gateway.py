@@ -36,6 +36,13 @@ UPLOAD_BYTES = 1 << 30
 
 _CHUNK = 1 << 18
 
+#: What API Gateway answers where the function failed.
+_FAILED = {
+    "statusCode": 500,
+    "headers": {"content-type": "application/json"},
+    "body": '{"message": "Internal Server Error"}',
+}
+
 #: What reads an object and changes nothing.
 _READING = ("GET", "HEAD")
 
@@ -177,29 +184,39 @@ class Gateway:
             return _refused(request, error)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        async with self._body(request) as (body, body_key):
-            if body is None:
-                limit = self._max_body_bytes
-                return _refused(request, TooLarge(f"The body is larger than {limit} bytes."))
-            event = events.http(
-                method=request.method,
-                path=request.path,
-                query=request.rel_url.raw_query_string,
-                headers=_headers(request),
-                body=body,
-                body_key=body_key,
-                source_ip=request.remote or "",
-                streams=True,
-            )
-            try:
-                answer = await self._threads.run(self._function, event)
-            except Exception:
-                logger.exception("function.failed %s", self._function.name)
-                return web.json_response({"message": "Internal Server Error"}, status=500)
+        if not request.body_exists:
+            answer = await self._ask(request, b"")
+        else:
+            async with self._body(request) as (body, body_key):
+                if body is None:
+                    limit = self._max_body_bytes
+                    return _refused(request, TooLarge(f"The body is larger than {limit} bytes."))
+                answer = await self._ask(request, body, body_key)
         if (stream := answer.get("stream")) is not None:
             sent = await self._streams.send(request, answer, stream)
             return sent or _refused(request, Busy(retry_after_seconds=STREAM_RETRY_SECONDS))
         return _response(answer)
+
+    async def _ask(
+        self, request: web.BaseRequest, body: bytes, body_key: str | None = None
+    ) -> dict[str, Any]:
+        """What the function answers."""
+        event = events.http(
+            method=request.method,
+            path=request.path,
+            query=request.rel_url.raw_query_string,
+            headers=_headers(request),
+            body=body,
+            body_key=body_key,
+            source_ip=request.remote or "",
+            streams=True,
+        )
+        try:
+            answer: dict[str, Any] = await self._threads.run(self._function, event)
+        except Exception:
+            logger.exception("function.failed %s", self._function.name)
+            return _FAILED
+        return answer
 
     @contextlib.asynccontextmanager
     async def _body(
@@ -208,9 +225,6 @@ class Gateway:
         """The body, or the object that it was spooled to; None where it is too large."""
         if (request.content_length or 0) > self._max_body_bytes:
             yield None, None
-            return
-        if not request.body_exists:
-            yield b"", None
             return
         head = bytearray()
         while chunk := await _read(request):
