@@ -49,18 +49,22 @@ decode: Callable[[bytes], dict[str, Any]] = msgspec.msgpack.Decoder().decode
 
 #: A row of the table.
 Row = tuple[Any, ...]
-#: A write, and its row where that is known before anything is read.
-Prepared = tuple[Write, Row | None]
+#: A write, and of an item that is put, its attributes and its row.
+Prepared = tuple[Write, dict[str, Any] | None, Row | None]
 
 
 def prepare(writes: Sequence[Write]) -> list[Prepared]:
     """Do beforehand what needs no database; raises ValueError for what no store could do."""
     for write in writes:
         check_key(*write.key)
-    return [
-        (write, _row(write.key, _present(write.item)) if isinstance(write, Put) else None)
-        for write in writes
-    ]
+    return [_prepared(write) for write in writes]
+
+
+def _prepared(write: Write) -> Prepared:
+    if not isinstance(write, Put):
+        return write, None, None
+    item = {name: value for name, value in write.item.items() if value is not None}
+    return write, item, _row(write.key, item)
 
 
 def transact_all(
@@ -73,7 +77,7 @@ def transact_all(
         {
             write.key
             for transaction in transactions
-            for write, _ in transaction
+            for write, *_ in transaction
             if write.when or isinstance(write, Update)
         }
     )
@@ -115,14 +119,14 @@ class _Group:
         """Judge all conditions, and only then change anything; returns why nothing was changed."""
         changed: list[tuple[Key, dict[str, Any] | None, Row | None]] = []
         try:
-            for write, row in transaction:
+            for write, put, row in transaction:
                 before = self._items.get(write.key)
                 for condition in write.when:
                     if not holds(condition, before):
                         return Conflict(f"{condition} does not hold for {write.key}.")
                 match write:
                     case Put():
-                        changed.append((write.key, _present(write.item), row))
+                        changed.append((write.key, put, row))
                     case Update():
                         item = _updated(write, before)
                         changed.append((write.key, item, _row(write.key, item)))
@@ -147,11 +151,6 @@ class _Group:
         for key, row in self._rows.items():
             if row is None:
                 self._connection.execute(_DELETE, key)
-
-
-def _present(item: Item) -> dict[str, Any]:
-    """The item's attributes; those that are None are not there."""
-    return {name: value for name, value in item.items() if value is not None}
 
 
 def _updated(update: Update, before: dict[str, Any] | None) -> dict[str, Any]:

@@ -270,7 +270,12 @@ class Batch:
     @property
     def blob_prefix(self) -> str:
         """Prefix of every object that belongs to the batch alone."""
-        return f"batches/{self.tenant}/{self.id}/"
+        return blob_prefix(self.tenant, self.id)
+
+
+def blob_prefix(tenant: str, batch_id: str) -> str:
+    """Prefix of every object that belongs to a batch alone."""
+    return f"batches/{tenant}/{batch_id}/"
 
 
 class Step(StrEnum):

@@ -5,7 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind, BatchStatus, window_seconds
+from backburner.domain.batch import (
+    RAW_ROUTE,
+    Batch,
+    BatchKind,
+    BatchStatus,
+    blob_prefix,
+    window_seconds,
+)
 from backburner.domain.catalog import Model
 from backburner.domain.errors import Conflict, InvalidRequest, Rejected
 from backburner.domain.quota import Quota
@@ -82,12 +89,11 @@ def submit_single(
         route=new.route or request.route,
         model=model,
         new=new,
+        original=new.original,
     )
-    if new.original is not None:
-        key, inline = _kept(env, batch, "original.json", new.original)
-        batch = replace(batch, input_key=key, input_inline=inline)
-    key, inline = _kept(env, batch, "inputs/00001.jsonl", env.shards.encode(request) + b"\n")
-    shard = replace(_only_shard(model, batch), input_key=key, input_inline=inline)
+    line = env.shards.encode(request) + b"\n"
+    key, inline = _kept(env, batch.blob_prefix, "inputs/00001.jsonl", line)
+    shard = _only_shard(model, batch, input_key=key, input_inline=inline)
     try:
         _take_in(env, model, batch, shard, note, quota)
     except (Rejected, Conflict):  # of anything else it is not known whether the request stands
@@ -153,8 +159,9 @@ def submit_raw(
         new=new,
         dropped_key=new.dropped_key,
     )
-    shard = replace(
-        _only_shard(model, batch),
+    shard = _only_shard(
+        model,
+        batch,
         input_key=(new.body_key or raw.body_key(tenant, batch.id)) if new.inline is None else None,
         input_inline=new.inline,
         content_type=new.content_type,
@@ -212,11 +219,16 @@ def _single(
     route: str,
     model: Model,
     new: NewSingle | NewRaw,
+    original: bytes | None = None,
     dropped_key: str | None = None,
 ) -> Batch:
-    """The batch of one request; raises InvalidRequest."""
+    """The batch of one request, and the body to be shown again; raises InvalidRequest."""
     now = env.clock.now()
     expires_at = now + _checked_window(new.completion_window, new.metadata, new.priority)
+    callback_url = webhooks.check_callback(env, tenant, new.callback_url)
+    key, inline = None, None
+    if original is not None:
+        key, inline = _kept(env, blob_prefix(tenant, batch_id), "original.json", original)
     return Batch(
         tenant=tenant,
         id=batch_id,
@@ -227,7 +239,9 @@ def _single(
         completion_window=new.completion_window,
         metadata=dict(new.metadata),
         priority=new.priority,
-        callback_url=webhooks.check_callback(env, tenant, new.callback_url),
+        input_key=key,
+        input_inline=inline,
+        callback_url=callback_url,
         dropped_key=dropped_key,
         created_at=now,
         in_progress_at=now,
@@ -279,8 +293,8 @@ def _take_in(
         capacity.wake_if_asleep(env, model, pool)
 
 
-def _only_shard(model: Model, batch: Batch) -> Shard:
-    """The batch's only shard, without its request."""
+def _only_shard(model: Model, batch: Batch, **content: Any) -> Shard:
+    """The batch's only shard, with its request as its fields have it."""
     return Shard(
         tenant=batch.tenant,
         batch_id=batch.id,
@@ -294,16 +308,15 @@ def _only_shard(model: Model, batch: Batch) -> Shard:
         deadline=batch.expires_at,
         priority=batch.priority,
         ttl=batch.ttl,
+        **content,
     )
 
 
-def _kept(
-    env: Environment, batch: Batch, name: str, data: bytes
-) -> tuple[str | None, bytes | None]:
+def _kept(env: Environment, prefix: str, name: str, data: bytes) -> tuple[str | None, bytes | None]:
     """Where the data is kept: in an object, or inline where it is small."""
     if len(data) <= env.limits.inline_bytes:
         return None, data
-    key = batch.blob_prefix + name
+    key = prefix + name
     env.blobs.put(key, data)
     return key, None
 

@@ -28,11 +28,12 @@ def enqueue(shards: Sequence[Shard], *, waiting_below: int | None = None) -> lis
         shards: of one tenant.
         waiting_below: only if fewer lines of the tenant wait in each of the pools; None: always.
     """
-    lines: Counter[str] = Counter()
-    shares: Counter[tuple[str, str]] = Counter()
+    lines: dict[str, int] = {}
+    shares: dict[tuple[str, str], int] = {}
     for shard in shards:
-        lines[shard.pool] += shard.line_count
-        shares[shard.tenant, shard.pool] += shard.line_count
+        share = shard.tenant, shard.pool
+        lines[shard.pool] = lines.get(shard.pool, 0) + shard.line_count
+        shares[share] = shares.get(share, 0) + shard.line_count
     limits = () if waiting_below is None else (Below("waiting_lines", waiting_below),)
     return [
         *(
