@@ -76,6 +76,8 @@ def take_back(
             shard = records.to_shard(item)
             if shard.status is not ShardStatus.IN_FLIGHT or str(shard.ref) in accepted:
                 continue
+            if shard.bundle is not None:  # that is looked at, for all who travel in it
+                continue
             name = backend_of(shard.pool)
             found = env.backends[name].look(shard)
             if not believes_results and found.result_key is not None:

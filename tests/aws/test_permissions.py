@@ -16,6 +16,7 @@ from botocore import xform_name
 from backburner import adapters
 from tests.aws import (
     paths_api,
+    paths_bundles,
     paths_drop,
     paths_end,
     paths_jobs,
@@ -41,6 +42,7 @@ PATHS = (
     paths_webhooks,
     paths_work,
     paths_jobs,
+    paths_bundles,
     paths_transform,
     paths_end,
 )

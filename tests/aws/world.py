@@ -28,7 +28,7 @@ from backburner.adapters.s3 import S3Blobs
 from backburner.adapters.s3.writing import Sizes
 from backburner.adapters.transform import SageMakerTransform
 from backburner.domain.batch import RAW_ROUTE, Batch
-from backburner.domain.catalog import Catalog, Model
+from backburner.domain.catalog import Catalog, Fewer, Model
 from backburner.domain.catalog import Jobs as JobSettings
 from backburner.domain.delivery import Delivery
 from backburner.domain.shard import Cut, Shard
@@ -60,6 +60,9 @@ PAYLOAD_BYTES = 6 * 1024 * 1024
 
 #: A model that runs as transform jobs.
 TRANSFORMED = "transformed"
+
+#: A model of Bedrock whose small batches are combined.
+COMBINED = "combined"
 
 #: What moto leaves to us, by its own names.
 _PLAYED = ["sagemakerruntime", "bedrock", "servicequotas"]
@@ -97,6 +100,8 @@ def _job_models() -> list[Model]:
         _job_model(one, "bedrock_batch", JobSettings(model_id=model_id, quota_name=name))
         for one, model_id in JOB_MODELS.items()
     ]
+    small = JobSettings(model_id="amazon.nova-lite-v1:0", least_lines=6, fewer=Fewer.COMBINE)
+    found.append(_job_model(COMBINED, "bedrock_batch", small))
     jobs = JobSettings(model_id="theirs", instance_type="ml.g5.2xlarge", object_lines=2)
     return [*found, _job_model(TRANSFORMED, "sagemaker_transform", jobs)]
 

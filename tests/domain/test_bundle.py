@@ -115,6 +115,11 @@ def test_jobs_of_small_shards_are_filled_as_far_as_they_may_be():
     assert sent(some, BEDROCK) == ["abc", "def", "gh"]
 
 
+def test_two_small_shards_are_combined_however_small_the_largest_may_be():
+    tight = a_model(endpoint="", jobs=JOBS, cut=Cut(lines=5, bytes=10**6, tokens=10**6))
+    assert sent(queue("ab", line_count=9), tight) == ["ab"]
+
+
 @pytest.mark.parametrize("other", [{"tenant": "globex"}, {"model": "large"}])
 def test_only_shards_of_one_tenant_and_model_are_combined(other):
     some = [waiting("a", line_count=6), waiting("b", line_count=6, **other)]

@@ -1,5 +1,6 @@
 """What a crash left between the store and the endpoint is put right at the next start."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -7,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from backburner.domain.catalog import Model
+from backburner.domain.batch import BatchKind
+from backburner.domain.bundle import is_bundle
+from backburner.domain.catalog import Catalog, Model
 from backburner.domain.file import FilePurpose
+from backburner.domain.request import Request
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
-from backburner.ports import AttemptState, Environment, Look, Room, Submitted
-from backburner.services import batches, collect, dispatch, files, plan, submit
+from backburner.ports import AttemptState, Environment, Index, Look, Room, Submitted
+from backburner.services import batches, collect, dispatch, files, plan, records, singles, submit
 from backburner_local import recovery
 from backburner_local.client import Client
 from backburner_local.options import Options
 from backburner_local.stack import Stack, stored
-from tests.local.stacks import CHAT, lines, names, requests, wait_until
+from tests.local.stacks import CHAT, lines, names, request, requests, wait_until
 
 
 class PowerCut(BaseException):
@@ -46,6 +50,13 @@ class CutOff:
 
     def wake(self, model: Model, wanted: int) -> None:
         raise PowerCut
+
+
+class Awake(CutOff):
+    """Whoever dies before it takes anything finds it running."""
+
+    def instances(self, model: Model) -> int | None:
+        return 9
 
 
 @contextmanager
@@ -96,6 +107,41 @@ def test_what_the_endpoint_has_accepted_stays_in_flight(tmp_path):
         assert recovery.take_back(env, {f"default/{batch_id}/00001/1"}) == 0
         assert recovery.take_back(env, {"someone-elses"}) == 1
         assert recovery.take_back(env, set()) == 0
+
+
+def bundle_and_die(env: Environment, count: int) -> list[Shard]:
+    """Have single requests claimed as a bundle that is sent nowhere; returns their shards."""
+    (model,) = env.catalog.models.values()
+    env = replace(env, backends={"sagemaker_async": Awake()})
+    full = replace(env, catalog=Catalog({model.name: replace(model, slots=0)}))
+    for number in range(count):
+        body = json.loads(request(number))["body"]
+        given = json.dumps(body).encode()
+        one = Request(line=1, custom_id=f"r{number}", model=model.name, route=CHAT, body=given)
+        new = singles.NewSingle(kind=BatchKind.RESPONSE, request=one, original=given)
+        singles.submit_single(full, "default", new)
+    free = replace(env, catalog=Catalog({model.name: replace(model, slots=1)}))
+    with pytest.raises(PowerCut):
+        dispatch.dispatch(free, model.pool)
+    return in_flight(env)
+
+
+def in_flight(env: Environment) -> list[Shard]:
+    due = env.store.query(records.DUE_SHARD, index=Index.DUE)
+    return [records.to_shard(item) for item in due]
+
+
+def test_a_bundle_that_the_endpoint_has_accepted_stays_in_flight_with_all_its_members(tmp_path):
+    with world(tmp_path) as env:
+        shards = bundle_and_die(env, 3)
+        (bundle,) = [one for one in shards if is_bundle(one.batch_id)]
+        assert {one.bundle for one in shards if one is not bundle} == {bundle.batch_id}
+
+        assert recovery.take_back(env, {str(bundle.ref)}) == 0
+        assert in_flight(env) == shards
+        assert recovery.take_back(env, set()) == 1
+        assert in_flight(env) == []
+        assert len(env.store.query(bundle.pool, index=Index.QUEUE)) == 3
 
 
 def test_a_result_that_is_there_is_not_thrown_away(tmp_path):

@@ -112,9 +112,12 @@ def _shared(queue: Sequence[Shard], place: Model, free: int) -> list[Load]:
 
 def _combined(queue: Sequence[Shard], place: Model, jobs: Jobs, now: Instant) -> list[Load]:
     """Small shards wait until they are enough for a job, or must go."""
+    # There is room for any two, whatever the catalog says of the largest.
+    lines = max(place.cut.lines, 2 * jobs.least_lines)
+    room = _Room(lines=lines, bytes=place.cut.bytes)
     return [
         load
-        for load in _gathered(queue, place, _Room(lines=place.cut.lines, bytes=place.cut.bytes))
+        for load in _gathered(queue, place, room)
         if not is_small(load[0], place)
         or sum(shard.line_count for shard in load) >= jobs.least_lines
         or any(now >= latest_start(shard, jobs) for shard in load)
