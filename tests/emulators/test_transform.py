@@ -387,6 +387,16 @@ def test_events_and_outputs_get_lost_if_a_test_wants_it(stage):
     assert stage.events[0]["detail"]["CreationTime"].isdigit()
 
 
+def test_the_last_ended_jobs_are_known(stage):
+    stage.start(kept_jobs=1)
+    stage.make_model()
+    for number in range(3):
+        stage.put(f"job{number}", x_txt=b"x")
+        stage.run(f"job{number}")
+    assert len(stage.sagemaker.list_transform_jobs()["TransformJobSummaries"]) == 2
+    assert len({path.stem for path in (stage.root / "data" / "transform").iterdir()}) == 2
+
+
 def test_a_create_may_be_throttled_or_break_after_it_worked(stage):
     stage.start(throttle_every_nth=2, broken_after_create_every_nth=1)
     stage.make_model()

@@ -29,6 +29,10 @@ class KeptJobs:
         partial.write_bytes(msgspec.json.encode(job.to_json()))
         partial.replace(self._folder / f"{job.name}.json")
 
+    def remove(self, job: Job) -> None:
+        for ending in ("json", "finished"):
+            (self._folder / f"{job.name}.{ending}").unlink(missing_ok=True)
+
     def finish(self, job: Job, key: str) -> None:
         """Note that the output of an object is there."""
         with (self._folder / f"{job.name}.finished").open("ab") as file:

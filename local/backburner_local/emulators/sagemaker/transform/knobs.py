@@ -33,6 +33,8 @@ class TransformKnobs:
     #: milliseconds since 1970 as text.
     event_times: Literal["iso", "milliseconds"] = "iso"
 
+    #: Ended jobs that are still known: the last ones that were created. AWS forgets none.
+    kept_jobs: int = 1000
     #: Most instances of a type that all jobs may have at once, by type; others have no limit.
     quotas: Mapping[str, int] = field(default_factory=dict)
     #: CreateTransformJob is refused with a ThrottlingException.

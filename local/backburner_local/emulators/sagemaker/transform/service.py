@@ -76,6 +76,15 @@ class TransformJobs:
                 found = inputs.find(self._around.objects, _source(job), region=self._knobs.region)
                 self._start(job, found, self._find_model(model_name)[1])
 
+    def _forget_old_jobs(self) -> None:
+        """A stack that runs for months must not fill its disk with what has ended."""
+        ended = sorted(
+            (job for job in self.jobs.values() if job.is_over), key=lambda job: job.created_at
+        )
+        for job in ended[: max(0, len(ended) - self._knobs.transform.kept_jobs)]:
+            self._kept.remove(job)
+            del self.jobs[job.name]
+
     async def close(self) -> None:
         """End the instances; jobs that are not over go on in a later run."""
         tasks = [task for task, _ in self._running.values()]
@@ -108,6 +117,7 @@ class TransformJobs:
         self._check_quota(job)
         found = inputs.find(self._around.objects, _source(job), region=self._knobs.region)
         self.jobs[name] = job
+        self._forget_old_jobs()
         self._become(job, IN_PROGRESS)
         self._start(job, found, command)
         if self._broken.hit():
