@@ -356,7 +356,11 @@ def test_a_stack_that_runs_no_jobs_is_told_of_models_that_need_them(with_jobs, r
 
 @pytest.mark.parametrize(
     ("model_id", "operation"),
-    [(LARGE, "GetFoundationModel"), (f"us.{LARGE}", "GetInferenceProfile")],
+    [
+        (LARGE, "GetFoundationModel"),
+        ("zai.glm-4.7", "GetFoundationModel"),
+        (f"us.{LARGE}", "GetInferenceProfile"),
+    ],
 )
 def test_a_model_that_bedrock_does_not_have_is_named(account, with_jobs, model_id, operation):
     refuse(account, "bedrock", operation, "ResourceNotFoundException")

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from backburner.adapters.bedrock.room import quotas_of_jobs
-from backburner.domain.catalog import Catalog, Jobs, Model
+from backburner.domain.catalog import Catalog, Jobs, Model, base_model
 from backburner.domain.errors import InvalidRequest
 from backburner.wire import catalog
 from backburner_local.deployed import Account
@@ -134,7 +134,7 @@ def _is_there(account: Account, model_id: str) -> bool:
         return True
     bedrock = account.clients.bedrock
     try:
-        if re.fullmatch(r"[a-z-]+\.[^.]+\..+", model_id):
+        if base_model(model_id) != model_id:
             bedrock.get_inference_profile(inferenceProfileIdentifier=model_id)
         else:
             bedrock.get_foundation_model(modelIdentifier=model_id)
