@@ -29,7 +29,7 @@ def outcome(line: int) -> Outcome:
 
 
 def kept(lines: list[int], batch_id: str | None = BATCH) -> bytes:
-    return b"".join(SHARDS.keep(outcome(line), batch_id=batch_id) + b"\n" for line in lines)
+    return SHARDS.keep(map(outcome, lines), batch_id=batch_id)
 
 
 def pieces(data: bytes) -> list[Outcome | Block]:
@@ -55,7 +55,7 @@ def rendered(lines: list[int]) -> bytes:
 @pytest.mark.parametrize("batch_id", [None, BATCH])
 @pytest.mark.parametrize("line", [1, 3])
 def test_what_is_kept_is_read_back(line, batch_id):
-    assert SHARDS.kept(SHARDS.keep(outcome(line), batch_id=batch_id)) == outcome(line)
+    assert SHARDS.kept(kept([line], batch_id)) == outcome(line)
 
 
 def test_successes_of_a_file_are_one_block():
@@ -74,13 +74,13 @@ def test_what_is_not_kept_as_it_is_written_comes_one_by_one(other):
 
 def test_a_line_that_holds_the_beginning_of_another_is_one_line():
     body = b'{"x":{"id":"batch_req_0123-7"}}'
-    line = SHARDS.keep(Outcome(line=1, custom_id="r", status_code=200, body=body), batch_id=BATCH)
-    assert pieces(line + b"\n") == [Block([1], line + b"\n")]
+    line = SHARDS.keep([Outcome(line=1, custom_id="r", status_code=200, body=body)], batch_id=BATCH)
+    assert pieces(line) == [Block([1], line)]
 
 
 def test_a_failure_is_one_line_whatever_breaks_are_in_it():
     failed = Outcome(line=1, custom_id="r", status_code=400, body=b'{"error":\r{}}')
-    data = SHARDS.keep(failed, batch_id=BATCH) + b"\n" + kept([2])
+    data = SHARDS.keep([failed], batch_id=BATCH) + kept([2])
     assert pieces(data) == [failed, Block([2], rendered([2]))]
 
 

@@ -1,6 +1,6 @@
 """Formats of lines and shards, as the services see them."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
@@ -42,6 +42,9 @@ class ShardFormat(Protocol):
     def head(self, line: bytes) -> tuple[int, str]:
         """Line number and custom_id of a shard's line."""
 
+    def names(self, lines: Iterable[bytes]) -> dict[int, str]:
+        """The custom_ids of a shard's lines, by line number."""
+
     def numbered(self, line: bytes, number: int) -> bytes:
         """A shard's line with another line number, without the newline."""
 
@@ -59,8 +62,8 @@ class ShardFormat(Protocol):
     def written_dialect(self) -> str:
         """The dialect whose lines of output files are kept as they are."""
 
-    def keep(self, outcome: Outcome, *, batch_id: str | None = None) -> bytes:
-        """One line of a result object, without the newline.
+    def keep(self, outcomes: Iterable[Outcome], *, batch_id: str | None = None) -> bytes:
+        """Lines of a result object.
 
         With the id of the batch, a success is the line of its output file in `written_dialect`.
         """

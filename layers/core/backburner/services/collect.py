@@ -38,7 +38,7 @@ def _take_lines(env: Environment, ref: AttemptRef, shard: Shard | None, key: str
     requests = settle.requests_left(env, ref, shard)
     if shard is None or requests is None:
         return True
-    named = dict(map(env.shards.head, requests))
+    named = env.shards.names(requests)
     outcomes = shard_lines.result_outcomes(env, named, key) if key is not None else None
     if outcomes is None and ref.attempt < shard.attempt:
         return False

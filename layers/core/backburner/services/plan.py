@@ -158,7 +158,7 @@ def _reject(reading: _Reading, number: int, finding: InvalidLine) -> None:
             code=finding.code,
             message=finding.message,
         )
-        reading.skipped.write(reading.env.shards.keep(outcome) + b"\n")
+        reading.skipped.write(reading.env.shards.keep([outcome]))
     elif len(reading.findings) < reading.env.limits.reported_errors:
         reading.findings.append(
             Finding(line=number, code=finding.code, message=finding.message, param=finding.param)

@@ -82,7 +82,7 @@ def failure(env: Environment, shard: Shard, *, code: str, reason: str) -> Attemp
         return None
     outcomes = [
         Outcome(line=line, custom_id=custom_id, code=code, message=reason)
-        for line, custom_id in map(env.shards.head, requests)
+        for line, custom_id in env.shards.names(requests).items()
     ]
     return Attempted(ref=shard.ref, shard=shard, requests=requests, outcomes=outcomes)
 
@@ -216,7 +216,7 @@ def _store_outcomes(env: Environment, shard: Shard, final: Sequence[Outcome]) ->
     succeeded = sum(outcome.is_success for outcome in final)
     is_file = records.kind_of(shard.batch_id) is BatchKind.FILE
     batch_id = shard.batch_id if is_file else None
-    kept = b"".join(env.shards.keep(outcome, batch_id=batch_id) + b"\n" for outcome in final)
+    kept = env.shards.keep(final, batch_id=batch_id)
     done = replace(
         shard,
         status=ShardStatus.DONE,

@@ -43,7 +43,7 @@ def kept_blocks(env: Environment, shard: Shard) -> Iterator[Outcome | Block]:
 
 def request_names(env: Environment, shard: Shard) -> Mapping[int, str]:
     """Line number to custom_id of a shard's requests."""
-    return dict(map(env.shards.head, request_lines(env, shard)))
+    return env.shards.names(request_lines(env, shard))
 
 
 def result_outcomes(env: Environment, named: Mapping[int, str], key: str) -> list[Outcome] | None:

@@ -8,7 +8,7 @@
 | a success of a file | the line of OpenAI's output file that it becomes |
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 import msgspec
@@ -127,6 +127,9 @@ class JsonlShards:
         head = _head(line)
         return head.line, head.custom_id
 
+    def names(self, lines: Iterable[bytes]) -> dict[int, str]:
+        return {head.line: head.custom_id for head in map(_head, lines)}
+
     def numbered(self, line: bytes, number: int) -> bytes:
         given = _input(line)
         given.line = number
@@ -147,21 +150,14 @@ class JsonlShards:
     def response_status(self, outcome: Outcome) -> str:
         return completion.response_status(outcome)
 
-    def keep(self, outcome: Outcome, *, batch_id: str | None = None) -> bytes:
-        if batch_id is not None and outcome.is_success:
-            return openai.answer(outcome, batch_id)
-        return _encode(
-            _Kept(
-                outcome.line,
-                outcome.custom_id,
-                outcome.status_code,
-                msgspec.Raw(outcome.body or b"null"),
-                outcome.code,
-                outcome.message,
-                outcome.usage.input_tokens,
-                outcome.usage.output_tokens,
-            )
-        )
+    def keep(self, outcomes: Iterable[Outcome], *, batch_id: str | None = None) -> bytes:
+        lines = [
+            openai.answer(outcome, batch_id)
+            if batch_id is not None and outcome.is_success
+            else _keep(outcome)
+            for outcome in outcomes
+        ]
+        return b"\n".join([*lines, b""])
 
     def written(self, data: bytes, batch_id: str) -> list[int]:
         begin = openai.beginning(batch_id)
@@ -195,6 +191,21 @@ class JsonlShards:
         if message is None:
             return choices[0].text
         return message.content if bytes(message.tool_calls) in (b"null", b"[]") else None
+
+
+def _keep(outcome: Outcome) -> bytes:
+    return _encode(
+        _Kept(
+            outcome.line,
+            outcome.custom_id,
+            outcome.status_code,
+            msgspec.Raw(outcome.body or b"null"),
+            outcome.code,
+            outcome.message,
+            outcome.usage.input_tokens,
+            outcome.usage.output_tokens,
+        )
+    )
 
 
 def _read_written(line: bytes) -> Outcome:
