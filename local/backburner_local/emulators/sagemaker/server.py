@@ -6,7 +6,6 @@ cloudwatch, all at one URL. Signatures are not verified; it listens on loopback 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -118,8 +117,9 @@ class SageMakerEmulator(LoopServer[World]):
         world, loop, _ = self._started.result()
         if loop.is_closed():
             raise ConnectionRefusedError(self.url)
-        answering = world.runtime.answer(endpoint, headers, body)
-        return asyncio.run_coroutine_threadsafe(answering, loop).result(timeout_seconds)
+        return self._calls.call(
+            lambda: world.runtime.answer(endpoint, headers, body), timeout_seconds=timeout_seconds
+        )
 
     def put_metric(
         self,
