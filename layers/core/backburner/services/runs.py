@@ -9,6 +9,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from operator import lt
 from typing import BinaryIO
 
@@ -68,23 +69,19 @@ class Run:
 
 def blocks(shards: ShardFormat, stream: BinaryIO, batch_id: str) -> Iterator[Outcome | Block]:
     """Kept outcomes: what is kept as it is written in blocks, the others one by one."""
-    left = b""
-    while chunk := stream.read(_BLOCK_BYTES):
-        whole, newline, left = (left + chunk).rpartition(b"\n")
-        if newline:
-            yield from _blocks(shards, whole + newline, batch_id)
-    if left:
-        yield shards.kept(left)
+    while data := stream.read(_BLOCK_BYTES):
+        yield from _blocks(shards, data + stream.readline(), batch_id)
 
 
 def _blocks(shards: ShardFormat, data: bytes, batch_id: str) -> Iterator[Outcome | Block]:
+    """The outcomes in lines, of which the last may lack its newline."""
     numbers = shards.written(data, batch_id)
     if numbers and all(map(lt, numbers, numbers[1:])):
         yield Block(numbers, data)
         return
     numbers = []
     lines: list[bytes] = []
-    for line in (one + b"\n" for one in data.split(b"\n")[:-1]):
+    for line in BytesIO(data):
         found = shards.written(line, batch_id)
         if numbers and (not found or found[0] <= numbers[-1]):
             yield Block(numbers, b"".join(lines))
