@@ -159,6 +159,7 @@ the code. All prices are list prices in USD, without free tiers, taxes and data 
 |---|---|
 | one single request, from its submission to reading the answer | {one:.7f} |
 | a million of them | {million:.2f} |
+| a million, of which {burst} at a time wait for slots and travel as bundles | {bundled:.2f} |
 | a batch of {lines:,} lines | {all_lines:.4f} |
 | 1,000 lines of it | {thousand:.5f} |
 | a month in which nothing happens | {month:.2f} |
@@ -185,6 +186,12 @@ request units.
 ### A single request
 
 {single}
+
+### {burst} single requests at once
+
+They are submitted while no slot is free, run as bundles, and each is read once.
+
+{many}
 
 ### A batch of {lines:,} lines
 
@@ -234,6 +241,9 @@ def render(counts: Counts) -> str:
     return _TEMPLATE.format(
         one=one,
         million=one * 1e6,
+        burst=counts["burst"]["requests"],
+        bundled=sum(bill(counts["burst"], memory).values()) / counts["burst"]["requests"] * 1e6,
+        many="\n".join(_calls(counts["burst"])),
         lines=lines,
         all_lines=all_lines,
         thousand=all_lines / lines * 1000,

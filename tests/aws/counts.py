@@ -12,7 +12,7 @@ from typing import Any
 
 from backburner.domain.batch import BatchStatus
 from tests.aws.stack import Stack
-from tests.aws.world import AwsWorld, an_aws_world, requests
+from tests.aws.world import MODEL, AwsWorld, an_aws_world, requests
 from tests.world import MINUTE
 
 #: What is counted.
@@ -20,6 +20,9 @@ Counts = dict[str, Any]
 
 #: Lines of the batch that is priced, and of the small one that every test run counts again.
 BATCH_LINES, SMALL_LINES = 10_000, 200
+
+#: Single requests that come at once.
+BURST = 100
 
 #: An HTTP API counts a request for each such part of it (API Gateway pricing).
 _METERED_BYTES = 512 * 1024
@@ -33,6 +36,20 @@ def single() -> Counts:
         world.clock.advance(MINUTE)
         assert world.get(f"/v1/responses/{response.id}").json["status"] == "completed"
         return _counts(world)
+
+
+def burst(count: int = BURST) -> Counts:
+    """So many requests at once while all slots are taken; each is read once."""
+    with an_aws_world(charges=True) as world:
+        first = [world.respond() for _ in range(world.env.catalog.models[MODEL].slots)]
+        world.recorder.forget_calls()
+        some = [world.respond() for _ in range(count)]
+        world.run()
+        world.clock.advance(MINUTE)
+        assert {world.batch(one).status for one in first} == {BatchStatus.COMPLETED}
+        for one in some:
+            assert world.get(f"/v1/responses/{one.id}").json["status"] == "completed"
+        return _counts(world) | {"requests": count}
 
 
 def batch(lines: int) -> Counts:
@@ -101,6 +118,7 @@ def everything() -> Counts:
         "memory_mb": memory,
         "standing": stack,
         "single": single(),
+        "burst": burst(),
         "small_batch": batch(SMALL_LINES),
         "batch": batch(BATCH_LINES),
         "idle_minute": idle_minute(),

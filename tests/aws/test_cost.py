@@ -32,6 +32,11 @@ def test_a_single_request_takes_the_calls_that_were_counted(single):
     assert single == COUNTED["single"], ANEW
 
 
+@pytest.mark.long
+def test_a_burst_of_single_requests_takes_the_calls_that_were_counted():
+    assert counts.burst() == COUNTED["burst"], ANEW
+
+
 def test_a_small_batch_takes_the_calls_that_were_counted(small_batch):
     assert small_batch == COUNTED["small_batch"], ANEW
 
