@@ -210,7 +210,8 @@ def _check_item(item: Item | None) -> None:
     if len(repr(item)) > MAX_ITEM_BYTES // 4 and (size := _size(item)) > MAX_ITEM_BYTES:
         raise ValueError(f"An item of {size} bytes; at most {MAX_ITEM_BYTES}.")
     for value in item.values():
-        _check_number(value)
+        if not isinstance(value, str):  # as most are
+            _check_number(value)
     for index in Index:
         _check_key(item.get(f"{index}_key", "-"), item.get(f"{index}_sort", "-"))
 

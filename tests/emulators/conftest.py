@@ -14,6 +14,7 @@ from botocore.config import Config
 
 from backburner_local.emulators.objects import DirectoryObjects
 from backburner_local.emulators.sagemaker import Endpoint, Knobs, SageMakerEmulator
+from tests.waiting import looks
 
 MODEL_SERVER = str(Path(__file__).with_name("model_server.py"))
 COMMAND = [sys.executable, "-I", "-S", MODEL_SERVER, "{port}"]
@@ -49,11 +50,10 @@ def client(service: Any, url: str, **options: Any) -> Any:
 def wait_until(
     condition: Callable[[], Any], seconds: float = 30, what: str = "the condition"
 ) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"
-        time.sleep(0.01)
-    return result
+    for _ in looks(seconds, longest=0.03):  # minutes may last a fifth of a second
+        if result := condition():
+            return result
+    raise AssertionError(f"{what} did not come true in {seconds} s")
 
 
 class Listener:

@@ -16,6 +16,9 @@ from tests.engine.runs import CENSUS_LIMITS, FAULTS, Run
 from tests.tap import Crash, Hook, PortError
 from tests.world import World, a_world_in_memory
 
+#: Acts before which the queues are empty.
+RESTS = ("work", "rest")
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -72,6 +75,8 @@ class Branches:
 
     def _go_on(self, faults: int) -> int:
         """Judge all runs with so many more faults; returns how many."""
+        if not faults and not self._reaches_a_rest():
+            return 1
         here = moment(self._run)
         name = digest(here)
         if (faults, name) not in self._known:
@@ -79,6 +84,18 @@ class Branches:
                 self._step(here, [], faults) if self._run.acts else self._end(name, faults)
             )
         return self._known[faults, name]
+
+    def _reaches_a_rest(self) -> bool:
+        """Without faults to come, it is enough to look now and then whether the moment is known."""
+        acts = self._run.acts
+        try:
+            with self._run.world.tap.hooked(None):
+                while acts and acts[-1][0] not in RESTS:
+                    self._run.step()
+        except Exception as error:  # noqa: BLE001 - all are tried
+            self._complain(error)
+            return False
+        return True
 
     def _end(self, name: bytes, faults: int) -> int:
         if faults:

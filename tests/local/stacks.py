@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ from backburner.services import records
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.store import SqliteStore
 from backburner_local.client import Client
+from tests.waiting import looks
 
 T = TypeVar("T")
 
@@ -34,11 +34,10 @@ def wait_until(
     look: Callable[[], T | None], what: str = "the condition", seconds: float = PATIENCE_SECONDS
 ) -> T:
     """What `look` returns once that is true; fails if it stays false for too long."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"{what} did not come true in {seconds:.0f} s"
-        time.sleep(0.03)
-    return found
+    for _ in looks(seconds):
+        if found := look():
+            return found
+    raise AssertionError(f"{what} did not come true in {seconds:.0f} s")
 
 
 def request(number: int, text: str | None = None, **body: Any) -> bytes:

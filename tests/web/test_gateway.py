@@ -224,7 +224,7 @@ IDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
 
 @settings(
-    max_examples=tried(50, long=600),
+    max_examples=tried(25, long=600),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -259,7 +259,7 @@ ITEM = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=tried(60, long=1000), deadline=None)
+@settings(max_examples=tried(25, long=1000), deadline=None)
 @given(
     members=st.fixed_dictionaries(
         {"input": JSON | st.lists(ITEM | JSON, max_size=3)}, optional=dict.fromkeys(NAMES, JSON)
