@@ -10,11 +10,12 @@ from backburner.domain.catalog import Fewer, Jobs
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
 from backburner.domain.shard import Cut, Shard, ShardStatus
 from backburner.ports import QueueName
-from backburner.services import batches, deletion, pausing, results
+from backburner.services import batches, claims, deletion, pausing, results, sending
+from backburner_local.adapters.store import SqliteStore
 from tests import oracle
 from tests.backend import Submission, answer_with, by_name
 from tests.tap import meanwhile_at
-from tests.world import MemoryWorld, World, a_catalog, a_model, a_world_in_memory, chat
+from tests.world import MemoryWorld, World, a_catalog, a_model, a_world, a_world_in_memory, chat
 
 WIDE = Cut(lines=100, bytes=100_000, tokens=10**9)
 JOBS = Jobs(
@@ -396,3 +397,65 @@ def test_a_member_that_moves_on_meanwhile_does_not_keep_the_others_from_ending()
         ended[2] = BatchStatus.CANCELLED
         assert statuses(world, some) == ended
         oracle.check_end(world)
+
+
+def test_who_was_paused_before_the_claim_waits_as_if_there_had_been_no_bundle():
+    with as_jobs() as world:
+        first, second = world.submit(4), world.submit(4)
+        world.pump(QueueName.PLAN)
+
+        def pause() -> None:
+            pausing.pause(world.untapped, "acme", first.id)
+
+        with world.tap.hooked(meanwhile_at("store.transact", world.tap, pause)):
+            world.pump()
+        world.answer(the_bundle(world))
+        assert [(one.status, one.attempt) for one in world.shards(first)] == [
+            (ShardStatus.PAUSED, 0)
+        ]
+        assert world.batch(second).completed == 4
+        oracle.check_step(world)
+        pausing.resume(world.env, "acme", first.id)
+        world.settle()
+        oracle.check_end(world)
+
+
+def test_who_was_claimed_alone_before_is_not_missing_in_the_bundle():
+    model = a_model(cut=WIDE, slots=2)
+    with a_world_in_memory(catalog=a_catalog(model)) as world:
+        firsts = [world.respond("f0"), world.respond("f1")]
+        some = [world.respond(f"r{number}") for number in range(4)]
+
+        def claim_one() -> None:
+            alone = claims.claim(world.untapped, model, (shard_of(world, some[1]),)).shard
+            assert alone is not None
+            sending.send(world.untapped, alone)
+
+        for attempt in list(world.outstanding):
+            world.answer(attempt)
+        with world.tap.hooked(meanwhile_at("store.transact", world.tap, claim_one)):
+            world.pump()
+        alone, bundle = world.outstanding
+        assert (alone.custom_ids, bundle.custom_ids) == (["r1"], ["r0"])
+        world.answer(bundle)
+        assert shard_of(world, some[1]).status is ShardStatus.IN_FLIGHT
+        oracle.check_step(world)
+        world.settle()
+        assert statuses(world, firsts + some) == [BatchStatus.COMPLETED] * 6
+        sent = [name for one in world.backend.submissions for name in one.custom_ids]
+        assert sorted(sent) == ["f0", "f1", "r0", "r1", "r2", "r3"]
+        oracle.check_end(world)
+
+
+def test_a_bundle_in_flight_does_not_vanish_with_its_slot_however_long_all_stood_still():
+    with a_world(catalog=a_catalog(a_model(cut=WIDE, slots=1))) as world:
+        some = waiting_behind(world, 2)
+        world.lose(the_bundle(world))
+        world.advance(3 * 86400.0)
+        store = SqliteStore(world.database)
+        store.sweep(world.clock.now())
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.EXPIRED] * 2
+        assert world.pool().in_flight == 0
+        world.advance(2 * 86400.0)
+        assert store.sweep(world.clock.now()) == 1

@@ -19,6 +19,9 @@ from backburner.services import batches, capacity, membership, settle, shard_lin
 
 _TRIES = 10
 
+#: What is said of a request of which a result, or what was read of it, says nothing.
+_MISSING = frozenset({"missing_result", "result_too_large"})
+
 
 def compose(env: Environment, bundle: Bundle) -> Shard:
     """The bundle's shard with its requests: those of its members, numbered anew.
@@ -50,12 +53,22 @@ def take(env: Environment, bundle: Bundle, key: str | None) -> None:
     parts = list(_parts(env, bundle))
     named = {number: name for part in parts for number, name in part.names(env).items()}
     found = shard_lines.result_outcomes(env, named, key) if key is not None else None
-    if found is None:
-        parts = [part for part in parts if membership.is_current(bundle, part.shard)]
     outcomes = {one.line: one for one in found or env.shards.outcomes(named, iter(()))}
-    if parts:
-        settle.save_all(env, [part.attempted(env, outcomes) for part in parts])
+    # Who is not on its way in the bundle may never have been: nothing is missing of it.
+    attempts = [
+        attempted
+        for part in parts
+        if not _is_missing(attempted := part.attempted(env, outcomes))
+        or membership.is_current(bundle, part.shard)
+    ]
+    if attempts:
+        settle.save_all(env, attempts)
     release(env, bundle, has_result=found is not None)
+
+
+def _is_missing(attempted: settle.Attempted) -> bool:
+    """Whether nothing came back for any of the requests."""
+    return all(one.code in _MISSING for one in attempted.outcomes)
 
 
 def fail(env: Environment, bundle: Bundle, *, code: str, reason: str) -> None:

@@ -18,9 +18,6 @@ from backburner.services import bundles, records, transitions
 
 _TRIES = 5
 
-#: How long a bundle is kept after its lease: nobody brings a result of it any later.
-_KEPT_SECONDS = 86400.0
-
 
 class Verdict(StrEnum):
     """Whether a shard may be claimed, and if not, what that says of others."""
@@ -180,8 +177,6 @@ def _bundle(env: Environment, load: Load) -> Bundle:
         deadline=min(shard.deadline for shard in load),
         priority=max(shard.priority for shard in load),
     )
-    whole = claimed(env, whole)
-    ends_at = whole.lease_ends_at or 0.0
     members = tuple(
         Member(
             batch_id=shard.batch_id,
@@ -191,7 +186,7 @@ def _bundle(env: Environment, load: Load) -> Bundle:
         )
         for shard in load
     )
-    return Bundle(shard=replace(whole, ttl=int(ends_at + _KEPT_SECONDS)), members=members)
+    return Bundle(shard=claimed(env, whole), members=members)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

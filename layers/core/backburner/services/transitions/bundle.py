@@ -14,6 +14,9 @@ from backburner.services.transitions.shard import RUNS, as_seen, changes, key_of
 #: How long after the lease of its bundle a member is looked at by itself.
 _LATE_SECONDS = 600.0
 
+#: How long an ended bundle is kept after its lease: nobody brings a result of it any later.
+_KEPT_SECONDS = 86400.0
+
 #: Shards that join a bundle in one transaction: beside each stands its batch at most, and beside
 #: them all the bundle, the pool and the share.
 JOINING = 48
@@ -55,7 +58,10 @@ def join(made: Bundle, seen: Sequence[Shard], *, running: Mapping[str, int]) -> 
 
 
 def unbundle(ended: Bundle, *, now: Instant, has_result: bool) -> list[Write]:
-    """The bundle is in flight no more: its slot is free. A late result still finds its members."""
+    """The bundle is in flight no more: its slot is free. A late result still finds its members.
+
+    Only now it may vanish: with one in flight, its slot would be lost.
+    """
     shard = ended.shard
     seconds = max(0.0, now - (shard.claimed_at or now))
     counts: dict[str, float] = {"in_flight": -1}
@@ -64,8 +70,9 @@ def unbundle(ended: Bundle, *, now: Instant, has_result: bool) -> list[Write]:
     if has_result and shard.job is not None:
         counts |= {"ended_jobs": 1, "job_seconds": seconds}
     over = replace(shard, status=ShardStatus.DONE, look_at=None, lease_ends_at=None)
+    kept_until = int(max(now, shard.lease_ends_at or now) + _KEPT_SECONDS)
     return [
-        Update(key_of(shard), set=changes(over), when=as_seen(shard)),
+        Update(key_of(shard), set=changes(over) | {"ttl": kept_until}, when=as_seen(shard)),
         Update(records.pool_key(shard.pool), add=counts),
         Update(records.share_key(shard.tenant, shard.pool), add={"in_flight": -1}),
     ]
