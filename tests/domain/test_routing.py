@@ -98,10 +98,22 @@ def test_a_backend_refuses_what_it_is_not_for(place, lines, hours, says):
     assert offered(place, lines, window=hours * HOUR).refusal == says
 
 
-@pytest.mark.parametrize(("lines", "wait"), [(99, 3600.0), (100, 0.0)])
-def test_a_group_too_small_for_a_job_waits_for_others_where_these_are_combined(lines, wait):
-    seen = offered(bedrock(jobs=replace(JOBS, fewer=Fewer.COMBINE)), lines)
+@pytest.mark.parametrize(
+    ("lines", "hours", "wait", "note"),
+    [
+        (99, 24, 3600.0, "so few wait up to 60 min for others of the tenant"),
+        (99, 7.5, 1800.0, "so few wait up to 30 min for others of the tenant"),
+        (99, 6, 0.0, None),
+        (100, 24, 0.0, None),
+    ],
+)
+def test_a_group_too_small_for_a_job_waits_for_others_where_these_are_combined(
+    lines, hours, wait, note
+):
+    combined = bedrock(jobs=replace(JOBS, fewer=Fewer.COMBINE))
+    seen = offered(combined, lines, window=hours * HOUR)
     usual = offered(bedrock(), 100)
+    assert seen.note == note
     assert (seen.refusal, seen.starts_at) == (None, (usual.starts_at or 0.0) + wait)
     assert seen.ends_at == (usual.ends_at or 0.0) + wait
 

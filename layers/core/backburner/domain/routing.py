@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from backburner.domain.catalog import Fewer, Model, Preference
+from backburner.domain.catalog import JOB_MARGIN_SECONDS, Fewer, Model, Preference
 from backburner.domain.progress import start_seconds
 from backburner.domain.request import Instant, Usage
 from backburner.domain.shard import Cut
@@ -61,11 +61,16 @@ class Option:
     unfit: int = 0
     #: Whether the account may have no job there at all.
     is_barred: bool = False
+    #: How long it waits at most for others to share its job.
+    waits_seconds: float = 0.0
 
     @property
     def note(self) -> str | None:
         """What else one should know of it."""
-        return "the account's quota allows no job" if self.is_barred else None
+        if self.is_barred:
+            return "the account's quota allows no job"
+        minutes = math.ceil(self.waits_seconds / 60)
+        return f"so few wait up to {minutes} min for others of the tenant" if minutes else None
 
     def is_late(self, deadline: Instant) -> bool:
         return self.is_barred or (self.ends_at is not None and self.ends_at > deadline)
@@ -121,7 +126,7 @@ def option(
     shards, slots = shard_count(place, group), place.slots_now(pool, now)
     own = min(slots, tenant_cap(capacity=slots, share=share.most))
     starts, ends = _span(place, group, pool, shards=shards, slots=slots, now=now)
-    wait = _wait_for_others(place, group)
+    wait = _wait_for_others(place, group, window)
     return Option(
         place=place,
         free=max(0, min(slots - pool.in_flight, own - share.held)),
@@ -133,6 +138,7 @@ def option(
         refusal=_refusal(place, group, window),
         unfit=group.unfit.get(place.pool, 0),
         is_barred=place.has_jobs and pool.is_barred,
+        waits_seconds=wait,
     )
 
 
@@ -264,12 +270,12 @@ def _span(
     return start + pool.waiting_lines / rate, start + (pool.backlog + group.lines) / rate
 
 
-def _wait_for_others(place: Model, group: Group) -> float:
+def _wait_for_others(place: Model, group: Group, window: float) -> float:
     """Seconds that so small a group waits for others to share its job, at most."""
     jobs = place.jobs
     if jobs is None or jobs.fewer is not Fewer.COMBINE or group.lines >= jobs.least_lines:
         return 0.0
-    return jobs.combine_seconds
+    return min(jobs.combine_seconds, max(0.0, window - jobs.expected_seconds - JOB_MARGIN_SECONDS))
 
 
 def _span_of_jobs(
