@@ -29,6 +29,7 @@ LOCAL_LIMITS = Limits(
     batch_check_seconds=15.0,
     work_seconds=60.0,
     joining_seconds=0.0,
+    key_cache_seconds=1.0,
     wake_cooldown_seconds=10.0,
     sends_at_once=8,
     retry=RetryPolicy(base_seconds=1.0, max_seconds=60.0),
