@@ -1,6 +1,7 @@
 """Which small shards travel together, and which wait for others."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -34,7 +35,7 @@ def waiting(name: str, **changes: object) -> Shard:
 
 def sent(queue: Sequence[Shard], place: Model, *, free: int = 1, now: float = 0.0) -> list[str]:
     """What travels as one, by the first letters of names."""
-    found = loads(queue, place, free=free, now=now)
+    found = loads(queue, lambda _: place, free=free, now=now)
     return ["".join(shard.batch_id.removeprefix("resp_") for shard in load) for load in found]
 
 
@@ -74,7 +75,7 @@ def test_no_bundle_is_longer_than_what_a_call_carries():
 def test_no_bundle_has_more_members_than_one_item_names():
     wide = a_model(cut=Cut(lines=10**6, bytes=10**6, tokens=10**6))
     some = [waiting(str(number)) for number in range(MOST_MEMBERS + 1)]
-    assert [len(load) for load in loads(some, wide, free=1, now=0.0)] == [MOST_MEMBERS, 1]
+    assert [len(load) for load in loads(some, lambda _: wide, free=1, now=0.0)] == [MOST_MEMBERS, 1]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,15 @@ def test_jobs_of_small_shards_are_filled_as_far_as_they_may_be():
 def test_two_small_shards_are_combined_however_small_the_largest_may_be():
     tight = a_model(endpoint="", jobs=JOBS, cut=Cut(lines=5, bytes=10**6, tokens=10**6))
     assert sent(queue("ab", line_count=9), tight) == ["ab"]
+
+
+def test_each_name_of_a_pool_has_its_own_rule_for_small_shards():
+    alone = a_model(endpoint="", jobs=replace(JOBS, fewer=Fewer.PAD))
+    some = [*queue("ab"), *queue("xy", model="padded")]
+    found = loads(
+        some, lambda shard: alone if shard.model == "padded" else BEDROCK, free=9, now=0.0
+    )
+    assert [[shard.batch_id for shard in load] for load in found] == [["resp_x"], ["resp_y"]]
 
 
 @pytest.mark.parametrize("other", [{"tenant": "globex"}, {"model": "large"}])

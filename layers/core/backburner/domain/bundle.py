@@ -4,7 +4,7 @@ It is one invocation or one job, and takes one slot. Its members stay shards of 
 is claimed, counted, ended and tried again for itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -87,51 +87,71 @@ def is_small(shard: Shard, place: Model) -> bool:
     return is_new and shard.input_inline is not None and shard.line_count < place.cut.lines
 
 
-def loads(queue: Sequence[Shard], place: Model, *, free: int, now: Instant) -> list[Load]:
+#: Where shards of one pool run: several names may share one.
+PlaceOf = Callable[[Shard], Model]
+
+
+def loads(queue: Sequence[Shard], place_of: PlaceOf, *, free: int, now: Instant) -> list[Load]:
     """What is sent as one, in the queue's order.
 
     Args:
-        queue: waiting shards of the place's pool, in their order.
-        place: the model on its backend.
+        queue: waiting shards of a pool, in their order.
+        place_of: their models on the pool's backend.
         free: slots.
         now: the instant of sending.
     """
-    if place.jobs is not None:
-        return _combined(queue, place, place.jobs, now)
-    return _shared(queue, place, free)
+    if not queue:
+        return []
+    if place_of(queue[0]).has_jobs:
+        return _combined(queue, place_of, now)
+    return _shared(queue, place_of, free)
 
 
-def _shared(queue: Sequence[Shard], place: Model, free: int) -> list[Load]:
+def _shared(queue: Sequence[Shard], place_of: PlaceOf, free: int) -> list[Load]:
     """Where more shards wait than slots are free, small ones share these evenly."""
     if len(queue) <= free:
         return [(shard,) for shard in queue]
-    small = sum(shard.line_count for shard in queue if is_small(shard, place))
-    most = min(place.cut.lines, ceil(small / max(1, free)))
-    return _gathered(queue, place, _Room(lines=most, bytes=min(place.cut.bytes, MOST_BYTES)))
+    small = sum(shard.line_count for shard in queue if is_small(shard, place_of(shard)))
+    most = ceil(small / max(1, free))
+
+    def room(place: Model) -> _Room:
+        return _Room(lines=min(place.cut.lines, most), bytes=min(place.cut.bytes, MOST_BYTES))
+
+    return _gathered(queue, place_of, room)
 
 
-def _combined(queue: Sequence[Shard], place: Model, jobs: Jobs, now: Instant) -> list[Load]:
+def _combined(queue: Sequence[Shard], place_of: PlaceOf, now: Instant) -> list[Load]:
     """Small shards wait until they are enough for a job, or must go."""
-    # There is room for any two, whatever the catalog says of the largest.
-    lines = max(place.cut.lines, 2 * jobs.least_lines)
-    room = _Room(lines=lines, bytes=place.cut.bytes)
+
+    def room(place: Model) -> _Room:
+        # For any two, whatever the catalog says of the largest.
+        least = place.jobs.least_lines if place.jobs is not None else 0
+        return _Room(lines=max(place.cut.lines, 2 * least), bytes=place.cut.bytes)
+
     return [
-        load
-        for load in _gathered(queue, place, room)
-        if not is_small(load[0], place)
-        or sum(shard.line_count for shard in load) >= jobs.least_lines
-        or any(now >= latest_start(shard, jobs) for shard in load)
+        load for load in _gathered(queue, place_of, room) if _may_go(load, place_of(load[0]), now)
     ]
 
 
-def _gathered(queue: Sequence[Shard], place: Model, room: _Room) -> list[Load]:
+def _may_go(load: Load, place: Model, now: Instant) -> bool:
+    jobs = place.jobs
+    if jobs is None or not is_small(load[0], place):
+        return True
+    is_enough = sum(shard.line_count for shard in load) >= jobs.least_lines
+    return is_enough or any(now >= latest_start(shard, jobs) for shard in load)
+
+
+def _gathered(
+    queue: Sequence[Shard], place_of: PlaceOf, room: Callable[[Model], _Room]
+) -> list[Load]:
     """The shards, small ones with others of their tenant and model, as far as there is room."""
     gathered: list[_Filling] = []
     open_ones: dict[tuple[str, str], _Filling] = {}
     for shard in queue:
+        place = place_of(shard)
         whose = (shard.tenant, shard.model)
         filling = open_ones.get(whose) if is_small(shard, place) else None
-        if filling is None or not filling.has_room(shard, room):
+        if filling is None or not filling.has_room(shard, room(place)):
             filling = _Filling()
             gathered.append(filling)
             if is_small(shard, place):

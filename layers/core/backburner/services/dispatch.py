@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from backburner.domain.bundle import Load, is_small, loads
+from backburner.domain.bundle import Load, PlaceOf, is_small, loads
 from backburner.domain.catalog import Model
 from backburner.domain.shard import Shard, queue_class
 from backburner.ports import Environment, Index
@@ -94,7 +94,7 @@ def _queue(env: Environment, model: Model, free: int) -> Iterator[Load]:
         yield from _behind_endpoint(env, model, free)
         return
     seen = list(islice(_waiting(env, model.pool, limit=_PAGE), _FAIR_SHARDS))
-    some = loads(seen, model, free=free, now=env.clock.now())
+    some = loads(seen, _place_of(env, model), free=free, now=env.clock.now())
     tenants = sorted({load[0].tenant for load in some})
     shares = env.store.get(*(records.share_key(tenant, model.pool) for tenant in tenants))
     held = {
@@ -110,8 +110,13 @@ def _behind_endpoint(env: Environment, model: Model, free: int) -> Iterator[Load
     seen = list(islice(waiting, free))
     if len(seen) == free and any(is_small(shard, model) for shard in seen):
         seen += islice(waiting, max(0, _SHARED_SHARDS - free))
-    yield from loads(seen, model, free=free, now=env.clock.now())
+    yield from loads(seen, _place_of(env, model), free=free, now=env.clock.now())
     yield from ((shard,) for shard in waiting)
+
+
+def _place_of(env: Environment, model: Model) -> PlaceOf:
+    """Where shards of the model's pool run; those of a name that is gone, as its do."""
+    return lambda shard: env.catalog.running(shard.model, shard.pool) or model
 
 
 def in_fair_order(some: Sequence[Load], held: Mapping[str, int]) -> list[Load]:
