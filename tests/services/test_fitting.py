@@ -4,7 +4,7 @@ import pytest
 
 from backburner.domain.errors import InvalidLine
 from backburner.domain.request import Request
-from backburner.services.fitting import is_too_long, model_of
+from backburner.services.fitting import Fitting, is_too_long
 from tests.world import CHAT, World, a_catalog, a_model
 
 
@@ -49,8 +49,9 @@ def test_images_go_only_to_models_that_take_them(tmp_path):
     def asking(model: str) -> Request:
         return Request(line=1, custom_id="r", model=model, route=CHAT, body=b"{}", has_images=True)
 
-    assert model_of(world.env, asking("seeing"), dialect="openai").name == "seeing"
+    fitting = Fitting(world.env, dialect="openai")
+    assert fitting.model_of(asking("seeing")).name == "seeing"
     with pytest.raises(InvalidLine, match="'blind' takes no images") as raised:
-        model_of(world.env, asking("blind"), dialect="openai")
+        fitting.model_of(asking("blind"))
     assert (raised.value.param, raised.value.custom_id) == ("body.messages", "r")
     world.close()

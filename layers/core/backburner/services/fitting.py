@@ -111,13 +111,6 @@ def _window(place: Model) -> int:
     return place.context_window
 
 
-def model_of(
-    env: Environment, request: Request, *, dialect: str, needs_price: bool = False
-) -> Model:
-    """The model of a request that came by itself; raises InvalidLine if it can't run it."""
-    return Fitting(env, dialect=dialect, needs_price=needs_price).model_of(request)
-
-
 def prompt_tokens(
     env: Environment, request: Request, model: Model, *, dialect: str
 ) -> tuple[int, bool]:

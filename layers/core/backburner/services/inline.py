@@ -12,7 +12,7 @@ from backburner.domain.file import FilePurpose, StoredFile
 from backburner.domain.quota import Quota
 from backburner.ports import Environment
 from backburner.services import files, submit
-from backburner.services.fitting import model_of
+from backburner.services.fitting import Fitting
 from backburner.services.once import Note
 
 _DIALECT = "openai"
@@ -83,6 +83,7 @@ def _line(number: int, given: Any, new: submit.NewBatch, model: str | None) -> b
 def _check(env: Environment, lines: list[bytes], new: submit.NewBatch) -> None:
     """Raise InvalidRequest with the first request that can't be run."""
     seen: dict[str, int] = {}
+    fitting = Fitting(env, dialect=_DIALECT, needs_price=new.max_cost_usd is not None)
     for number, data in enumerate(lines):
         try:
             if len(data) > env.limits.line_bytes:
@@ -97,8 +98,7 @@ def _check(env: Environment, lines: list[bytes], new: submit.NewBatch) -> None:
                     f"The custom_id '{request.custom_id[:64]}' is that of 'requests.{first}', too.",
                     param="custom_id",
                 )
-            needs_price = new.max_cost_usd is not None
-            model_of(env, request, dialect=_DIALECT, needs_price=needs_price)
+            fitting.model_of(request)
         except InvalidLine as wrong:
             name = f"requests.{number}"
             param = f"{name}.{wrong.param}" if wrong.param else name

@@ -12,7 +12,7 @@ from backburner.domain.errors import Conflict, InvalidLine, InvalidRequest, NotF
 from backburner.domain.quota import Quota
 from backburner.ports import Environment
 from backburner.services import batches, files, outbox, quotas, records, submit, transitions
-from backburner.services.fitting import model_of
+from backburner.services.fitting import Fitting
 from backburner.services.once import Note
 from backburner.services.submit import NewBatch
 
@@ -38,6 +38,7 @@ class Requests:
         self._env = replace(env, tokenizers={})
         self.key = f"batches/{tenant}/{batch_id}/requests.jsonl"
         self.count = 0
+        self._fitting = Fitting(self._env, dialect=DIALECT)
         self._seen: dict[str, int] = {}
         self._found: list[str] = []
         self._bad = 0
@@ -93,7 +94,7 @@ class Requests:
                 f"'{request.custom_id}' is that of requests.{first} already.",
                 param="custom_id",
             )
-        model_of(self._env, request, dialect=DIALECT)
+        self._fitting.model_of(request)
 
     def _write(self, data: bytes) -> None:
         if self._lines is None:
