@@ -5,7 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from backburner.domain.bundle import MOST_BYTES, MOST_MEMBERS, Bundle, Member, latest_start, loads
+from backburner.domain.bundle import (
+    MOST_BYTES,
+    MOST_COMBINED,
+    MOST_MEMBERS,
+    Bundle,
+    Member,
+    latest_start,
+    loads,
+)
 from backburner.domain.catalog import Fewer, Jobs, Model
 from backburner.domain.shard import Cut, Shard
 from tests.world import a_model
@@ -26,6 +34,8 @@ def waiting(name: str, **changes: object) -> Shard:
         "first_line": 1,
         "last_line": 1,
         "line_count": 1,
+        "size": 3,
+        "tokens": 10,
         "input_inline": b"{}\n",
         "created_at": 0.0,
         "deadline": DAY,
@@ -68,8 +78,15 @@ def test_no_bundle_is_larger_than_a_shard_of_its_model():
 
 
 def test_no_bundle_is_longer_than_what_a_call_carries():
-    half = b"x" * (MOST_BYTES // 2)
-    assert sent(queue("abc", input_inline=half), ENDPOINT) == ["ab", "c"]
+    assert sent(queue("abc", size=MOST_BYTES // 2), ENDPOINT) == ["ab", "c"]
+
+
+@pytest.mark.parametrize("place", [ENDPOINT, BEDROCK], ids=["behind an endpoint", "as a job"])
+@pytest.mark.parametrize("limit", ["size", "tokens"])
+def test_no_bundle_has_more_bytes_or_tokens_than_a_shard_may_have(place, limit):
+    most = min(MOST_BYTES, 10**6) if place is ENDPOINT and limit == "size" else 10**6
+    some = queue("abc", line_count=5, **{limit: most // 2})
+    assert sent(some, place, now=DAY) == ["ab", "c"]
 
 
 def test_no_bundle_has_more_members_than_one_item_names():
@@ -87,6 +104,8 @@ def test_no_bundle_has_more_members_than_one_item_names():
         {"failed_at": 1.0},
         {"content_type": "image/png"},
         {"line_count": 50},
+        {"size": 0},
+        {"is_alone": True},
         {"input_inline": None, "input_key": "batches/acme/b/1.jsonl"},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -114,6 +133,19 @@ def test_large_shards_run_as_jobs_of_their_own_beside_small_ones_that_wait():
 def test_jobs_of_small_shards_are_filled_as_far_as_they_may_be():
     some = queue("abcdefgh", line_count=9)
     assert sent(some, BEDROCK) == ["abc", "def", "gh"]
+
+
+def test_the_answers_of_a_job_for_many_are_to_fit_into_its_result():
+    jobs = replace(JOBS, least_lines=100)
+    wide = a_model(endpoint="", jobs=jobs, cut=Cut(lines=10**5, bytes=10**9, tokens=10**9))
+    some = [waiting(str(number), line_count=99) for number in range(MOST_MEMBERS)]
+    first, *_ = loads(some, wide, free=1, now=0.0)
+    assert MOST_COMBINED - 99 < sum(shard.line_count for shard in first) <= MOST_COMBINED
+
+
+def test_what_was_refused_with_others_is_a_job_of_its_own():
+    some = [waiting("a", line_count=9), waiting("x", line_count=9, is_alone=True)]
+    assert sent(some, BEDROCK) == ["x"]
 
 
 def test_two_small_shards_are_combined_however_small_the_largest_may_be():

@@ -1,6 +1,7 @@
 """Bundles: small shards of one tenant travel as one, and each ends for itself."""
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,15 @@ from backburner.domain.catalog import Fewer, Jobs
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
 from backburner.domain.shard import Cut, Shard, ShardStatus
 from backburner.ports import QueueName
-from backburner.services import batches, claims, deletion, pausing, results, sending
+from backburner.services import (
+    batches,
+    claims,
+    deletion,
+    pausing,
+    results,
+    sending,
+    shard_lines,
+)
 from backburner_local.adapters.store import SqliteStore
 from tests import oracle
 from tests.backend import Submission, answer_with, by_name
@@ -116,15 +125,86 @@ def test_a_bundle_that_failed_as_a_whole_says_nothing_of_its_members():
         oracle.check_end(world)
 
 
-def test_a_bundle_that_the_backend_refuses_for_good_fails_its_members():
+def test_of_a_bundle_that_the_backend_refuses_for_good_each_is_tried_alone():
+    with as_jobs() as world:
+        some = [world.submit(3), world.submit(3)]
+        world.backend.fail_next(BackendRefused("no"))
+        world.pump(QueueName.PLAN)
+        world.pump()
+        alone = [one for one in world.outstanding if not is_bundle(one.shard.batch_id)]
+        assert [len(one.requests) for one in alone] == [3, 3]
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
+        oracle.check_end(world)
+
+
+def test_what_is_refused_alone_after_its_bundle_fails_and_takes_nobody_with_it():
     with behind_endpoint() as world:
         world.respond("first")
         some = [world.respond("a"), world.respond("b")]
         world.backend.fail_next(BackendRefused("no"))
         world.answer()
+        world.pump(QueueName.DISPATCH)
+        world.backend.fail_next(BackendRefused("no"))
         world.settle()
-        assert statuses(world, some) == [BatchStatus.FAILED] * 2
+        assert sorted(statuses(world, some)) == [BatchStatus.COMPLETED, BatchStatus.FAILED]
         oracle.check_end(world)
+
+
+def test_a_bundle_that_all_leave_before_it_is_sent_is_over():
+    with behind_endpoint() as world:
+        world.respond("first")
+        some = [world.respond("a"), world.respond("b")]
+        world.answer()
+        claimed: list[int] = []
+
+        def leave(call: int, at: str, name: str) -> None:
+            if (at, name) == ("after", "store.transact") and not claimed:
+                claimed.append(call)
+                for one in some:
+                    batches.cancel(world.untapped, "acme", one.id, kind=one.kind)
+
+        with world.tap.hooked(leave):
+            world.pump()
+        assert len(world.backend.submissions) == 1
+        assert world.pool().in_flight == 0
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.CANCELLED] * 2
+        oracle.check_end(world)
+
+
+def lose_requests(world: World, batch: Batch) -> None:
+    (shard,) = world.shards(batch)
+    assert shard.input_key is not None
+    world.blobs.delete(shard.input_key)
+
+
+def test_who_has_lost_its_requests_before_the_bundle_is_sent_is_left_out():
+    with as_jobs() as world:
+        first, second = world.submit([chat(name) for name in "abc"]), world.submit(4)
+        world.pump(QueueName.PLAN)
+        lose_requests(world, first)
+        model = world.untapped.catalog.models["mistral"]
+        load = (shard_of(world, first), shard_of(world, second))
+        claimed = claims.claim(world.untapped, model, load).shard
+        assert claimed is not None
+        sent = shard_lines.request_names(world.untapped, replace(claimed, line_count=4))
+        assert sorted(sent) == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_member_that_has_lost_its_requests_holds_up_no_other(is_answered):
+    with as_jobs() as world:
+        first, second = world.submit(3), world.submit(4)
+        world.pump()
+        attempt = the_bundle(world)
+        lose_requests(world, first)
+        (world.answer if is_answered else world.fail)(attempt)
+        world.pump()
+        assert world.pool().in_flight == 0
+        world.settle(minutes=60)
+        assert world.batch(second).status is BatchStatus.COMPLETED
+        assert world.batch(first).status is BatchStatus.IN_PROGRESS
 
 
 def test_a_bundle_that_the_backend_throttles_waits_and_no_attempt_counts():

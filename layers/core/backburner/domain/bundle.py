@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
-from backburner.domain.catalog import JOB_MARGIN_SECONDS, Fewer, Jobs, Model
+from backburner.domain.catalog import Fewer, Jobs, Model
 from backburner.domain.request import Instant
 from backburner.domain.shard import AttemptRef, Shard
 
@@ -21,6 +21,10 @@ MOST_MEMBERS = 200
 #: Most bytes of requests behind an endpoint: they travel in the call itself, which takes 128,000
 #: (API reference, InvokeEndpointAsync, Body), with their numbers, which may be longer there.
 MOST_BYTES = 100_000
+
+#: Most requests of small batches in a job: their answers are to fit into its result
+#: (Limits.result_bytes), with some 12 KB each.
+MOST_COMBINED = 4000
 
 #: Shards that travel as one; mostly it is one.
 Load = tuple[Shard, ...]
@@ -66,6 +70,7 @@ class _Room:
 
     lines: int
     bytes: int
+    tokens: int
 
 
 def is_bundle(batch_id: str) -> bool:
@@ -79,7 +84,7 @@ def is_small(shard: Shard, place: Model) -> bool:
     Behind an endpoint that is a shard with room beside it, whose requests are at hand. What has
     failed once travels alone: it may be what made its attempt fail, and its neighbours' with it.
     """
-    if shard.is_raw:
+    if shard.is_raw or shard.is_alone or not shard.size:
         return False
     if place.jobs is not None:
         return place.jobs.fewer is Fewer.COMBINE and shard.line_count < place.jobs.least_lines
@@ -115,7 +120,9 @@ def _shared(queue: Sequence[Shard], place_of: PlaceOf, free: int) -> list[Load]:
     most = ceil(small / max(1, free))
 
     def room(place: Model) -> _Room:
-        return _Room(lines=min(place.cut.lines, most), bytes=min(place.cut.bytes, MOST_BYTES))
+        cut = place.cut
+        lines, size = min(cut.lines, most), min(cut.bytes, MOST_BYTES)
+        return _Room(lines=lines, bytes=size, tokens=cut.tokens)
 
     return _gathered(queue, place_of, room)
 
@@ -124,9 +131,10 @@ def _combined(queue: Sequence[Shard], place_of: PlaceOf, now: Instant) -> list[L
     """Small shards wait until they are enough for a job, or must go."""
 
     def room(place: Model) -> _Room:
-        # For any two, whatever the catalog says of the largest.
-        least = place.jobs.least_lines if place.jobs is not None else 0
-        return _Room(lines=max(place.cut.lines, 2 * least), bytes=place.cut.bytes)
+        # For the lines of any two, whatever the catalog says of the largest.
+        cut, least = place.cut, place.jobs.least_lines if place.jobs is not None else 0
+        lines = max(min(cut.lines, MOST_COMBINED), 2 * least)
+        return _Room(lines=lines, bytes=cut.bytes, tokens=cut.tokens)
 
     return [
         load for load in _gathered(queue, place_of, room) if _may_go(load, place_of(load[0]), now)
@@ -167,21 +175,24 @@ class _Filling:
     shards: list[Shard] = field(default_factory=list)
     lines: int = 0
     bytes: int = 0
+    tokens: int = 0
 
     def has_room(self, shard: Shard, room: _Room) -> bool:
         return (
             len(self.shards) < MOST_MEMBERS
             and self.lines + shard.line_count <= room.lines
-            and self.bytes + len(shard.input_inline or b"") <= room.bytes
+            and self.bytes + shard.size <= room.bytes
+            and self.tokens + shard.tokens <= room.tokens
         )
 
     def add(self, shard: Shard) -> None:
         self.shards.append(shard)
         self.lines += shard.line_count
-        self.bytes += len(shard.input_inline or b"")
+        self.bytes += shard.size
+        self.tokens += shard.tokens
 
 
 def latest_start(shard: Shard, jobs: Jobs) -> Instant:
     """When a small shard waits for no others any more."""
     waited = max(shard.created_at, shard.failed_at or 0.0) + jobs.combine_seconds
-    return min(waited, shard.deadline - jobs.expected_seconds - JOB_MARGIN_SECONDS)
+    return min(waited, shard.deadline - jobs.usual_seconds)

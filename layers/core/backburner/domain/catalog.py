@@ -99,6 +99,11 @@ class Jobs:
         return base_model(self.model_id)
 
     @property
+    def usual_seconds(self) -> float:
+        """Time that a job is given before a deadline."""
+        return self.expected_seconds + JOB_MARGIN_SECONDS
+
+    @property
     def lease_seconds(self) -> float:
         """Time after which a job can't be running any more."""
         return self.timeout_seconds + JOB_MARGIN_SECONDS

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from backburner.domain.catalog import JOB_MARGIN_SECONDS, Fewer, Model, Preference
+from backburner.domain.catalog import Fewer, Model, Preference
 from backburner.domain.progress import start_seconds
 from backburner.domain.request import Instant, Usage
 from backburner.domain.shard import Cut
@@ -275,7 +275,7 @@ def _wait_for_others(place: Model, group: Group, window: float) -> float:
     jobs = place.jobs
     if jobs is None or jobs.fewer is not Fewer.COMBINE or group.lines >= jobs.least_lines:
         return 0.0
-    return min(jobs.combine_seconds, max(0.0, window - jobs.expected_seconds - JOB_MARGIN_SECONDS))
+    return max(0.0, min(jobs.combine_seconds, window - jobs.usual_seconds))
 
 
 def _span_of_jobs(

@@ -47,6 +47,9 @@ class Shard:
     first_line: int
     last_line: int
     line_count: int
+    #: Bytes of its requests, and their tokens as its cut estimates them; 0: nobody counted.
+    size: int = 0
+    tokens: int = 0
     #: Object that its requests are in, or the requests themselves where they are small.
     input_key: str | None = None
     input_inline: bytes | None = None
@@ -61,6 +64,8 @@ class Shard:
     created_at: Instant
     deadline: Instant
     priority: int = 0
+    #: Whether it shares no slot: a bundle that it was in was refused.
+    is_alone: bool = False
     #: Whether its batch has a budget, and counts what is in flight.
     is_budgeted: bool = False
     #: Not claimed before this instant.

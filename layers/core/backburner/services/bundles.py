@@ -4,18 +4,22 @@ Everything here may be done twice, or be broken off: a member that has ended is 
 bundle holds its slot, and is looked at, until all of them have.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from msgspec import structs
 
 from backburner.domain.bundle import Bundle
-from backburner.domain.errors import Conflict
+from backburner.domain.errors import Conflict, Lost, NotFound
 from backburner.domain.request import Instant, Outcome
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.ports import Environment
 from backburner.services import batches, capacity, membership, settle, shard_lines, transitions
+
+_logger = logging.getLogger(__name__)
 
 _TRIES = 10
 
@@ -23,12 +27,18 @@ _TRIES = 10
 _MISSING = frozenset({"missing_result", "result_too_large"})
 
 
-def compose(env: Environment, bundle: Bundle) -> Shard:
+def compose(env: Environment, bundle: Bundle) -> Shard | None:
     """The bundle's shard with its requests: those of its members, numbered anew.
 
-    A member that was not claimed after all, or whose batch was just deleted, is left out.
+    A member that was not claimed after all, or whose batch was just deleted, is left out. None:
+    so were all, and the bundle is over.
     """
     shard, requests = bundle.shard, _requests(env, bundle)
+    first = next(requests, None)
+    if first is None:
+        release(env, bundle)
+        return None
+    requests = chain([first], requests)
     model = env.catalog.running(shard.model, shard.pool)
     if model is None or not model.has_jobs:
         return replace(shard, input_inline=b"".join(requests))
@@ -72,13 +82,31 @@ def _is_missing(attempted: settle.Attempted) -> bool:
 
 
 def fail(env: Environment, bundle: Bundle, *, code: str, reason: str) -> None:
-    """The bundle's attempt failed as a whole: each line of its members did."""
+    """The bundle's attempt failed as a whole: each line of its members did.
+
+    Where it was refused for good, nobody knows for whose sake: each is tried alone.
+    """
     current = membership.current(env, bundle)
-    failed = [settle.failure(env, shard, code=code, reason=reason) for shard in current]
-    left = [one for one in failed if one is not None]
-    if left:
-        settle.save_all(env, left)
+    if code == "backend_refused" and len(current) > 1:
+        _part(env, current)
+    else:
+        failed: list[settle.Attempted] = []
+        for shard in current:
+            with _others_go_on(shard):
+                one = settle.failure(env, shard, code=code, reason=reason)
+                failed += [one] if one is not None else []
+        if failed:
+            settle.save_all(env, failed)
     release(env, bundle)
+
+
+def _part(env: Environment, members: Sequence[Shard]) -> None:
+    """Make each wait again, for a slot of its own."""
+    now = env.clock.now()
+    for shard in members:
+        waiting = replace(shard.waiting(), failed_at=now, is_alone=True)
+        with suppress(Conflict):
+            env.store.transact(*transitions.wait_again(shard, waiting))
 
 
 def give_back(env: Environment, bundle: Bundle, *, not_before: Instant) -> bool:
@@ -145,6 +173,16 @@ def _parts(env: Environment, bundle: Bundle) -> Iterator[_Part]:
     for member, first, shard in membership.members(env, bundle):
         ref = bundle.ref(member)
         if shard is not None and shard.is_open:
-            requests = settle.requests_left(env, ref, shard)
-            if requests is not None:
-                yield _Part(ref, shard, requests, first)
+            with _others_go_on(shard):
+                requests = settle.requests_left(env, ref, shard)
+                if requests is not None:
+                    yield _Part(ref, shard, requests, first)
+
+
+@contextmanager
+def _others_go_on(shard: Shard) -> Iterator[None]:
+    """A member whose requests are lost is left out: its own batch ends at its deadline."""
+    try:
+        yield
+    except (NotFound, Lost):
+        _logger.error("bundle.member_lost shard=%s", shard.ref)

@@ -153,7 +153,9 @@ def _claim_together(env: Environment, model: Model, load: Load) -> Claim:
     paused = [*claim.paused]
     for some in others:
         paused += _join(env, made, some)
-    return Claim(verdict=Verdict.CLAIM, shard=bundles.compose(env, made), paused=tuple(paused))
+    whole = bundles.compose(env, made)
+    verdict = Verdict.CLAIM if whole is not None else Verdict.SKIP
+    return Claim(verdict=verdict, shard=whole, paused=tuple(paused))
 
 
 def _chunks(load: Load) -> list[Load]:

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from backburner.domain.bundle import is_bundle
-from backburner.domain.errors import BackendError, Conflict
+from backburner.domain.errors import BackendError, Conflict, Lost, NotFound
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.domain.slots import backend_of
 from backburner.ports import AttemptState, Environment, Look
@@ -87,7 +87,8 @@ def _lost(env: Environment, shard: Shard) -> None:
         _wait_or_fail(env, shard)
         return
     for member in membership.current(env, bundle):
-        _wait_or_fail(env, member)
+        with suppress(NotFound, Lost):  # whose requests are gone holds up no other
+            _wait_or_fail(env, member)
     bundles.release(env, bundle)
 
 

@@ -203,6 +203,8 @@ def _cut(reading: _Reading, draft: ShardDraft) -> None:
         first_line=draft.first_line,
         last_line=draft.last_line,
         line_count=draft.line_count,
+        size=draft.size,
+        tokens=draft.tokens,
         created_at=batch.created_at,
         deadline=batch.expires_at,
         priority=batch.priority,
@@ -232,7 +234,11 @@ def _join(reading: _Reading, tail: ShardDraft) -> bool:
     data = reading.unwritten.get(key) or reading.env.blobs.get(key)
     reading.unwritten[key] = data + b"".join(tail.lines)
     reading.planned[last] = replace(
-        shard, last_line=tail.last_line, line_count=shard.line_count + tail.line_count
+        shard,
+        last_line=tail.last_line,
+        line_count=shard.line_count + tail.line_count,
+        size=shard.size + tail.size,
+        tokens=shard.tokens + tail.tokens,
     )
     del reading.drafts[tail.model]
     return True

@@ -138,6 +138,8 @@ def _shard(env: Environment, named: Shard, lines: list[bytes]) -> Shard:
         first_line=min(numbers),
         last_line=max(numbers),
         line_count=len(lines),
+        size=len(data),
+        tokens=math.ceil(named.tokens * len(lines) / named.line_count),
         pool=place.pool if place is not None else named.pool,
         input_inline=data,
         input_key=None,

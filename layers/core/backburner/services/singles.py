@@ -93,7 +93,10 @@ def submit_single(
     )
     line = env.shards.encode(request) + b"\n"
     key, inline = _kept(env, batch.blob_prefix, "inputs/00001.jsonl", line)
-    shard = _only_shard(model, batch, input_key=key, input_inline=inline)
+    tokens = request.prompt_bytes + request.max_tokens
+    shard = _only_shard(
+        model, batch, input_key=key, input_inline=inline, size=len(line), tokens=tokens
+    )
     try:
         _take_in(env, model, batch, shard, note, quota)
     except (Rejected, Conflict):  # of anything else it is not known whether the request stands

@@ -302,6 +302,7 @@ _CHANGING = (
     "attempt",
     "not_before",
     "failed_at",
+    "is_alone",
     "look_at",
     "lease_ends_at",
     "claimed_at",
