@@ -139,7 +139,7 @@ def test_the_answers_of_a_job_for_many_are_to_fit_into_its_result():
     jobs = replace(JOBS, least_lines=100)
     wide = a_model(endpoint="", jobs=jobs, cut=Cut(lines=10**5, bytes=10**9, tokens=10**9))
     some = [waiting(str(number), line_count=99) for number in range(MOST_MEMBERS)]
-    first, *_ = loads(some, wide, free=1, now=0.0)
+    first, *_ = loads(some, lambda _: wide, free=1, now=0.0)
     assert MOST_COMBINED - 99 < sum(shard.line_count for shard in first) <= MOST_COMBINED
 
 

@@ -23,7 +23,7 @@ from backburner.services import (
 from backburner_local.adapters.store import SqliteStore
 from tests import oracle
 from tests.backend import Submission, answer_with, by_name
-from tests.tap import meanwhile_at
+from tests.tap import Crash, meanwhile_at
 from tests.world import MemoryWorld, World, a_catalog, a_model, a_world, a_world_in_memory, chat
 
 WIDE = Cut(lines=100, bytes=100_000, tokens=10**9)
@@ -539,3 +539,29 @@ def test_a_bundle_in_flight_does_not_vanish_with_its_slot_however_long_all_stood
         assert world.pool().in_flight == 0
         world.advance(2 * 86400.0)
         assert store.sweep(world.clock.now()) == 1
+
+
+def test_small_batches_that_wait_for_others_hide_nobody_behind_them(monkeypatch):
+    monkeypatch.setattr("backburner.services.dispatch._FAIR_SHARDS", 3)
+    with as_jobs() as world:
+        for number in range(7):
+            world.submit(1, tenant=f"small-{number}")
+        large = world.submit(6, tenant="large")
+        world.pump()
+        assert [one.shard.batch_id for one in world.outstanding] == [large.id]
+
+
+def test_a_process_that_dies_as_its_bundle_ends_leaves_no_requests_behind():
+    with as_jobs() as world:
+        world.submit(3)
+        world.submit(3)
+        world.pump()
+        attempt = the_bundle(world)
+
+        def die_once_it_ended(call: int, at: str, name: str) -> None:
+            if not world.pool().in_flight:
+                raise Crash
+
+        with world.tap.hooked(die_once_it_ended), pytest.raises(Crash):
+            world.answer(attempt)
+        assert list(world.blobs.list(f"batches/acme/{attempt.shard.batch_id}/")) == []

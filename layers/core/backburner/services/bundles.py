@@ -121,11 +121,11 @@ def give_back(env: Environment, bundle: Bundle, *, not_before: Instant) -> bool:
 def release(env: Environment, bundle: Bundle, *, has_result: bool = False) -> bool:
     """Free the slot, as no member needs it any more; False: someone else did."""
     shard = bundle.shard
+    model = env.catalog.running(shard.model, shard.pool)
+    if model is None or model.has_jobs:  # first: nobody looks at one that has ended
+        batches.remove_objects(env, shard.tenant, shard.batch_id)
     if not _end(env, shard.ref, has_result=has_result):
         return False
-    model = env.catalog.running(shard.model, shard.pool)
-    if model is None or model.has_jobs:
-        batches.remove_objects(env, shard.tenant, shard.batch_id)
     capacity.kick_if_waiting(env, shard.pool)
     return True
 

@@ -93,15 +93,21 @@ def _queue(env: Environment, model: Model, free: int) -> Iterator[Load]:
     if not model.has_jobs:
         yield from _behind_endpoint(env, model, free)
         return
-    seen = list(islice(_waiting(env, model.pool, limit=_PAGE), _FAIR_SHARDS))
-    some = loads(seen, _place_of(env, model), free=free, now=env.clock.now())
+    waiting = _waiting(env, model.pool, limit=_PAGE)
+    # Those that wait for others must not hide what is behind them.
+    while seen := list(islice(waiting, _FAIR_SHARDS)):
+        some = loads(seen, _place_of(env, model), free=free, now=env.clock.now())
+        yield from in_fair_order(some, _held(env, model, some))
+
+
+def _held(env: Environment, model: Model, some: Sequence[Load]) -> dict[str, int]:
+    """Slots of the model's pool that each tenant holds."""
     tenants = sorted({load[0].tenant for load in some})
     shares = env.store.get(*(records.share_key(tenant, model.pool) for tenant in tenants))
-    held = {
+    return {
         tenant: int(share.get("in_flight", 0)) if share is not None else 0
         for tenant, share in zip(tenants, shares, strict=True)
     }
-    yield from in_fair_order(some, held)
 
 
 def _behind_endpoint(env: Environment, model: Model, free: int) -> Iterator[Load]:
