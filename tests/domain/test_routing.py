@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.catalog import Fewer, Jobs, Model, Preference, When
 from backburner.domain.routing import Choice, Group, Option, Share, choose, even_cut, option
@@ -65,7 +66,7 @@ def test_what_jobs_took_counts_for_more_than_what_they_are_expected_to_take():
 
 
 def test_an_endpoint_ends_a_group_behind_all_that_waits():
-    pool = replace(busy(2.0), waiting_lines=160, running_lines=80)
+    pool = structs.replace(busy(2.0), waiting_lines=160, running_lines=80)
     seen = offered(endpoint(), 400, pool)
     assert seen.starts_at == NOW + 160 / 16
     assert seen.ends_at == NOW + (160 + 80 + 400) / 16

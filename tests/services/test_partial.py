@@ -1,9 +1,9 @@
 """Results while the batch runs: what was read before is not read again."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.file import FilePurpose, LineStarts, StoredFile
 from backburner.ports import Limits
@@ -66,7 +66,7 @@ def test_what_never_was_planned_has_failures_alone():
     with a_world_in_memory(limits=LIMITS) as world:
         batch = world.submit(3)
         batches.cancel(world.env, "acme", batch.id, kind=batch.kind)
-        counted = replace(world.batch(batch), total=3)  # as one whose requests came with it
+        counted = structs.replace(world.batch(batch), total=3)  # as one whose requests came with it
         for successes, lines in ((None, [2, 3]), (False, [2, 3]), (True, [])):
             found = results.outcomes(world.env, counted, successes=successes, skip=1)
             assert [outcome.line for outcome in found] == lines

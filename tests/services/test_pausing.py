@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus, StopReason
 from backburner.domain.errors import NotFound, StateConflict
@@ -227,7 +228,7 @@ def test_what_has_ended_or_stops_is_neither_paused_nor_resumed(world, act):
 
 @pytest.mark.parametrize("act", [pause, resume])
 def test_another_tenants_batch_is_not_found(world, act):
-    batch = replace(world.submit(1), tenant="zeta")
+    batch = structs.replace(world.submit(1), tenant="zeta")
     with pytest.raises(NotFound):
         act(world, batch)
 

@@ -1,9 +1,9 @@
 """Running again what failed: only that, never twice at once, and never what has succeeded."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.errors import InvalidRequest, NotFound, StateConflict

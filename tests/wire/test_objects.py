@@ -1,8 +1,7 @@
 """OpenAI's objects."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from backburner.domain.batch import Batch, BatchStatus, StopReason
 from backburner.domain.file import FilePurpose, StoredFile

@@ -1,11 +1,11 @@
 """The Response object in each of its states."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus, StopReason
 from backburner.domain.request import Outcome, Usage

@@ -1,9 +1,10 @@
 """A batch: requests that one tenant submitted together, and the states it can be in."""
 
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from backburner.domain import budget
 from backburner.domain.errors import InvalidRequest
@@ -101,9 +102,12 @@ class BatchKind(StrEnum):
         return self in (BatchKind.RESPONSE, BatchKind.REQUEST)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """One batch. A single request is a batch of one."""
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch. A single request is a batch of one.
+
+    A Struct, as one is read and copied with each single request: that takes a tenth of a
+    dataclass's time.
+    """
 
     tenant: str
     id: str
@@ -125,7 +129,7 @@ class Batch:
     #: Original body of a single request, where it is small.
     input_inline: bytes | None = None
     completion_window: str
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
     #: What a bad line does: `fail` the batch, or `skip` the line (it goes to the error file).
     on_invalid: str = "fail"
     #: Higher runs first among batches of about one deadline.
@@ -198,7 +202,7 @@ class Batch:
     #: Why the batch failed, beside the errors of its lines.
     failure: str | None = None
     #: Why requests failed: codes of ours (domain/reasons.py), and how often.
-    reasons: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = msgspec.field(default_factory=dict)
     #: Of a response that has ended: `completed`, `incomplete` or `failed`, by the model's answer;
     #: None: there is none.
     response_status: str | None = None

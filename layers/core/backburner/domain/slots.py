@@ -1,13 +1,15 @@
 """Slots: permission to have one more shard in flight at a backend."""
 
-from dataclasses import dataclass
+import msgspec
 
 from backburner.domain.request import Instant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
-    """The slots of one (backend, model), with what waits for them and what holds them."""
+class Pool(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The slots of one (backend, model), with what waits for them and what holds them.
+
+    A Struct, as it is read with each request: that takes a tenth of a dataclass's time.
+    """
 
     id: str
     #: Slots taken; never above the catalog's capacity.

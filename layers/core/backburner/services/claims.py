@@ -5,6 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import msgspec
+
 from backburner.domain import budget
 from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.bundle import PREFIX, Bundle, Load, Member
@@ -257,7 +259,7 @@ def _able(env: Environment, some: Load, now: Instant) -> _Able:
         elif verdict is Verdict.CLAIM and shard is not None and batch is not None:
             able.append(shard)
             counted = batch.running_lines + shard.line_count
-            loaded[batch.id] = replace(batch, running_lines=counted)
+            loaded[batch.id] = msgspec.structs.replace(batch, running_lines=counted)
     return _Able(shards=able, running=running, paused=tuple(paused))
 
 

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -204,7 +204,7 @@ def _incomplete(env: Environment, batch: Batch, missing: int) -> Batch:
     _logger.error("batch.incomplete batch=%s/%s missing=%d", batch.tenant, batch.id, missing)
     findings = [Finding(code="result_lost", message=failure)]
     env.blobs.put(batches.errors_key(batch), msgspec.json.encode(findings))
-    return replace(batch, failure=failure)
+    return msgspec.structs.replace(batch, failure=failure)
 
 
 def _files(env: Environment, ended: Batch, written: _Written) -> list[StoredFile]:

@@ -7,7 +7,7 @@ runs again: a retry has what failed in the first batch and has succeeded in no r
 import hashlib
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -165,7 +165,7 @@ def _retry_of(env: Environment, first: Batch, new: NewRetry, wanted: bytes) -> B
         ttl=records.ttl(env.limits, expires_at, first.output_expires_seconds),
         retry_of=first.id,
     )
-    return replace(batch, request_ids_key=_ids_key(batch, wanted))
+    return msgspec.structs.replace(batch, request_ids_key=_ids_key(batch, wanted))
 
 
 def _ids_key(batch: Batch, wanted: bytes) -> str | None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from backburner.domain.batch import (
     RAW_ROUTE,
@@ -287,7 +289,7 @@ def _take_in(
     with submit.going_on(batch):
         if claimed is not None:
             sending.send(env, claimed)
-            pool = replace(pool, running_lines=pool.running_lines + 1)
+            pool = msgspec.structs.replace(pool, running_lines=pool.running_lines + 1)
         else:
             # Whoever frees a slot from now on sees this shard waiting, and has it looked at.
             pool = capacity.load(env, model.pool)

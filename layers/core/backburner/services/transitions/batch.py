@@ -1,8 +1,10 @@
 """A batch's way from its acceptance to its terminal state."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from backburner.domain.batch import STOPPED, TERMINAL, Batch, BatchStatus, StopReason
 from backburner.domain.delivery import Delivery
@@ -289,7 +291,7 @@ def end(
         deliveries: that tell of it.
         when: what must hold of the batch; the caller's way into the terminal state.
     """
-    before, after = _fields(batch), _fields(ended)
+    before, after = msgspec.structs.asdict(batch), msgspec.structs.asdict(ended)
     files = tuple(files)
     stored = sum(file.size for file in files)
     changes = {name: value for name, value in after.items() if before[name] != value}
@@ -330,13 +332,9 @@ def forget(batch: Batch, keys: Iterable[Key]) -> list[Write]:
 def ended_as(batch: Batch, status: BatchStatus, *, now: Instant, **changes: Any) -> Batch:
     """The batch in a terminal state, with the instant of it."""
     changes[_STATUS_INSTANT[status]] = now
-    return replace(batch, status=status, paused=False, **changes)
+    return msgspec.structs.replace(batch, status=status, paused=False, **changes)
 
 
 def terminal_status(batch: Batch) -> BatchStatus:
     """Where a batch that is finalizing ends."""
     return STOPPED[batch.stopping][0] if batch.stopping else BatchStatus.COMPLETED
-
-
-def _fields(batch: Batch) -> dict[str, Any]:
-    return {name: getattr(batch, name) for name in batch.__dataclass_fields__}
