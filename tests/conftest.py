@@ -1,6 +1,7 @@
 """What holds for all tests: what they share, and the end of the run tells what they tried."""
 
 import gc
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -16,6 +17,8 @@ def pytest_collection() -> Iterator[None]:
     result = yield
     gc.freeze()
     gc.enable()
+    # Some packages set it as they are imported, and then no test sees warnings: see tests/late.py.
+    assert logging.getLogger().level == logging.WARNING, "an import changed the root logger"
     return result
 
 

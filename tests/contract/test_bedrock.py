@@ -4,7 +4,6 @@ The faults are those of the reference page `bedrock.md` §10.3.
 """
 
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -391,7 +390,6 @@ def test_an_attempt_that_is_submitted_twice_is_one_job(stage):
 
 @pytest.mark.parametrize("model_id", ["mistral.not-there-v1:0", "no model at all"])
 def test_what_the_operator_has_to_mend_costs_no_request_its_attempt(stage, caplog, model_id):
-    caplog.set_level(logging.WARNING)  # whatever other tests left
     with pytest.raises(BackendUnready):
         stage.send(requests(1), a_model(model_id))
     assert "jobs.model_id" in caplog.text
@@ -399,7 +397,6 @@ def test_what_the_operator_has_to_mend_costs_no_request_its_attempt(stage, caplo
 
 
 def test_without_a_role_shards_wait_until_there_is_one(stage, caplog):
-    caplog.set_level(logging.WARNING)  # whatever other tests left
     backend = BedrockBatch(stage.clients, stage.blobs, "")
     with pytest.raises(BackendUnready):
         backend.submit(stage.shard(), a_model(), requests(1))
@@ -485,7 +482,6 @@ def test_a_job_that_fails_after_it_ran_has_what_it_did(stage):
 
 
 def test_requests_that_bedrock_never_takes_are_refused_for_good(stage, caplog):
-    caplog.set_level(logging.WARNING)  # whatever other tests left
     stage.emulator.turn(min_records=100)
     look = stage.end(stage.send(requests(3)))
     assert (look.state, look.is_final) == (AttemptState.FAILED, True)
@@ -494,7 +490,6 @@ def test_requests_that_bedrock_never_takes_are_refused_for_good(stage, caplog):
 
 
 def test_a_job_that_can_t_reach_its_files_is_its_operator_s_to_mend(stage, caplog):
-    caplog.set_level(logging.WARNING)  # whatever other tests left
     stage.emulator.turn(validating_seconds=0.5)
     shard = stage.send(requests(1))
     stage.blobs.delete(f"batches/acme/{shard.batch_id}/jobs/bedrock/in/converse/00001-a1.jsonl")
@@ -543,7 +538,6 @@ def test_what_runs_is_listed_once_for_all_models(stage):
 
 
 def test_a_quota_that_is_misspelt_is_told(stage, caplog):
-    caplog.set_level(logging.WARNING)  # whatever other tests left
     room = BedrockBatch(stage.clients, stage.blobs, ROLE).room(a_model(quota_name="Mistral Huge"))
     assert room is not None
     assert room.limit is None

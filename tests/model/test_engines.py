@@ -9,19 +9,24 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from model_hosting_container_standards.sagemaker import bootstrap
 
 from backburner_model.engines.asgi import AsgiEngine
 from backburner_model.engines.chat import read_chat, refuse
 from backburner_model.settings import InvalidSettingError, Settings
 from backburner_model.wire import foreign_answer
+from tests.late import Late
 from tests.model.servers import MODEL_DIR
+
+if TYPE_CHECKING:
+    from model_hosting_container_standards import sagemaker
+else:
+    sagemaker = Late("model_hosting_container_standards.sagemaker")
 
 
 def foreign_app() -> FastAPI:
@@ -52,8 +57,8 @@ def foreign_app() -> FastAPI:
 
 def test_inside_a_foreign_app_its_own_routes_are_the_engine(monkeypatch, caplog, line_of):
     monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(MODEL_DIR))
-    caplog.set_level(logging.WARNING)  # `bootstrap` sets that of the whole process: for this test
-    app = bootstrap(foreign_app())
+    caplog.set_level(logging.WARNING)  # the package sets the root logger's as it is imported
+    app = sagemaker.bootstrap(foreign_app())
     lines = [line_of(1), line_of(2), line_of(3)]
     lines[1]["body"] = {"messages": "boom"}
 
