@@ -5,6 +5,7 @@ from functools import partial
 from io import BytesIO
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,6 +83,21 @@ def test_a_failure_is_one_line_whatever_breaks_are_in_it():
     failed = Outcome(line=1, custom_id="r", status_code=400, body=b'{"error":\r{}}')
     data = SHARDS.keep([failed], batch_id=BATCH) + kept([2])
     assert pieces(data) == [failed, Block([2], rendered([2]))]
+
+
+@pytest.mark.parametrize("number", [b"", b"x", b"1x", b"9" * 5000])
+def test_a_line_without_a_number_can_not_be_read(number):
+    data = kept([2]).replace(b"0123-2", b"0123-" + number)
+    with pytest.raises(msgspec.ValidationError):
+        pieces(data)
+
+
+def test_a_line_that_breaks_off_can_not_be_read():
+    for end in range(1, len(data := kept([2])) - 1):
+        with pytest.raises(msgspec.MsgspecError):
+            pieces(data[:end])
+        with pytest.raises(msgspec.MsgspecError):
+            pieces(data[:end] + b"\n")
 
 
 def test_lines_out_of_order_are_no_block():

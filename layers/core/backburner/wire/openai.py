@@ -40,8 +40,8 @@ _read_line = msgspec.json.Decoder(_Line).decode
 _read_json = msgspec.json.Decoder().decode
 _write = msgspec.json.Encoder().encode
 
-#: How every line of an output or error file begins.
-BEGINNING = b'{"id":"batch_req_'
+#: How every line of an output or error file begins, and how an answer's line ends.
+BEGINNING, ENDING = b'{"id":"batch_req_', b'},"error":null}'
 
 _ANSWER = (
     b'{"id":"batch_req_%b-%d","custom_id":%b,"response":{"status_code":%d,'

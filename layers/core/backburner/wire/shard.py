@@ -93,7 +93,7 @@ class _Response(msgspec.Struct):
 class _Written(msgspec.Struct):
     """A success, as the line of an output file."""
 
-    id: str
+    id: Annotated[str, msgspec.Meta(pattern="-[0-9]{1,18}$")]
     custom_id: str
     response: _Response
 
@@ -162,9 +162,12 @@ class JsonlShards:
     def written(self, data: bytes, batch_id: str) -> list[int]:
         begin = openai.beginning(batch_id)
         first, *lines = (b"\n" + data).split(b"\n" + begin)
-        if first or len(lines) != data.count(b"\n"):
+        if first or not len(lines) == data.count(b"\n") == data.count(openai.ENDING + b"\n"):
             return []
-        return [int(line[: line.index(b'"')]) for line in lines]
+        try:
+            return [int(line[: line.index(b'"')]) for line in lines]
+        except ValueError:  # it is corrupt
+            return []
 
     def kept(self, line: bytes) -> Outcome:
         if line.startswith(openai.BEGINNING):
