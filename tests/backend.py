@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from backburner import bootstrap
 from backburner.domain.bundle import is_bundle
 from backburner.domain.catalog import Model
+from backburner.domain.errors import BackendError, NotFound
 from backburner.domain.shard import AttemptRef, Shard, ShardStatus
 from backburner.ports import (
     AttemptState,
@@ -124,7 +125,10 @@ class ManualBackend:
     violations: list[str] = field(default_factory=list)
 
     def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
-        data = self.blobs.get(payload) if isinstance(payload, str) else payload
+        try:
+            data = self.blobs.get(payload) if isinstance(payload, str) else payload
+        except NotFound as gone:  # as the real ones say it
+            raise BackendError("The shard's requests are gone.") from gone
         error, is_taken = self.errors.pop(0) if self.errors else (None, True)
         if is_taken:
             requests = [] if shard.is_raw else [json.loads(line) for line in data.splitlines()]
