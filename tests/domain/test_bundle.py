@@ -8,6 +8,7 @@ import pytest
 from backburner.domain.bundle import (
     MOST_BYTES,
     MOST_COMBINED,
+    MOST_COMBINED_TOKENS,
     MOST_MEMBERS,
     Bundle,
     Member,
@@ -141,6 +142,8 @@ def test_the_answers_of_a_job_for_many_are_to_fit_into_its_result():
     some = [waiting(str(number), line_count=99) for number in range(MOST_MEMBERS)]
     first, *_ = loads(some, lambda _: wide, free=1, now=0.0)
     assert MOST_COMBINED - 99 < sum(shard.line_count for shard in first) <= MOST_COMBINED
+    long = [replace(shard, tokens=MOST_COMBINED_TOKENS // 5) for shard in some]
+    assert len(loads(long, lambda _: wide, free=1, now=0.0)[0]) == 5
 
 
 def test_what_was_refused_with_others_is_a_job_of_its_own():

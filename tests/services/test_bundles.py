@@ -398,7 +398,9 @@ def test_only_what_failed_of_a_job_for_many_waits_for_another():
         third = world.submit(4)
         world.settle()
         assert len(world.backend.submissions) == 2
-        assert len(world.backend.submissions[-1].requests) == 6
+        last = world.backend.submissions[-1]
+        assert len(last.requests) == 6
+        assert last.shard.attempt == 2  # transform jobs cut finer what has failed before
         assert statuses(world, [first, second, third]) == [BatchStatus.COMPLETED] * 3
         oracle.check_end(world)
 
@@ -565,3 +567,24 @@ def test_a_process_that_dies_as_its_bundle_ends_leaves_no_requests_behind():
         with world.tap.hooked(die_once_it_ended), pytest.raises(Crash):
             world.answer(attempt)
         assert list(world.blobs.list(f"batches/acme/{attempt.shard.batch_id}/")) == []
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_bundle_outlives_its_model(is_answered):
+    with as_jobs() as world:
+        some = [world.submit(4), world.submit(4)]
+        world.pump()
+        attempt = the_bundle(world)
+        world.set_env(replace(world.untapped, catalog=a_catalog(a_model("other"))))
+        if is_answered:
+            world.answer(attempt)
+        else:
+            world.fail(attempt)
+        world.settle()
+        ended = BatchStatus.COMPLETED
+        assert statuses(world, some) == [ended] * 2
+        counts = [(one.completed, one.failed) for one in map(world.batch, some)]
+        assert counts == [(4, 0) if is_answered else (0, 4)] * 2
+        (pool,) = (one for one in world.store.query("pools") if one.get("ended_lines"))
+        assert not any(map(pool.get, ("in_flight", "waiting_lines", "running_lines")))
+        oracle.check_end(world)

@@ -22,9 +22,10 @@ MOST_MEMBERS = 200
 #: (API reference, InvokeEndpointAsync, Body), with their numbers, which may be longer there.
 MOST_BYTES = 100_000
 
-#: Most requests of small batches in a job: their answers are to fit into its result
-#: (Limits.result_bytes), with some 12 KB each.
+#: Most requests of small batches in a job, and most tokens of these: their answers are to fit into
+#: its result (Limits.result_bytes), with 12 KB each where they name no limit.
 MOST_COMBINED = 4000
+MOST_COMBINED_TOKENS = 12_000_000
 
 #: Shards that travel as one; mostly it is one.
 Load = tuple[Shard, ...]
@@ -134,7 +135,8 @@ def _combined(queue: Sequence[Shard], place_of: PlaceOf, now: Instant) -> list[L
         # For the lines of any two, whatever the catalog says of the largest.
         cut, least = place.cut, place.jobs.least_lines if place.jobs is not None else 0
         lines = max(min(cut.lines, MOST_COMBINED), 2 * least)
-        return _Room(lines=lines, bytes=cut.bytes, tokens=cut.tokens)
+        tokens = min(cut.tokens, MOST_COMBINED_TOKENS)
+        return _Room(lines=lines, bytes=cut.bytes, tokens=tokens)
 
     return [
         load for load in _gathered(queue, place_of, room) if _may_go(load, place_of(load[0]), now)

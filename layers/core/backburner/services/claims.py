@@ -177,6 +177,7 @@ def _bundle(env: Environment, load: Load) -> Bundle:
         first_line=1,
         last_line=lines,
         line_count=lines,
+        attempt=max(shard.attempt for shard in load),  # a backend may take more care of later ones
         created_at=min(shard.created_at for shard in load),
         deadline=min(shard.deadline for shard in load),
         priority=max(shard.priority for shard in load),
