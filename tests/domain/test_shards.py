@@ -89,7 +89,7 @@ def test_each_retry_has_an_id_of_its_own():
 def test_each_piece_and_its_retries_have_ids_of_their_own():
     whole = shard(id=shard_id(3))
     pieces = [replace(whole, id=piece_id(whole, n), piece=n) for n in range(2, LAST_PIECE + 1)]
-    retries = [retry_id(replace(one, attempt=n)) for one in [whole, *pieces] for n in range(1, 10)]
+    retries = [retry_id(replace(one, attempt=n)) for one in [whole, *pieces] for n in (1, 2, 9)]
     ids = [whole.id, *(one.id for one in pieces), *retries]
     assert len(set(ids)) == len(ids)
     assert {root_id(replace(whole, id=one)) for one in ids} == {"00003"}

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 
 from backburner_model.engines.asgi import AsgiEngine
 from backburner_model.engines.chat import read_chat, refuse
@@ -24,32 +22,34 @@ from tests.late import Late
 from tests.model.servers import MODEL_DIR
 
 if TYPE_CHECKING:
+    import fastapi
     from model_hosting_container_standards import sagemaker
 else:
+    fastapi = Late("fastapi")
     sagemaker = Late("model_hosting_container_standards.sagemaker")
 
 
-def foreign_app() -> FastAPI:
+def foreign_app() -> "fastapi.FastAPI":
     """An app like vLLM's: its own OpenAI routes, and `/ping` and `/invocations` of its own."""
-    app = FastAPI()
+    app = fastapi.FastAPI()
     app.state.is_well = True
-    router = APIRouter()
+    router = fastapi.APIRouter()
 
     @router.get("/ping")
     @router.post("/invocations")
     async def replaced():
-        return Response(status_code=418)
+        return fastapi.Response(status_code=418)
 
     @app.get("/health")
-    async def health(request: Request):
-        return Response(status_code=200 if request.app.state.is_well else 503)
+    async def health(request: fastapi.Request):
+        return fastapi.Response(status_code=200 if request.app.state.is_well else 503)
 
     @app.post("/v1/chat/completions")
-    async def chat(request: Request):
+    async def chat(request: fastapi.Request):
         asked = await request.json()
         if asked["messages"] == "boom":
             raise ValueError
-        return JSONResponse({"echo": asked["messages"]}, headers={"x-extra": "1"})
+        return fastapi.responses.JSONResponse({"echo": asked["messages"]}, headers={"x-extra": "1"})
 
     app.include_router(router)
     return app
@@ -99,7 +99,7 @@ def test_the_artifacts_script_finds_its_package_without_installation(tmp_path):
 
 
 def test_an_app_without_a_health_route_is_healthy():
-    assert asyncio.run(AsgiEngine(FastAPI()).is_healthy())
+    assert asyncio.run(AsgiEngine(fastapi.FastAPI()).is_healthy())
 
 
 @pytest.mark.parametrize(

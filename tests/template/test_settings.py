@@ -1,19 +1,18 @@
 """Settings: what the functions read is what the template gives them."""
 
 from dataclasses import MISSING, fields
+from typing import Any
 
 import pytest
 
 from backburner.settings import MissingSetting, Settings
 from tests.template.expand import expanded
-from tests.template.resolved import of_type
-
-FUNCTIONS = of_type("AWS::Lambda::Function")
+from tests.template.resolved import TEMPLATE, of_type
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", TEMPLATE.of_type("AWS::Serverless::Function"))
 def test_a_functions_variables_are_its_settings(name):
-    variables = set(FUNCTIONS[name]["Environment"]["Variables"])
+    variables = set(variables_of(name))
     settings = {field.name.upper() for field in fields(Settings)}
     # The API's own URL would make its function refer to itself; links are in mails alone.
     assert variables == settings - (set() if name == "DeliverFunction" else {"PUBLIC_URL"})
@@ -22,7 +21,7 @@ def test_a_functions_variables_are_its_settings(name):
 def test_numbers_come_from_parameters_that_are_numbers():
     parameters = expanded()["Parameters"]
     for field in fields(Settings):
-        given = FUNCTIONS["DeliverFunction"]["Environment"]["Variables"][field.name.upper()]
+        given = variables_of("DeliverFunction")[field.name.upper()]
         kind = parameters.get(given.get("Ref"), {}).get("Type")
         assert (kind == "Number") == (field.type is int), field.name
 
@@ -56,3 +55,9 @@ def test_a_number_that_is_none_is_named():
     given = {f.name.upper(): f.name for f in fields(Settings) if f.default is MISSING}
     with pytest.raises(MissingSetting, match="MAX_INSTANCES"):
         Settings.from_environment(given | {"MAX_INSTANCES": "many"})
+
+
+def variables_of(name: str) -> dict[str, Any]:
+    function = of_type("AWS::Lambda::Function")[name]
+    variables: dict[str, Any] = function["Environment"]["Variables"]
+    return variables
