@@ -122,7 +122,7 @@ def test_a_hung_instance_fails_its_pings_and_is_replaced(stage):
 def test_work_of_a_lost_instance_is_redelivered_or_lost_as_the_knob_says(stage, knob, told):
     stage.start(endpoint(), on_instance_loss=knob, stop_grace_seconds=0.2, command=DEAF)
     stage.in_service(1)
-    stage.invoke("sleep=0.6")
+    stage.invoke("sleep=2")
     wait_until(lambda: stage.emulator.status()["my-ep"]["in_flight"] == 1)
     scale(stage, 0)
     stage.in_service(0)
