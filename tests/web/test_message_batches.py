@@ -15,7 +15,7 @@ from backburner import bootstrap
 from backburner.ports import QueueName
 from backburner.services import files
 from tests.effort import tried
-from tests.tap import Crash, meanwhile_at
+from tests.tap import Crash, crash_after, meanwhile_at
 from tests.web.conftest import Client, completion, requests
 
 PATH = "/v1/messages/batches"
@@ -474,6 +474,17 @@ def test_a_batch_that_is_deleted_leaves_nothing_although_who_ended_it_died(world
     assert acme.delete(f"{PATH}/{made}").status == 200
     world.settle()
     assert world.keys("batches/") == world.keys("files/") == []
+
+
+@pytest.mark.parametrize("at", ["store.transact", "blobs.delete"])
+def test_a_deletion_whose_process_died_is_made_again_whole(world, acme, at):
+    made = create(acme, 1)["id"]
+    world.finish()
+    with crash_after(world.tap, at):
+        acme.delete(f"{PATH}/{made}")
+    assert acme.get(f"{PATH}/{made}").status == 200
+    assert acme.delete(f"{PATH}/{made}").status == 200
+    assert world.keys("") == []
 
 
 @pytest.mark.parametrize("way", [{"x_max_tokens": 5}, {"metadata": {"x_max_tokens": "5"}}])

@@ -3,7 +3,7 @@
 Their requests are translated when they are planned, like the lines of any other batch.
 """
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, BinaryIO, Self
 
@@ -178,8 +178,11 @@ def remove(env: Environment, ended: Batch) -> None:
     What it holds goes first: whoever dies before the end leaves a batch that can be removed again.
     Who deletes needs no word of the end: what was not told yet isn't.
     """
-    with suppress(NotFound):  # the client has removed it, or it is reap's as it expired
-        files.delete(env, ended.tenant, files.result_id(ended.id, "output"))
+    result = files.result_id(ended.id, "output")
+    try:
+        files.delete(env, ended.tenant, result)
+    except NotFound:  # its client or reap removed it, or who died here left its object
+        env.blobs.delete(files.blob_key(ended.tenant, result))
     # Who ended it removes these as well; but finds no batch any more.
     batches.remove_objects(env, ended.tenant, ended.id)
     told = map(records.key_of, outbox.of_batch(env, ended.tenant, ended.id))
