@@ -24,7 +24,8 @@ TESTS = STAGE / "tests.json"
 
 LINKS = {
     "src/backburner": "layers/core/backburner",
-    **{name: name for name in ("tests", "functions", "events", "template.yaml", "pyproject.toml")},
+    **{name: name for name in ("tests", "functions", "events", "docs")},
+    **{name: name for name in ("template.yaml", "pyproject.toml")},
     "backburner_local": "local/backburner_local",
 }
 
