@@ -90,6 +90,12 @@ class Submission:
     requests: list[dict[str, Any]]
     #: Body of a raw request.
     body: bytes = b""
+    #: Name of the job that runs it, where attempts are jobs.
+    job: str | None = None
+    #: Whether who asked for it knows that it was taken.
+    is_sure: bool = True
+    #: All that was ever written as its result.
+    results: list[bytes] = field(default_factory=list)
     is_told: bool = False
 
     @property
@@ -118,7 +124,9 @@ class ManualBackend:
     stopped: list[Shard] = field(default_factory=list)
     instance_count: int = 1
     room_left: Room | None = None
-    #: Attempts are jobs: each has a name, and it is known which were never started.
+    #: Rooms that were ever told of.
+    rooms: list[Room] = field(default_factory=list)
+    #: Of models that run as jobs, each attempt has a name, and it is known which never started.
     has_jobs: bool = False
     wakes: list[int] = field(default_factory=list)
     #: What the oracle complains about.
@@ -131,12 +139,15 @@ class ManualBackend:
             raise BackendError("The shard's requests are gone.") from gone
         error, is_taken = self.errors.pop(0) if self.errors else (None, True)
         if is_taken:
+            self._insist_on_a_new_attempt(shard)
             requests = [] if shard.is_raw else [json.loads(line) for line in data.splitlines()]
             self._insist_on_new_lines(shard, [{"line": 1}] if shard.is_raw else requests)
-            self.submissions.append(Submission(shard, requests, data))
+            job = str(shard.ref) if self._is_job(shard) else None
+            is_sure = error is None
+            self.submissions.append(Submission(shard, requests, data, job, is_sure=is_sure))
         if error is not None:
             raise error
-        if self.has_jobs:
+        if self._is_job(shard):
             return Submitted(job=str(shard.ref))
         return Submitted(failure_location=self.blobs.uri(self._last(shard).failure_key))
 
@@ -149,9 +160,12 @@ class ManualBackend:
         if self.blobs.stat(attempt.output_key) is not None:
             return Look(state=AttemptState.SUCCEEDED, result_key=attempt.output_key)
         failure = self.blobs.key_of(shard.failure_location or "")
+        if self._is_job(shard):
+            failure = attempt.failure_key
         if failure is not None and self.blobs.stat(failure) is not None:
             return Look(state=AttemptState.FAILED)
-        if self.has_jobs and not any(one.shard.ref == shard.ref for one in self.submissions):
+        is_there = any(one.shard.ref == shard.ref for one in self.submissions)
+        if self._is_job(shard) and not is_there:
             return Look(state=AttemptState.ABSENT)
         return Look(state=AttemptState.UNKNOWN)
 
@@ -165,7 +179,10 @@ class ManualBackend:
         return self.instance_count if model.jobs is None else None
 
     def room(self, model: Model) -> Room | None:
-        return self.room_left if model.jobs is not None else None
+        if model.jobs is None or self.room_left is None:
+            return None
+        self.rooms.append(self.room_left)
+        return self.room_left
 
     def wake(self, model: Model, wanted: int) -> None:
         self.wakes.append(wanted)
@@ -173,9 +190,19 @@ class ManualBackend:
 
     def write_result(self, attempt: Submission, data: bytes) -> None:
         self.blobs.put(attempt.output_key, data)
+        attempt.results.append(data)
+
+    def _is_job(self, shard: Shard) -> bool:
+        model = bootstrap.environment().catalog.of_pool(shard.pool)
+        return self.has_jobs and model is not None and model.has_jobs
 
     def _last(self, shard: Shard) -> Submission:
         return next(one for one in reversed(self.submissions) if one.shard.ref == shard.ref)
+
+    def _insist_on_a_new_attempt(self, shard: Shard) -> None:
+        """What was taken must never be asked for again under the same number."""
+        if any(one.shard.ref == shard.ref and one.is_sure for one in self.submissions):
+            self.violations.append(f"{shard.ref} was started twice")
 
     def _insist_on_new_lines(self, shard: Shard, requests: list[dict[str, Any]]) -> None:
         """A line that has its outcome must never be paid for again.

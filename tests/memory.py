@@ -199,6 +199,10 @@ class MemoryQueue:
         dead = len(self.dead_letters(queue))
         return Counts(waiting=len(live) - in_flight, in_flight=in_flight, dead=dead)
 
+    def visible_at(self) -> list[float]:
+        """When each message may be received, but for the dead ones."""
+        return [one.visible_at for one in self.sent.values() if not one.is_dead]
+
     def _of(self, queue: str) -> list[Sent]:
         return [one for one in self.sent.values() if one.message.queue == queue]
 

@@ -15,11 +15,13 @@ from typing import Any
 
 from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind, BatchStatus
 from backburner.domain.bundle import is_bundle
+from backburner.domain.catalog import Model
 from backburner.domain.errors import NotFound
 from backburner.domain.shard import Shard, ShardStatus
+from backburner.domain.slots import tenant_cap
 from backburner.domain.webhook import Secret
 from backburner.ports import Index, QueueName
-from backburner.services import batches, files, results, shard_lines, webhooks
+from backburner.services import batches, capacity, files, results, shard_lines, webhooks
 from backburner.services import records as keys
 from backburner.wire.response_object import response_object
 from tests.backend import content
@@ -105,17 +107,16 @@ class _Scene:
         return [
             batch
             for batch in self.batches
-            if batch.kind is BatchKind.FILE
+            if not batch.is_single
             and batch.is_terminal
             and not _was_rejected(batch)
-            and batch.in_progress_at is not None
-            and batch.planned_shards + batch.skipped
+            and batch.total
         ]
 
 
 def _was_rejected(batch: Batch) -> bool:
-    is_file = batch.kind is BatchKind.FILE
-    return is_file and batch.status is BatchStatus.FAILED and batch.stopping is None
+    failed = batch.status is BatchStatus.FAILED and batch.stopping is None
+    return failed and not batch.is_single
 
 
 Check = Callable[[_Scene], Iterator[str]]
@@ -137,9 +138,20 @@ def _judge(scene: _Scene, checks: list[tuple[int, Check]]) -> None:
 
 
 def _accepted_is_there(scene: _Scene) -> Iterator[str]:
-    found = {(batch.tenant, batch.id) for batch in scene.batches}
+    found = {(batch.tenant, batch.id) for batch in scene.batches} | scene.world.removed
     for tenant, batch_id in sorted(scene.world.accepted - found):
         yield f"{tenant}'s {batch_id} is gone"
+
+
+def _of_what_was_removed_nothing_is_left(scene: _Scene) -> Iterator[str]:
+    world = scene.world
+    for tenant, batch_id in sorted(world.removed):
+        if world.store.get(keys.batch_key(tenant, batch_id)) != [None]:
+            yield f"{batch_id} was removed, and is there"
+        left = [stat.key for stat in world.blobs.list(f"batches/{tenant}/{batch_id}/")]
+        result = files.blob_key(tenant, files.result_id(batch_id, "output"))
+        if left or world.blobs.stat(result) is not None:
+            yield f"{batch_id} was removed, and its results or {left} are there"
 
 
 # ---------------------------------------------------------------- 2 every line once
@@ -149,52 +161,68 @@ def _every_line_came_out_once(scene: _Scene) -> Iterator[str]:
     for batch in scene.files:
         asked = input_lines(scene.world, batch)
         came_out: list[int] = []
-        for is_success, lines in (
-            (True, scene.world.output(batch)),
-            (False, scene.world.errors(batch)),
-        ):
+        for lines in (scene.world.output(batch), scene.world.errors(batch)):
             numbers = [_number(line) for line in lines]
             if numbers != sorted(numbers):
                 yield f"a file of {batch.id} is not in input order: {numbers}"
             for number, line in zip(numbers, lines, strict=True):
-                yield from _is_answer(batch, number, asked.get(number), line, is_success)
+                yield from _is_answer(batch, number, asked.get(number), line)
             came_out += numbers
+        if batch.kind is BatchKind.FILE:
+            yield from _each_is_in_its_file(scene.world, batch)
         if sorted(came_out) != sorted(asked):
             yield f"of {batch.id}, lines {sorted(asked)} went in and {sorted(came_out)} came out"
 
 
-def _is_answer(
-    batch: Batch,
-    number: int,
-    request: Any,
-    line: Any,
-    is_success: bool,  # noqa: FBT001
-) -> Iterator[str]:
+def _each_is_in_its_file(world: World, batch: Batch) -> Iterator[str]:
+    for is_output, lines in ((True, world.output(batch)), (False, world.errors(batch))):
+        for line in lines:
+            where = f"line {_number(line)} of {batch.id}"
+            if (line["response"] is None) is (line["error"] is None):
+                yield f"{where} has a response and an error, or neither"
+            if is_output is not _is_success(line):
+                yield f"{where} is in the wrong file"
+
+
+def _is_answer(batch: Batch, number: int, request: Any, line: Any) -> Iterator[str]:
     """Whether the line answers its own request, as the model did."""
     where = f"line {number} of {batch.id}"
-    if (line["response"] is None) is (line["error"] is None):
-        yield f"{where} has a response and an error, or neither"
-    if is_success is not _is_success(line):
-        yield f"{where} is in the wrong file"
     if request is None:
-        if is_success:
+        if _is_success(line):
             yield f"{where} was answered and is no request"
         return
-    is_skipped = batch.skipped and line["error"]
+    is_skipped = batch.skipped and _error(line)
     if not is_skipped and line["custom_id"] != request["custom_id"]:
         yield f"{where} came out as {line['custom_id']} of {request['custom_id']}"
-    if is_success:
-        said = line["response"]["body"]["choices"][0]["message"]["content"]
-        if said != content(request["body"]["messages"][-1]["content"]):
+    if _is_success(line):
+        said, asked = _said(line), request.get("body") or request["params"]
+        if said != content(asked["messages"][-1]["content"]):
             yield f"{where} has another's answer: {said}"
 
 
+# What a line of a result file says, of a batch or of a Message Batch.
+
+
 def _is_success(line: Any) -> bool:
+    if "result" in line:
+        return bool(line["result"]["type"] == "succeeded")
     return line["response"] is not None and line["response"]["status_code"] == 200
 
 
+def _said(line: Any) -> Any:
+    if "result" in line:
+        return line["result"]["message"]["content"][0]["text"]
+    return line["response"]["body"]["choices"][0]["message"]["content"]
+
+
+def _error(line: Any) -> Any:
+    if "result" in line:
+        return line["result"].get("error", {}).get("error")
+    return line["error"]
+
+
 def _number(line: Any) -> int:
-    return int(line["id"].rpartition("-")[2])
+    return int(line["x_line"] if "result" in line else line["id"].rpartition("-")[2])
 
 
 def input_lines(world: World, batch: Batch) -> dict[int, Any]:
@@ -248,9 +276,20 @@ def _every_single_request_came_out(scene: _Scene) -> Iterator[str]:
         if outcome is None and batch.stopping is None:
             yield f"{batch.id} has no outcome"
         if batch.route == RAW_ROUTE and succeeded:
-            kept = results.raw_answer(scene.world.untapped, batch)
-            if kept is None or scene.world.blobs.stat(kept.key) is None:
-                yield f"{batch.id} was answered, and the answer is gone"
+            yield from _raw_answer_is_its_own(scene.world, batch)
+
+
+def _raw_answer_is_its_own(world: World, batch: Batch) -> Iterator[str]:
+    """The model got its bytes as they were, and what is kept is what it answered."""
+    mine = [one for one in world.backend.submissions if one.shard.batch_id == batch.id]
+    asked = world.input_of(batch) or world.blobs.get(batch.dropped_key or "")
+    if any(one.body != asked for one in mine):
+        yield f"{batch.id} came to the model with another body"
+    kept = results.raw_answer(world.untapped, batch)
+    if kept is None or world.blobs.stat(kept.key) is None:
+        yield f"{batch.id} was answered, and the answer is gone"
+    elif world.blobs.get(kept.key) not in [data for one in mine for data in one.results]:
+        yield f"{batch.id} has another's answer"
 
 
 def _files_are_recorded(scene: _Scene) -> Iterator[str]:
@@ -302,9 +341,10 @@ def _slots_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
             one for one in (*mine, *scene.bundles) if one.pool == model.pool and one.has_slot
         ]
         waiting = [one for one in mine if one.status is ShardStatus.WAITING]
-        pool = world.pool(model.name)
-        if not 0 <= pool.in_flight <= model.slots or pool.in_flight != len(holding):
-            yield f"{pool.in_flight} of {model.slots} slots for {len(holding)} in flight"
+        pool = capacity.load(world.untapped, model.pool)
+        slots = _most_slots(world, model)
+        if not 0 <= pool.in_flight <= slots or pool.in_flight != len(holding):
+            yield f"{pool.in_flight} of {slots} slots for {len(holding)} in flight"
         lines = [sum(one.line_count for one in some) for some in (running, waiting)]
         if [pool.running_lines, pool.waiting_lines] != lines:
             yield f"{pool}, but {lines} lines run and wait"
@@ -312,19 +352,31 @@ def _slots_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
         if sorted(item["id"] for item in queued) != sorted(one.id for one in waiting):
             yield f"the queue of {model.name} has {len(queued)} for {len(waiting)} that wait"
         held = Counter(one.tenant for one in holding)
+        cap = tenant_cap(capacity=slots, share=world.env.limits.tenant_share)
+        if held and max(held.values()) > cap:
+            yield f"{held} in flight; a tenant's share is {cap} of {slots}"
         waits: Counter[str] = Counter()
         for one in waiting:
             waits[one.tenant] += one.line_count
-        for tenant in sorted(world.tenants):
-            (share,) = world.store.get(keys.share_key(tenant, model.pool))
+        tenants = sorted(world.tenants)
+        shares = world.store.get(*(keys.share_key(tenant, model.pool) for tenant in tenants))
+        for tenant, share in zip(tenants, shares, strict=True):
             counts = [(share or {}).get(name, 0) for name in ("in_flight", "waiting_lines")]
             if counts != [held[tenant], waits[tenant]]:
                 yield f"{tenant} has {counts}, runs {held[tenant]} and {waits[tenant]} wait"
 
 
+def _most_slots(world: World, model: Model) -> int:
+    """Slots that a pool ever had: of jobs, by what the account was known to leave."""
+    if model.jobs is None:
+        return model.slots
+    known = [room.limit - room.others for room in world.backend.rooms if room.limit is not None]
+    return min(model.slots, max([model.jobs.usual_slots, *known]))
+
+
 def _no_slot_is_taken(scene: _Scene) -> Iterator[str]:
     for model in scene.world.env.catalog.each():
-        pool = scene.world.pool(model.name)
+        pool = capacity.load(scene.world.untapped, model.pool)
         if (pool.in_flight, pool.waiting_lines, pool.running_lines) != (0, 0, 0):
             yield f"nothing runs, and {pool}"
 
@@ -355,7 +407,7 @@ def _counts_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
             yield f"{batch.id} is {batch.status} and ended"
         planned = sum("-" not in one.id for one in shards)
         unreleased = 0 if batch.is_released else batch.planned_shards - planned
-        still_open = sum(one.is_open for one in shards) + unreleased
+        still_open = sum([one.is_open for one in shards]) + unreleased
         if batch.open_shards != still_open or (batch.is_terminal and still_open):
             yield f"{batch.id} is {batch.status}, {batch.open_shards} open, {still_open} found"
         aside = sum(one.status is ShardStatus.PAUSED for one in shards)
@@ -367,7 +419,7 @@ def _counts_are_those_of_the_shards(scene: _Scene) -> Iterator[str]:
         running = sum(one.line_count for one in budgeted)
         if batch.running_lines != running:
             yield f"{batch.id} counts {batch.running_lines} running lines, {running} found"
-        if batch.kind is BatchKind.FILE and not batch.is_terminal:
+        if not batch.is_single and not batch.is_terminal:
             yield from _ended_lines_are_counted(scene.world, batch, shards)
 
 
@@ -391,7 +443,9 @@ def _counts_are_those_of_the_files(scene: _Scene) -> Iterator[str]:
             if batch.is_terminal and (batch.total, batch.completed + batch.failed) != (1, 1):
                 yield f"{batch.id} counts {counts}"
         elif batch in scene.files:
-            out, bad = len(scene.world.output(batch)), len(scene.world.errors(batch))
+            lines = [*scene.world.output(batch), *scene.world.errors(batch)]
+            out = sum(map(_is_success, lines))
+            bad = len(lines) - out
             if counts != (len(input_lines(scene.world, batch)), out, bad):
                 yield f"{batch.id} counts {counts}, its files have {out} and {bad}"
         elif batch.is_terminal and not _was_rejected(batch):
@@ -525,10 +579,12 @@ def _bad_lines_were_named(scene: _Scene) -> Iterator[str]:
             yield from _rejection_is_clear(scene, batch)
         elif batch.skipped:
             wrong = [n for n, one in input_lines(scene.world, batch).items() if one is None]
-            named = {_number(line): line["error"] for line in scene.world.errors(batch)}
+            lines = [*scene.world.output(batch), *scene.world.errors(batch)]
+            named = {_number(line): _error(line) for line in lines}
             for number in wrong:
                 error = named.get(number) or {}
-                if not (error.get("code") and error.get("message")):
+                code = error.get("code") or error.get("type")
+                if not (code and error.get("message")):
                     yield f"line {number} of {batch.id} was skipped without a reason: {error}"
 
 
@@ -575,6 +631,7 @@ AT_ANY_MOMENT: list[tuple[int, Check]] = [
 ]
 AT_THE_END: list[tuple[int, Check]] = [
     (1, _accepted_is_there),
+    (1, _of_what_was_removed_nothing_is_left),
     (2, _every_line_came_out_once),
     (2, _what_was_retried_is_merged),
     (2, _every_single_request_came_out),

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from backburner.domain.batch import TERMINAL, BatchStatus
-from backburner.ports import Item, Key, Put, Store, Update, Write
+from backburner.ports import Check, Item, Key, Store, Write
+from backburner.services import records
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.units import Joint
 
@@ -52,7 +53,22 @@ _NEXT = {
     BatchStatus.CANCELLING: {"cancelling", "finalizing"},
     BatchStatus.FINALIZING: {"finalizing", "completed", "failed", "expired", "cancelled"},
 }
-_CLOSED = frozenset({"done", "dropped"})
+#: What may become of a shard, and how far its attempt may be from the one before: the least and
+#: the greatest step. One that came back late may be counted when its shard is done.
+_STEPS = {
+    ("waiting", "in_flight"): (1, 1),
+    ("waiting", "waiting"): (0, 0),
+    ("waiting", "paused"): (0, 0),
+    ("waiting", "done"): (0, 99),
+    ("waiting", "dropped"): (0, 0),
+    ("paused", "waiting"): (0, 0),
+    ("paused", "done"): (0, 99),
+    ("paused", "dropped"): (0, 0),
+    ("in_flight", "in_flight"): (0, 0),
+    ("in_flight", "waiting"): (-1, 0),
+    ("in_flight", "done"): (0, 99),
+    ("in_flight", "dropped"): (0, 0),
+}
 
 
 class WitnessStore:
@@ -61,6 +77,8 @@ class WitnessStore:
     def __init__(self, store: Store, *, is_alone: bool) -> None:
         self.store = store
         self.violations: list[str] = []
+        #: Transactions that were made.
+        self.writes = 0
         #: Whether nobody writes between its looks before and after.
         self._is_alone = is_alone
 
@@ -73,27 +91,53 @@ class WitnessStore:
     def transact(self, *writes: Write) -> None:
         watched = [write.key for write in writes if self._is_alone and _is_watched(write)]
         before = self.get(*watched)
+        may_run = [self._runs(key) for key in watched]
         self.store.transact(*writes)
-        for key, old, new in zip(watched, before, self.get(*watched), strict=True):
+        self.writes += 1
+        for key, old, new, runs in zip(watched, before, self.get(*watched), may_run, strict=True):
             if old is not None and not _is_legal(key, old, new):
                 self.violations.append(f"{key}: {old} -> {new}")
+            if old is not None and _is_claim(old, new) and not runs:
+                self.violations.append(f"{key} was claimed, and its batch does not run")
+
+    def _runs(self, key: Key) -> bool:
+        """Whether shards of the batch may be claimed, if the key is of one."""
+        if not key.sort.startswith("shard/"):
+            return False
+        (batch,) = self.get(records.batch_key(*key.partition.split("/")))
+        return (
+            batch is not None
+            and batch["status"] == BatchStatus.IN_PROGRESS
+            and not batch.get("stopping")
+            and not batch["paused"]
+        )
 
 
 def _is_watched(write: Write) -> bool:
-    return isinstance(write, Put | Update) and (
-        write.key.partition.endswith(("/batches", "/responses"))
+    return not isinstance(write, Check) and (
+        write.key.partition.endswith(("/batches", "/responses", "/requests"))
         or write.key.sort.startswith("shard/")
     )
 
 
 def _is_legal(key: Key, old: Item, new: Item | None) -> bool:
-    if new is None:
-        return False
+    if new is None:  # its client wanted it to be forgotten
+        return old["status"] in {*TERMINAL, "done", "dropped"}
     if key.sort.startswith("shard/"):
-        return old["status"] not in _CLOSED or new == old
+        return new == old or _is_step(old, new)
     if old["status"] in TERMINAL:
         return _lasting(new) == _lasting(old)
     return new["status"] in _NEXT[BatchStatus(old["status"])]
+
+
+def _is_claim(old: Item, new: Item | None) -> bool:
+    is_way = old.get("status") == "waiting" and (new or {}).get("status") == "in_flight"
+    return bool(is_way)
+
+
+def _is_step(old: Item, new: Item) -> bool:
+    least, most = _STEPS.get((old["status"], new["status"]), (1, 0))
+    return bool(least <= new["attempt"] - old["attempt"] <= most)
 
 
 def _lasting(batch: Item) -> dict[str, Any]:

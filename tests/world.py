@@ -5,13 +5,14 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email import message_from_bytes
 from functools import cache
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import functions.deliver.app
 import functions.dispatch.app
@@ -28,6 +29,7 @@ from backburner.domain.catalog import Catalog, Model
 from backburner.domain.delivery import Delivery
 from backburner.domain.errors import NotFound
 from backburner.domain.file import FilePurpose
+from backburner.domain.quota import UNLIMITED
 from backburner.domain.request import Request
 from backburner.domain.retry import RetryPolicy
 from backburner.domain.shard import Cut, Shard
@@ -35,11 +37,24 @@ from backburner.domain.slots import Pool
 from backburner.ports import (
     Environment,
     Index,
+    Item,
     Limits,
     Mailer,
     QueueName,
 )
-from backburner.services import batches, files, outbox, raw, records, retrying, singles, submit
+from backburner.services import (
+    batches,
+    files,
+    looks,
+    message_batches,
+    outbox,
+    raw,
+    records,
+    reservations,
+    retrying,
+    singles,
+    submit,
+)
 from backburner.wire.dialects import DIALECTS
 from backburner.wire.shard import JsonlShards
 from backburner_local import events as aws_events
@@ -62,6 +77,8 @@ EMBEDDINGS = "/v1/embeddings"
 EVENTS = Path(__file__).parent.parent / "events"
 VISIBILITY_SECONDS = 180.0
 MINUTE = 60.0
+
+T = TypeVar("T")
 
 #: One line of a file: as bytes, or an object to be encoded.
 Line = bytes | dict[str, Any]
@@ -121,6 +138,15 @@ def chat(custom_id: str, *, model: str = "mistral", **body: Any) -> dict[str, An
         "method": "POST",
         "url": CHAT,
         "body": {"model": model, "messages": messages} | body,
+    }
+
+
+def message(custom_id: str, *, model: str = "mistral") -> dict[str, Any]:
+    """The same request, of a Message Batch."""
+    messages = chat(custom_id)["body"]["messages"]
+    return {
+        "custom_id": custom_id,
+        "params": {"model": model, "max_tokens": 9, "messages": messages},
     }
 
 
@@ -198,6 +224,10 @@ class World:
         self.accepted: set[tuple[str, str]] = set()
         #: What was in the files that were uploaded, by tenant and file id.
         self.uploaded: dict[tuple[str, str], bytes] = {}
+        #: Bodies of requests that came with theirs, by tenant and id: of Message Batches as lines.
+        self.bodies: dict[tuple[str, str], bytes] = {}
+        #: Message Batches that their clients wanted removed.
+        self.removed: set[tuple[str, str]] = set()
         #: custom_ids that a retry was limited to, by its id.
         self.asked_again: dict[str, set[str]] = {}
         #: How often an object was put under a key of the drop folder.
@@ -318,14 +348,59 @@ class World:
         self.accepted.add((tenant, batch.id))
         return batch
 
-    def ask_raw(
-        self, body: bytes = b"\x00raw\xff", *, content_type: str = "image/png", **options: Any
+    def submit_messages(
+        self,
+        lines: Sequence[Line],
+        *,
+        tenant: str = "acme",
+        window: str = "24h",
+        is_file: bool = False,
     ) -> Batch:
-        """Submit a raw request of the tenant acme to the model that takes such."""
+        """Submit a Message Batch; its requests come with it, or in a file."""
+        file_id = self.upload(lines, tenant=tenant) if is_file else None
+        new = submit.NewBatch(
+            input_file_id=file_id,
+            route=message_batches.ROUTE,
+            completion_window=window,
+            on_invalid="skip",
+        )
+        batch_id = self.env.ids.new("msgbatch")
+        self.tenants.add(tenant)
+        self.bodies[tenant, batch_id] = jsonl(lines)
+        with message_batches.Requests(self.env, tenant, batch_id) as requests:
+            for line in () if is_file else lines:
+                requests.add(_bytes(line) if isinstance(line, dict) else line)
+            if not is_file:
+                requests.check()
+        given = None if is_file else requests
+        batch = message_batches.accept(self.env, tenant, new, batch_id=batch_id, requests=given)
+        self.accepted.add((tenant, batch.id))
+        return batch
+
+    def remove(self, batch: Batch) -> None:
+        """Its client wants a Message Batch that has ended to be forgotten."""
+        self.removed.add((batch.tenant, batch.id))
+        message_batches.remove(self.env, batch)
+
+    def ask_raw(
+        self,
+        body: bytes = b"\x00raw\xff",
+        *,
+        tenant: str = "acme",
+        content_type: str = "image/png",
+        is_reserved: bool = False,
+        **options: Any,
+    ) -> Batch:
+        """Submit a raw request to the model that takes such; there may be room kept for it."""
         request_id = self.env.ids.new("request")
-        is_small = len(body) <= self.env.limits.inline_bytes
+        is_small = len(body) <= self.env.limits.inline_bytes and not is_reserved
+        self.tenants.add(tenant)
+        self.bodies[tenant, request_id] = body
+        reserved = (
+            reservations.reserve(self.env, tenant, request_id, UNLIMITED) if is_reserved else None
+        )
         if not is_small:
-            self.blobs.put(raw.body_key("acme", request_id), body)
+            self.blobs.put(raw.body_key(tenant, request_id), body)
         new = singles.NewRaw(
             request_id=request_id,
             model="vision",
@@ -333,9 +408,8 @@ class World:
             inline=body if is_small else None,
             **options,
         )
-        self.tenants.add("acme")
-        batch = singles.submit_raw(self.env, "acme", new)
-        self.accepted.add(("acme", batch.id))
+        batch = singles.submit_raw(self.env, tenant, new, reserved=reserved)
+        self.accepted.add((tenant, batch.id))
         return batch
 
     def drop(self, name: str, lines: Iterable[Line] | bytes) -> str:
@@ -428,7 +502,7 @@ class World:
         self.backend.write_result(attempt, data)
         attempt.is_told = True
         if told:
-            self.notify_success(attempt)
+            self.notify_end(attempt)
 
     @staticmethod
     def _echo(attempt: Submission) -> bytes | None:
@@ -447,12 +521,21 @@ class World:
         attempt = attempt or self.outstanding[0]
         self.blobs.put(attempt.failure_key, said)
         attempt.is_told = True
-        if told:
+        if told and attempt.job is not None:
+            self.notify_end(attempt)
+        elif told:
             self.notify_error(attempt, status=status)
 
     def lose(self, attempt: Submission | None = None) -> None:
         """The attempt disappears: no result, no word."""
         (attempt or self.outstanding[0]).is_told = True
+
+    def notify_end(self, attempt: Submission) -> None:
+        """Whatever runs the attempt tells that it ended: of a job one learns no more."""
+        if attempt.job is None:
+            self.notify_success(attempt)
+        else:
+            looks.ended(self.env, "manual", attempt.job)
 
     def notify_success(self, attempt: Submission) -> None:
         location = self.blobs.uri(attempt.output_key)
@@ -476,12 +559,17 @@ class World:
 
     def settle(self, reply: Reply | None = None, *, minutes: int = 60) -> None:
         """Let all work end, with a healthy backend, minute by minute."""
-        for _ in range(minutes):
+        ends_at = self.clock.now() + minutes * MINUTE
+        while self.clock.now() < ends_at:
             self.run(reply)
             if self.is_quiet:
                 return
-            self.advance(MINUTE)
+            self.advance(self._idle_minutes() * MINUTE)
             self.reap()
+
+    def _idle_minutes(self) -> int:
+        """After how many there may be something to do again."""
+        return 1
 
     # ------------------------------------------------------------ looking
 
@@ -505,7 +593,7 @@ class World:
         return [
             records.to_batch(item)
             for tenant in sorted(self.tenants)
-            for kind in ("batches", "responses", "requests")
+            for kind in ("batches", "messages/batches", "responses", "requests")
             for item in self.store.query(f"{tenant}/{kind}", limit=9999)
         ]
 
@@ -541,7 +629,8 @@ class World:
 
     def input_of(self, batch: Batch) -> bytes:
         """What was in the batch's input file, deleted or not."""
-        known = self.uploaded.get((batch.tenant, batch.input_file_id or ""))
+        by_id = self.bodies.get((batch.tenant, batch.id))
+        known = self.uploaded.get((batch.tenant, batch.input_file_id or ""), by_id)
         if known is not None:
             return known
         try:
@@ -558,6 +647,10 @@ class World:
         return [str(message_from_bytes(path.read_bytes())["To"])] if path.exists() else []
 
 
+def _first(pair: tuple[str, Item]) -> str:
+    return pair[0]
+
+
 class MemoryWorld(World):
     """The same world with nothing on disk: a small scenario costs about a millisecond."""
 
@@ -569,12 +662,46 @@ class MemoryWorld(World):
 
     def _open(self, folder: Path, *, has_threads: bool) -> None:
         assert not has_threads
+        self._values: dict[int, tuple[Item, Any]] = {}
         self.items = ReferenceStore()
         self.store = WitnessStore(self.items, is_alone=True)
         self.queue = MemoryQueue(self.clock)
         self.blobs = MemoryBlobs("bucket", self.clock, b"key", "http://here")
         self.mailer = MemoryMailer()
         self.ids = MemoryIds()
+
+    def all_batches(self) -> list[Batch]:
+        return [
+            self._value(item, records.to_batch)
+            for tenant in sorted(self.tenants)
+            for kind in ("batches", "messages/batches", "responses", "requests")
+            for _, item in sorted(self._items(f"{tenant}/{kind}"), key=_first)
+        ]
+
+    def shards(self, batch: Batch) -> list[Shard]:
+        items = sorted(self._items(f"{batch.tenant}/{batch.id}"), key=_first)
+        return [
+            self._value(item, records.to_shard) for sort, item in items if sort.startswith("shard/")
+        ]
+
+    def _items(self, partition: str) -> Iterable[tuple[str, Item]]:
+        """As they are in the store, which never changes one, but replaces it."""
+        return self.items.partitions.get(partition, {}).items()
+
+    def _value(self, item: Item, make: Callable[[Item], T]) -> T:
+        """Made of an item only once."""
+        known = self._values.get(id(item))
+        if known is None or known[0] is not item:
+            known = self._values[id(item)] = (item, make(item))
+        value: T = known[1]
+        return value
+
+    def _idle_minutes(self) -> int:
+        due = (records.DUE_BATCH, records.DUE_SHARD, records.DUE_DELIVERY)
+        items = [item for one in due for item in self.store.query(one, index=Index.DUE, limit=1)]
+        instants = [int(item["due_sort"].partition("/")[0]) / 1000 for item in items]
+        instants += self.queue.visible_at()
+        return max(1, ceil((min(instants) - self.clock.now()) / MINUTE))
 
     def close(self) -> None:
         bootstrap.install(None)

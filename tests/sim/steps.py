@@ -60,12 +60,15 @@ class Step:
 ACTS = {
     # clients
     "submit": 5,
+    "ask_messages": 4,
     "respond": 4,
+    "ask_raw": 3,
     "drop": 2,
     "cancel": 2,
     "pause": 2,
     "resume": 2,
     "retry": 3,
+    "remove": 3,
     "delete_an_input": 1,
     # machinery
     "work": 10,
@@ -76,9 +79,10 @@ ACTS = {
     "reap_twice": 2,
     "redrive": 1,
     "ask_for_anything": 2,
-    "together": 12,
-    "last_slot": 8,
-    "too_late": 6,
+    "together": 7,
+    "last_slot": 4,
+    "too_late": 3,
+    "overtaken": 30,
     # the model and its server
     "finish": 12,
     "finish_badly": 4,
@@ -105,6 +109,7 @@ MEANWHILE = (
     "pause",
     "resume",
     "retry",
+    "remove",
     "minute",
     "jump",
 )
@@ -118,6 +123,8 @@ SIDE_BY_SIDE = (
         *["finish"] * 3,
         *["tell_of_any"] * 2,
         *["respond"] * 2,
+        "ask_raw",
+        "remove",
         "finish_badly",
         "dispatch",
         "fail",
@@ -129,12 +136,15 @@ SIDE_BY_SIDE = (
 #: Acts that call ports, so that one can fail.
 _FALLIBLE = (
     "submit",
+    "ask_messages",
     "respond",
+    "ask_raw",
     "drop",
     "cancel",
     "pause",
     "resume",
     "retry",
+    "remove",
     "work",
     "work_on_one",
     "hand_over_again",
@@ -143,7 +153,7 @@ _FALLIBLE = (
     "fail",
     "tell_of_any",
 )
-MOST_STEPS = 60
+MOST_STEPS = 48
 
 
 def draw(seed: int) -> list[Step]:
@@ -151,7 +161,7 @@ def draw(seed: int) -> list[Step]:
     dice = random.Random(seed)
     habits = [weight * dice.choice((0, 0.3, 1, 1, 3)) for weight in ACTS.values()]
     habits[list(ACTS).index("submit")] += 2
-    rates = [dice.choice((0.0, 0.05, 0.15, 0.4)), dice.choice((0.0, 0.1, 0.3, 0.6))]
+    rates = [dice.choice((0.0, 0.1, 0.2, 0.4)), dice.choice((0.0, 0.1, 0.3, 0.6))]
     acts = dice.choices(list(ACTS), habits, k=dice.randint(8, MOST_STEPS))
     return [_step(dice, act, *rates) for act in ["submit", *acts]]
 
@@ -160,10 +170,12 @@ def _step(dice: random.Random, act: str, faulty: float, crowded: float) -> Step:
     fault = None
     is_faulty, is_crowded = dice.random() < faulty, dice.random() < crowded
     if act in _FALLIBLE and (is_faulty or is_crowded):
+        kind = dice.choice(tuple(RAISED)) if is_faulty else Kind.MEANWHILE
         fault = Fault(
-            kind=dice.choice(tuple(RAISED)) if is_faulty else Kind.MEANWHILE,
+            kind=kind,
             number=int(dice.expovariate(1 / 12)),
             times=dice.choice((1, 1, 1, 3, 1000)) if is_faulty else 1,
-            when=dice.choice(("before", "after")),
+            # Where there is a conflict, nothing was written.
+            when="before" if kind is Kind.CONFLICT else dice.choice(("before", "after")),
         )
     return Step(act, dice.randrange(1_000_000), fault)
