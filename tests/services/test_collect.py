@@ -402,7 +402,8 @@ def test_the_failure_of_an_attempt_that_was_given_up_does_not_end_the_next(world
     oracle.check_end(world)
 
 
-def test_a_retry_that_seemed_throttled_may_have_started_all_the_same(world):
+@pytest.mark.parametrize("has_result", [True, False])
+def test_a_retry_that_seemed_throttled_may_have_started_all_the_same(world, has_result):
     """The service's first answer was lost; the client's second call was throttled."""
     batch = in_flight(world, 2)
     world.backend.fail_next(BackendThrottled(), is_taken=True)
@@ -410,7 +411,10 @@ def test_a_retry_that_seemed_throttled_may_have_started_all_the_same(world):
     world.advance(10)
     world.pump(QueueName.DISPATCH)
     (attempt,) = world.outstanding
-    world.answer(attempt, answer_with(500))
+    if has_result:
+        world.answer(attempt, answer_with(500))
+    else:
+        world.fail(attempt)
     world.settle()
     assert world.batch(batch).completed == 2
     assert attempts_of_lines(world) == {"acme-1": 3, "acme-2": 1}

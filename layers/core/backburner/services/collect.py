@@ -1,5 +1,7 @@
 """Take in what a backend says of an attempt: there is a result, or it failed as a whole."""
 
+from dataclasses import replace
+
 from backburner.domain.bundle import is_bundle
 from backburner.domain.shard import AttemptRef, Shard
 from backburner.ports import Environment
@@ -91,7 +93,7 @@ def collect_failure(
         return
     attempted = settle.failure(env, shard, code=code, reason=reason)
     if attempted is not None:
-        settle.save(env, attempted)
+        settle.save(env, replace(attempted, ref=ref))
 
 
 def _is_result(env: Environment, ref: AttemptRef, shard: Shard | None, key: str) -> bool:
