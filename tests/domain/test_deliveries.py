@@ -12,6 +12,7 @@ from backburner.domain.delivery import (
     Channel,
     Delivery,
     address_id,
+    doubling,
     next_pause,
 )
 
@@ -40,6 +41,10 @@ def after(attempts: int) -> Delivery:
 )
 def test_pauses_double_up_to_an_hour(attempts, seconds):
     assert next_pause(after(attempts), now=0.0, chance=0.0) == seconds
+
+
+def test_doubling_ends_at_the_longest():
+    assert doubling(30.0, longest=100.0, count=4) == (30.0, 60.0, 100.0, 100.0)
 
 
 @pytest.mark.parametrize(("chance", "seconds"), [(0.0, 60), (0.5, 66), (1.0, 72)])

@@ -82,6 +82,8 @@ def test_a_stall_shows_as_a_falling_rate():
         ({"completed": 9}, 60.0, (60.0, 9, 60.0, 9)),  # the cold start does not count
         ({"completed": 9, "marked_at": 60.0}, 119.0, None),
         ({"completed": 30, "marked_at": 60.0, "marked_lines": 9}, 120.0, (120.0, 30, 60.0, 9)),
+        ({"completed": 9, "failed": 3, "marked_at": 60.0}, 120.0, (120.0, 12, 60.0, 0)),
+        ({"completed": 30, "marked_at": 60.0, "marked_lines": 9}, 660.0, (660.0, 30, 60.0, 9)),
         ({"completed": 30, "marked_at": 60.0, "marked_lines": 9}, 700.0, (700.0, 30, 700.0, 30)),
     ],
 )
@@ -90,6 +92,17 @@ def test_a_mark_is_made_once_a_minute(changes, now, mark):
     assert next_mark(running(**changes), now) == (
         dict(zip(names, mark, strict=True)) if mark else None
     )
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(0.9, None), (1.0, 1.0), (1.5, 1 / 1.5)])
+def test_a_rate_needs_a_second_and_one_request(seconds, rate):
+    assert lines_per_second(running(completed=1), seconds) == rate
+    assert progress(running(completed=1), seconds).lines_per_second == rate
+
+
+def test_the_place_in_the_queue_is_that_of_the_pool_s_queue():
+    assert progress(running(), 1.0).queue_position is None
+    assert progress(running(), 1.0, standing(before=3)).queue_position == 3
 
 
 def eta(found: Any, at: float, stands: Standing | None = None) -> float | None:

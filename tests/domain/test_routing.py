@@ -7,10 +7,19 @@ import pytest
 from msgspec import structs
 
 from backburner.domain.catalog import Fewer, Jobs, Model, Preference, When
-from backburner.domain.routing import Choice, Group, Option, Share, choose, even_cut, option
+from backburner.domain.routing import (
+    Choice,
+    Group,
+    Option,
+    Share,
+    choose,
+    even_cut,
+    jobs_in_budget,
+    option,
+)
 from backburner.domain.shard import Cut
 from backburner.domain.slots import Pool
-from tests.world import a_model
+from tests.world import a_catalog, a_model
 
 NOW = 1_000_000.0
 HOUR = 3600.0
@@ -265,3 +274,50 @@ def test_slots_of_jobs_are_what_the_account_leaves(pool, slots):
 def test_the_catalog_makes_slots_fewer_and_never_more():
     assert bedrock(slots=2).slots_now(Pool(id="p", limit=50), NOW) == 2
     assert endpoint().slots_now(Pool(id="p", limit=1, learnt=0, learnt_until=NOW + 9), NOW) == 8
+
+
+def test_a_group_adds_up_what_its_requests_are():
+    mine = Group()
+    for size in (100, 200):
+        mine.add(size=size, prompt_bytes=size // 2, answer_tokens=size // 10)
+    assert (mine.lines, mine.bytes, mine.prompt_bytes, mine.answer_tokens) == (2, 300, 150, 30)
+
+
+@pytest.mark.parametrize(
+    ("limits", "jobs"),
+    [
+        ({}, 1),
+        ({"max_tokens": 30_000}, 1),  # 20,000 of prompts and 10,000 of answers
+        ({"max_tokens": 29_999}, 2),
+        ({"max_tokens": 10_000}, 3),
+        ({"max_tokens": 1}, 10),
+        ({"max_cost_nanos": 80_000_000}, 1),
+        ({"max_cost_nanos": 20_000_000}, 4),
+        ({"max_cost_nanos": 20_000_000, "max_tokens": 5_000}, 6),
+    ],
+)
+def test_a_budget_makes_more_jobs_and_none_of_a_few_requests(limits, jobs):
+    priced = bedrock(input_price=2.0, output_price=4.0)
+    given = {"max_cost_nanos": None, "max_tokens": None} | limits
+    assert jobs_in_budget(priced, group(1000), **given) == jobs
+
+
+def test_a_model_is_found_by_its_pool_and_else_on_its_first_backend():
+    model = endpoint(others=(bedrock(),))
+    catalog = a_catalog(model)
+    for place in model.places:
+        assert model.at(place.pool) is place
+        assert catalog.running(model.name, place.pool) is place
+    assert model.at("gone") is model
+    assert catalog.running("gone", model.pool) is None
+
+
+def test_models_of_one_pool_are_named_once():
+    one, other = bedrock(name="a"), bedrock(name="b")
+    assert list(a_catalog(one, other).each()) == [one]
+
+
+def test_what_has_no_price_costs_nothing():
+    usage = group(1000).usage
+    assert endpoint(output_price=1.0).cost_nanos(usage) == 10_000 * 1000
+    assert endpoint(input_price=1.0).cost_nanos(usage) == 20_000 * 1000

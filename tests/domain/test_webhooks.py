@@ -1,14 +1,18 @@
 """Secrets of webhooks, what they sign, and what endpoints may be."""
 
 import base64
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from backburner.domain.errors import InvalidRequest
+from backburner.domain.errors import InvalidRequest, NotFound
 from backburner.domain.webhook import (
     EVENT_TYPES,
     MOST_SECRETS,
     OLD_SECRET_SECONDS,
+    Endpoint,
+    Hooks,
     Secret,
     checked_event_types,
     headers,
@@ -57,6 +61,31 @@ def test_no_more_than_so_many_sign_at_once():
         secrets = rotated(secrets, secret(name), now=0.0, keeps_old=True)
     assert signatures(secrets, now=0.0) == MOST_SECRETS
     assert secrets[0] == secret("h")
+
+
+def test_an_old_secret_signs_no_longer_than_a_day():
+    first = rotated((secret("a"),), secret("b"), now=0.0, keeps_old=True)
+    assert len(rotated(first, secret("c"), now=DAY - 1, keeps_old=True)) == 3
+    assert len(rotated(first, secret("c"), now=DAY, keeps_old=True)) == 2
+
+
+def test_an_endpoint_is_found_and_changed_by_its_id_alone():
+    settings: dict[str, Any] = {"url": "https://a.b", "event_types": (), "secrets": ()}
+    settings |= {"name": "n", "created_at": 0.0, "updated_at": 0.0}
+    one, other = Endpoint(id="we_1", **settings), Endpoint(id="we_2", **settings)
+    hooks = Hooks(endpoints=(one, other))
+    changed = replace(other, name="changed")
+    assert hooks.having(changed).endpoints == (one, changed)
+    assert hooks.find("we_2") is other
+    with pytest.raises(NotFound, match="we_3") as refused:
+        hooks.find("we_3")
+    assert refused.value.param == "id"
+
+
+def test_the_error_says_what_is_no_event_type_as_far_as_a_line_goes():
+    with pytest.raises(InvalidRequest) as refused:
+        checked_event_types(["x" * 65])
+    assert f"'{'x' * 64}'" in refused.value.message
 
 
 def test_event_types_are_each_once_in_one_order():
