@@ -119,7 +119,7 @@ ONE_LINE = Cut(lines=1, bytes=10**6, tokens=10**6)
 
 def test_cancelling_a_large_batch_is_a_bounded_piece_of_work_and_the_rest_follows():
     with a_world(catalog=a_catalog(a_model(cut=ONE_LINE))) as world:
-        batch = of_many_shards(world, 2000)
+        batch = of_many_shards(world, 800)
         waiting = world.pool().waiting_lines
         with world.tap.hooked(None):
             assert cancel(world, batch).status is BatchStatus.CANCELLING
