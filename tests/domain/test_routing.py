@@ -321,3 +321,14 @@ def test_what_has_no_price_costs_nothing():
     usage = group(1000).usage
     assert endpoint(output_price=1.0).cost_nanos(usage) == 10_000 * 1000
     assert endpoint(input_price=1.0).cost_nanos(usage) == 20_000 * 1000
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_the_soonest_is_taken_wherever_it_stands(step):
+    quick, jobs = offered(endpoint(), 1000, busy(2.0)), offered(bedrock(), 1000)
+    options = (quick, jobs)[::step]
+    seen = chosen(*options, prefer=Preference.SOONEST)
+    assert (seen.taken, seen.why, seen.options) == (quick, "the soonest", options)
+    late = chosen(*options, hours=0)
+    assert (late.taken, late.options) == (quick, options)
+    assert late.why == "late on every backend, the least on this"
