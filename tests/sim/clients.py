@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from backburner.domain.batch import Batch, BatchKind
-from backburner.domain.errors import BackburnerError, InvalidRequest, StateConflict
+from backburner.domain.errors import BackburnerError, InvalidRequest, NotFound, StateConflict
 from backburner.ports import Environment, QueueName
 from backburner.services import batches, files, pausing
 from tests import oracle
@@ -18,6 +18,8 @@ MIXES = (
     ("mistral", "mistral", "mistral", "ministral"),
     ("mistral", "magistral"),
     ("magistral",),
+    ("codestral",),
+    ("codestral",),
 )
 #: The last one is long enough for the lease of a job to end.
 WINDOWS = ("15m", "15m", "15m", "1h", "1h", "3h")
@@ -65,6 +67,13 @@ class Clients(Stage):
         model = dice.choice(("mistral", "mistral", "ministral", "magistral"))
         self.world.respond(self.name(), tenant=dice.choice(TENANTS), model=model, window=window)
 
+    def burst(self, dice: random.Random) -> None:
+        """More single requests of a tenant than there are slots: they share these."""
+        window, tenant = dice.choice(("15m", "1h")), dice.choice(TENANTS)
+        model = dice.choice(("mistral", "ministral"))
+        for _ in range(dice.randint(3, 7)):
+            self.world.respond(self.name(), tenant=tenant, model=model, window=window)
+
     def ask_raw(self, dice: random.Random) -> None:
         tenant = dice.choice(TENANTS)
         self.world.ask_raw(
@@ -88,6 +97,10 @@ class Clients(Stage):
 
     def cancel(self, dice: random.Random) -> None:
         if batch := self.some_batch(dice):
+            self._cancel(batch)
+
+    def _cancel(self, batch: Batch) -> None:
+        with suppress(NotFound):  # it was removed just now
             batches.cancel(self.world.env, batch.tenant, batch.id, kind=batch.kind)
 
     def pause(self, dice: random.Random) -> None:
@@ -111,7 +124,7 @@ class Clients(Stage):
     def remove(self, dice: random.Random) -> None:
         """A Message Batch that has ended, or is made to, is forgotten, told or not."""
         if not self._removable() and (batch := self.some_batch(dice, BatchKind.MESSAGES)):
-            batches.cancel(self.world.env, batch.tenant, batch.id, kind=batch.kind)
+            self._cancel(batch)
             self.world.pump(QueueName.PLAN, QueueName.FINALIZE, strict=not self.is_faulty)
         if ended := self._removable():
             self.world.remove(dice.choice(ended))

@@ -147,8 +147,10 @@ class Rivals(Clients, Machinery, Server):
     def _ask_for_one(self, attempt: Submission, tenant: str) -> None:
         if attempt.shard.is_raw:
             self.world.ask_raw(tenant=tenant, completion_window="1h")
-        else:
-            self.world.respond(self.name(), tenant=tenant, model=attempt.shard.model, window="1h")
+            return
+        model = self.prompt.catalog.models[attempt.shard.model]
+        if model.direct is not None:
+            self.world.respond(self.name(), tenant=tenant, model=model.name, window="1h")
 
     def _let_leases_end(self, attempt: Submission) -> None:
         """Time passes until nothing that runs where the attempt does can be running any more."""

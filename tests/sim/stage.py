@@ -5,7 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from backburner.domain.batch import RAW_ROUTE, Batch
-from backburner.domain.catalog import Catalog, Jobs, Preference, When
+from backburner.domain.bundle import is_bundle
+from backburner.domain.catalog import Catalog, Fewer, Jobs, Preference, When
 from backburner.domain.errors import Busy, Conflict
 from backburner.domain.shard import Cut
 from backburner.ports import QueueName
@@ -32,6 +33,16 @@ TENANTS = ("acme", "zeta", "omega")
 FAULTS = (Crash, PortError, Busy, Conflict, ExceptionGroup)
 
 JOBS = Jobs(model_id="vendor.model-v1:0", least_lines=2, usual_slots=2, timeout_seconds=600.0)
+#: Small batches wait for others, if their windows are long enough.
+COMBINED = Jobs(
+    model_id="vendor.other-v1:0",
+    least_lines=8,
+    usual_slots=1,
+    timeout_seconds=600.0,
+    expected_seconds=60.0,
+    fewer=Fewer.COMBINE,
+    combine_seconds=300.0,
+)
 CUT = Cut(lines=5, bytes=100_000, tokens=10**9)
 
 
@@ -46,8 +57,9 @@ def sim_catalog() -> Catalog:
         prefer=Preference.FIRST,
         others=(jobs,),
     )
+    combined = a_model("codestral", endpoint="", jobs=COMBINED, slots=99, cut=CUT)
     small = a_model("ministral", endpoint="backburner-ministral", slots=1)
-    return a_catalog(a_model(), small, both, a_raw_model())
+    return a_catalog(a_model(), small, both, combined, a_raw_model())
 
 
 @dataclass
@@ -89,7 +101,9 @@ class Report:
         raw = [one for one in world.all_batches() if one.route == RAW_ROUTE]
         self.batches = Counter(str(batch.status) for batch in world.all_batches())
         self.kinds = Counter(str(batch.kind) for batch in world.all_batches())
+        bundles = [one for one in world.backend.submissions if is_bundle(one.shard.batch_id)]
         self.kinds += Counter({"raw": len(raw), "jobs": len(jobs), "removed": len(world.removed)})
+        self.kinds += Counter(bundles=len(bundles))
 
 
 class Stage:

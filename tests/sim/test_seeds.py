@@ -50,7 +50,9 @@ def test_whatever_happens_the_guarantees_hold(part, tally):
     tally("faults of the seeds", total.faults.total())
     assert total.batches.total() > number
     assert len(total.faults.keys() & set(Kind)) >= 4
-    assert all(total.kinds[kind] for kind in ("file", "messages", "removed", "raw", "jobs"))
+    assert all(
+        total.kinds[kind] for kind in ("file", "messages", "removed", "raw", "jobs", "bundles")
+    )
 
 
 def seeds() -> Iterator[int]:
