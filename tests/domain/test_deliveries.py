@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from backburner.domain.batch import BatchKind, BatchStatus, StopReason
 from backburner.domain.delivery import (
     LONGEST_PAUSE_SECONDS,
     LONGEST_SECONDS,
@@ -13,8 +14,10 @@ from backburner.domain.delivery import (
     Delivery,
     address_id,
     doubling,
+    event_type,
     next_pause,
 )
+from tests.domain.values import batch
 
 HOUR = 3600.0
 
@@ -87,6 +90,28 @@ def test_a_target_may_ask_for_a_longer_pause_within_limits(asked, now, seconds):
 def test_what_was_asked_for_anew_is_tried_as_long_again():
     late = replace(TOLD, tried_since=LONGEST_SECONDS)
     assert next_pause(late, now=LONGEST_SECONDS, chance=0.0) == 30.0
+
+
+@pytest.mark.parametrize(
+    ("status", "changes", "called"),
+    [
+        (BatchStatus.EXPIRED, {}, "batch.expired"),
+        (BatchStatus.EXPIRED, {"kind": BatchKind.REQUEST}, "request.expired"),
+        (BatchStatus.EXPIRED, {"kind": BatchKind.RESPONSE}, "response.failed"),
+        (
+            BatchStatus.COMPLETED,
+            {"kind": BatchKind.RESPONSE, "response_status": "incomplete"},
+            "response.incomplete",
+        ),
+        (
+            BatchStatus.CANCELLED,
+            {"kind": BatchKind.RESPONSE, "stopping": StopReason.CANCELLED},
+            "response.cancelled",
+        ),
+    ],
+)
+def test_an_end_is_called_by_the_status_that_the_batchs_clients_see(status, changes, called):
+    assert event_type(batch(status, **changes)) == called
 
 
 def test_targets_of_a_channel_have_names_of_their_own_which_hide_the_address():

@@ -123,6 +123,7 @@ def test_the_end_is_estimated_by_the_batchs_own_rate():
         (standing(in_flight=1, running_lines=100, lines=200), 400 / 20),
         (standing(), 100 / 20),  # warm: something has succeeded lately
         (standing(succeeded_at=0.0, cold_start_seconds=240.0), 240 + 5),
+        (standing(succeeded_at=0.0, in_flight=1), 0 + 5),  # an instance runs it
         (standing(succeeded_at=0.0), None),  # nobody knows how long a start takes
         (standing(in_flight=1, cold_since=900.0, cold_start_seconds=240.0), 140 + 5),
         (standing(in_flight=1, cold_since=500.0, cold_start_seconds=240.0), 0 + 5),

@@ -28,7 +28,8 @@ CUT = Cut(lines=1000, bytes=1_000_000, tokens=10**12)
 
 
 def endpoint(**changes: Any) -> Model:
-    return a_model(slots=8, cut=Cut(lines=50, bytes=100_000, tokens=10**6), **changes)
+    settings: dict[str, Any] = {"slots": 8, "cut": Cut(lines=50, bytes=100_000, tokens=10**6)}
+    return a_model(**settings | changes)
 
 
 def bedrock(**changes: Any) -> Model:
@@ -81,9 +82,23 @@ def test_an_endpoint_ends_a_group_behind_all_that_waits():
     assert seen.ends_at == NOW + (160 + 80 + 400) / 16
 
 
-def test_nobody_knows_when_an_endpoint_ends_that_was_never_measured():
-    seen = offered(endpoint(), 400)
-    assert (seen.starts_at, seen.ends_at) == (None, None)
+def test_an_endpoint_of_one_slot_runs_one_shard_after_the_other():
+    assert offered(endpoint(slots=1), 400, busy(2.0)).ends_at == NOW + 400 / 2
+    assert offered(bedrock(slots=1), 2500).ends_at == NOW + 3 * 6 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("pool", "starts"),
+    [
+        (Pool(id="p"), None),
+        (structs.replace(busy(2.0), succeeded_at=0.0), None),  # nobody knows how long a start takes
+        (structs.replace(busy(2.0), ended_lines=0), NOW),
+        (structs.replace(busy(2.0), busy_seconds=0.0), NOW),
+    ],
+)
+def test_nobody_knows_when_an_endpoint_ends_that_was_never_measured(pool, starts):
+    seen = offered(endpoint(), 400, pool)
+    assert (seen.starts_at, seen.ends_at) == (starts, None)
 
 
 def test_the_cost_is_that_of_the_prompts_and_the_longest_answers():
@@ -101,6 +116,7 @@ def test_the_cost_is_that_of_the_prompts_and_the_longest_answers():
         (bedrock(when=When(from_lines=5000)), 4999, 24, "takes at least 5000 requests, not 4999"),
         (endpoint(when=When(to_lines=500)), 501, 24, "takes at most 500 requests, not 501"),
         (bedrock(when=When(from_seconds=24 * HOUR)), 100, 23, "takes windows of at least 24 h"),
+        (bedrock(when=When(from_seconds=24 * HOUR)), 100, 24, None),
         (endpoint(), 1, 1, None),
     ],
 )
@@ -215,9 +231,17 @@ def test_a_backend_that_all_requests_fit_is_taken_though_it_costs_more():
 
 
 def test_a_group_that_no_backend_takes_has_none():
-    few = chosen(offered(bedrock(), 7))
-    assert (few.taken, few.why) == (None, "takes at least 100 requests, not 7")
-    assert chosen(offered(bedrock(), 7), offered(bedrock(), 7)).why == "no backend takes it"
+    few = offered(bedrock(), 7)
+    seen = chosen(few)
+    assert (seen.taken, seen.options) == (None, (few,))
+    assert seen.why == "takes at least 100 requests, not 7"
+    assert chosen(few, few).why == "no backend takes it"
+
+
+def test_where_one_backend_alone_takes_a_group_the_choice_says_whether_there_are_others():
+    able, few = offered(endpoint(), 7), offered(bedrock(), 7)
+    assert chosen(able).why == "the only backend"
+    assert chosen(few, able).why == "the only backend that takes it"
 
 
 @pytest.mark.parametrize("lines", [1, 100, 999, 1000, 1001, 2500, 50_001, 230_000])
@@ -232,12 +256,25 @@ def test_jobs_are_cut_evenly_so_that_no_tail_is_too_small(lines):
 def test_bytes_make_more_jobs_and_the_lines_are_spread_over_them():
     cut = even_cut(bedrock(), Group(lines=900, bytes=2_900_000))
     assert (cut.lines, cut.bytes) == (300, 1_000_000)
+    assert even_cut(bedrock(), Group(lines=3, bytes=2_900_000)).lines == 1
 
 
 def test_long_answers_make_more_jobs_whose_results_can_be_read():
     asked = Group(lines=900, answer_tokens=900 * 32_000)
     assert even_cut(bedrock(), asked).lines == 300
     assert option(bedrock(), asked, Pool(id="p"), window=24 * HOUR, now=NOW).shards == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "canary", "lines"),
+    [
+        (Group(lines=1500), 500, 1000),
+        (Group(lines=1000, bytes=2_000_000), 500, 500),
+        (Group(lines=900, answer_tokens=900 * 32_000), 500, 200),
+    ],
+)
+def test_what_the_canary_takes_makes_no_more_jobs(asked, canary, lines):
+    assert even_cut(bedrock(), asked, canary_lines=canary).lines == lines
 
 
 def test_answers_without_a_limit_are_taken_to_be_as_long_as_the_catalog_says():
@@ -268,7 +305,7 @@ def test_an_endpoints_shards_stay_as_they_are():
     ],
 )
 def test_slots_of_jobs_are_what_the_account_leaves(pool, slots):
-    assert bedrock().slots_now(pool, NOW) == slots
+    assert bedrock().slots_now(pool, NOW) == offered(bedrock(), 100, pool).slots == slots
 
 
 def test_the_catalog_makes_slots_fewer_and_never_more():
@@ -332,3 +369,11 @@ def test_the_soonest_is_taken_wherever_it_stands(step):
     late = chosen(*options, hours=0)
     assert (late.taken, late.options) == (quick, options)
     assert late.why == "late on every backend, the least on this"
+    assert chosen(*options, prefer=Preference.FIRST).taken is options[0]
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_where_one_end_is_not_known_the_soonest_is_the_catalogs_first(step):
+    options = (offered(endpoint(), 1000), offered(bedrock(), 1000))[::step]
+    seen = chosen(*options, prefer=Preference.SOONEST)
+    assert (seen.taken, seen.why) == (options[0], "the catalog's first that ends in time")

@@ -5,6 +5,9 @@ import pytest
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.targets import is_allowed, to_target
 
+#: The longest name that a host may have (RFC 1035), of labels that may still be longer.
+LONGEST = ".".join(["a" * 62] * 3 + ["b" * 61 + ".cc"])
+
 PUBLIC = [
     "8.8.8.8",
     "1.1.1.1",
@@ -115,6 +118,8 @@ def test_where_this_machine_is_allowed_no_other_one_of_the_network_is(address, i
         ("https://1.2.3.4.nip.io/", "1.2.3.4.nip.io", 443, "/", "1.2.3.4.nip.io"),
         ("https://xn--bcher-kva.example/", "xn--bcher-kva.example", 443, "/", None),
         ("https://a_b.example.com/%20?q", "a_b.example.com", 443, "/%20?q", "a_b.example.com"),
+        ("https://h.example.com:1024/X", "h.example.com", 1024, "/X", "h.example.com:1024"),
+        (f"https://{LONGEST}/", LONGEST, 443, "/", LONGEST),
     ],
 )
 def test_a_url_is_taken_apart(url, host, port, path, authority):
@@ -166,6 +171,7 @@ def test_a_url_is_taken_apart(url, host, port, path, authority):
         "https://example.com:25/",
         "https://example.com:80/",
         "https://example.com:0/",
+        "https://example.com:1023/",
         "https://example.com:99999/",
         "https://example.com:port/",
         "https://exam ple.com/",
@@ -182,6 +188,7 @@ def test_a_url_is_taken_apart(url, host, port, path, authority):
         "https://-example.com/",
         "https://example..com/",
         "https://" + "a" * 64 + ".example.com/",
+        f"https://a{LONGEST}/",
         "https://example.com/" + "a" * 2048,
         "",
         None,
@@ -220,9 +227,21 @@ def test_for_development_this_machine_may_be_named_and_without_tls(url):
     assert to_target(url, may_be_local=True).port
 
 
+def test_the_usual_port_goes_without_saying_without_tls_too():
+    assert to_target("http://localhost/", may_be_local=True).authority == "localhost"
+    assert to_target("http://localhost:443/", may_be_local=True).authority == "localhost:443"
+
+
 @pytest.mark.parametrize(
     "url",
-    ["http://10.0.0.1/", "https://169.254.169.254/", "https://127.1/", "ftp://localhost/", "x"],
+    [
+        "http://10.0.0.1/",
+        "https://169.254.169.254/",
+        "https://127.1/",
+        "ftp://localhost/",
+        "http://localhost:0/",
+        "x",
+    ],
 )
 def test_and_nothing_else_of_the_network(url):
     with pytest.raises(InvalidRequest):

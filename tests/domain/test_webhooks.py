@@ -9,12 +9,14 @@ import pytest
 from backburner.domain.errors import InvalidRequest, NotFound
 from backburner.domain.webhook import (
     EVENT_TYPES,
+    MOST_NAME,
     MOST_SECRETS,
     OLD_SECRET_SECONDS,
     Endpoint,
     Hooks,
     Secret,
     checked_event_types,
+    checked_name,
     headers,
     new_secret,
     rotated,
@@ -86,6 +88,18 @@ def test_the_error_says_what_is_no_event_type_as_far_as_a_line_goes():
     with pytest.raises(InvalidRequest) as refused:
         checked_event_types(["x" * 65])
     assert f"'{'x' * 64}'" in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["n", "n" * MOST_NAME])
+def test_a_name_has_so_many_characters_at_most(name):
+    assert checked_name(name) == name
+
+
+@pytest.mark.parametrize("given", ["", "n" * (MOST_NAME + 1), "two\nlines", None, 7])
+def test_what_is_no_name_is_refused_with_the_limit(given):
+    with pytest.raises(InvalidRequest, match=f"'name' must be .* 1 to {MOST_NAME} ") as refused:
+        checked_name(given)
+    assert refused.value.param == "name"
 
 
 def test_event_types_are_each_once_in_one_order():
