@@ -147,6 +147,20 @@ def test_a_backend_that_throttles_is_asked_once_a_pause_however_much_waits():
         oracle.check_end(world)
 
 
+def test_a_pool_that_throttles_is_left_alone_for_one_pause_and_looked_at_once_behind_it(world):
+    world.submit(1)
+    world.settle()
+    model = a_model(slots=2)
+    for _ in range(3):
+        capacity.hold(world.env, model.pool, seconds=5.0)
+    for seconds, free in ((4.0, 0), (1.0, 2)):
+        assert world.receive(QueueName.DISPATCH) == []
+        world.clock.advance(seconds)
+        assert capacity.free_slots(world.env, model, capacity.load(world.env, model.pool)) == free
+    assert len(world.receive(QueueName.DISPATCH)) == 1
+    assert world.receive(QueueName.DISPATCH) == []
+
+
 def test_the_queue_is_looked_at_when_its_index_shows_what_was_put_there():
     with a_world_in_memory(limits=replace(LIMITS, index_lag_seconds=1.0)) as world:
         world.submit(1)

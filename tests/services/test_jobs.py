@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from backburner.domain.batch import Batch, BatchStatus, StopReason
-from backburner.domain.catalog import Jobs, Model, Preference
+from backburner.domain.catalog import Jobs, Model, Preference, When
 from backburner.domain.errors import BackendFull, BackendUnready, InvalidRequest
 from backburner.domain.shard import Cut, Shard
 from backburner.ports import QueueName, Room, Submitted, Update
@@ -41,13 +41,25 @@ def pools(world: World, batch: Batch) -> Counter[str]:
     return counts
 
 
-def test_a_batch_for_jobs_is_cut_evenly_behind_its_canary():
+@pytest.mark.parametrize(("lines", "sizes"), [(31, [5, 9, 9, 8]), (15, [5, 10]), (10, [10])])
+def test_a_batch_for_jobs_is_cut_evenly_behind_its_canary(lines, sizes):
     with world_of(jobs_only()) as world:
-        batch = world.submit(31)
-        world.settle()
-        sizes = [len(one.requests) for one in world.backend.submissions]
-        assert sizes == [5, 9, 9, 8]  # the canary is no smaller than a job may be
+        batch = world.submit(lines)
+        world.settle()  # the canary is no smaller than a job may be
+        assert [len(one.requests) for one in world.backend.submissions] == sizes
         assert world.batch(batch).status is BatchStatus.COMPLETED
+        oracle.check_end(world)
+
+
+def test_the_canary_is_of_the_model_that_is_back_in_minutes():
+    catalog = a_catalog(jobs_only(), a_model("quick"))
+    with a_world_in_memory(catalog=catalog) as world:
+        lines = [chat(f"slow-{n}") for n in range(12)]
+        world.submit([*lines, *(chat(f"quick-{n}", model="quick") for n in range(12))])
+        world.pump()
+        (canary,) = world.outstanding
+        assert canary.shard.model == "quick"
+        world.settle()
         oracle.check_end(world)
 
 
@@ -63,8 +75,7 @@ def test_no_job_of_long_requests_is_too_small(lines, sizes):
 
 def test_a_tail_does_not_go_where_its_route_is_not_served():
     model = both(cut=replace(CUT, bytes=300))
-    model = replace(model, when=replace(model.when, from_lines=10**6), routes=(EMBEDDINGS,))
-    with world_of(model) as world:
+    with world_of(replace(model, routes=(EMBEDDINGS,))) as world:
         batch = world.submit(13)
         world.settle()
         assert pools(world, batch) == {model.others[0].pool: 13}
@@ -107,10 +118,25 @@ def test_too_few_requests_for_a_job_are_refused_and_the_reason_is_told():
 def test_the_rule_of_the_catalog_sends_big_batches_elsewhere():
     model = replace(both(), when=replace(both().when, to_lines=8))
     with world_of(model) as world:
-        small, big = world.submit(8), world.submit(9)
-        world.settle()
+        small, big = world.submit(8), world.submit([chat(name) for name in "abcdefghi"])
+        world.settle(by_name({"c": 400}))
         assert set(pools(world, small)) == {model.pool}
         assert set(pools(world, big)) == {model.others[0].pool}
+        again = world.retry(big)
+        world.settle()
+        assert set(pools(world, again)) == {model.pool}  # by its own requests, not its batch's
+        oracle.check_end(world)
+
+
+@pytest.mark.parametrize(("window", "is_for_jobs"), [("1h", False), ("24h", True)])
+def test_the_rule_of_the_catalog_sends_long_windows_elsewhere(window, is_for_jobs):
+    model = both()
+    model = replace(model, when=When(to_lines=7), others=(jobs_only(when=When(from_seconds=7200)),))
+    with world_of(model) as world:
+        few, batch = world.submit(7, window=window), world.submit(8, window=window)
+        world.settle()
+        assert set(pools(world, few)) == {model.pool}
+        assert set(pools(world, batch)) == ({model.others[0].pool} if is_for_jobs else set())
         oracle.check_end(world)
 
 
@@ -223,9 +249,30 @@ def test_a_refusal_teaches_how_many_slots_there_are():
         world.pump()
         pool = capacity.load(world.env, jobs_only().pool)
         assert (pool.in_flight, pool.learnt) == (0, 0)
+        for seconds, slots in ((-1, 0), (0, JOBS.usual_slots)):
+            then = world.clock.now() + capacity.LEARNT_SECONDS + seconds
+            assert jobs_only().slots_now(pool, then) == slots
         world.advance(capacity.LEARNT_SECONDS + 60)
         world.settle()
         assert world.batch(batch).completed == 8
+        oracle.check_end(world)
+
+
+def test_each_refusal_teaches_anew_what_runs_without_it():
+    with world_of(jobs_only()) as world:
+        world.submit(8, tenant="a")
+        world.pump()
+        world.submit(8, tenant="b")
+        for _ in range(2):
+            world.backend.fail_next(BackendFull("The account runs no more jobs."))
+            world.pump()
+            pool = capacity.load(world.env, jobs_only().pool)
+            assert (pool.in_flight, pool.learnt) == (1, 1)
+            assert pool.learnt_until == world.clock.now() + capacity.LEARNT_SECONDS
+            assert world.backend.errors == []
+            world.advance(capacity.LEARNT_SECONDS)
+            world.reap()
+        world.settle()
         oracle.check_end(world)
 
 

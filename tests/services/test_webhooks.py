@@ -12,7 +12,7 @@ from backburner.domain.delivery import LONGEST_SECONDS, POLICIES, Channel, Deliv
 from backburner.domain.errors import Conflict, InvalidRequest, NotFound, Undelivered
 from backburner.domain.webhook import DEAD_IN_A_ROW, EVENT_TYPES, Endpoint
 from backburner.ports import HookAnswer, QueueName
-from backburner.services import batches, outbox, replaying, webhooks
+from backburner.services import batches, outbox, progressing, replaying, webhooks
 from tests import oracle
 from tests.backend import answer_with, by_name
 from tests.late import Late
@@ -573,6 +573,8 @@ def test_who_asks_for_it_is_told_how_a_batch_goes_on_once_a_minute(world):
     assert counts == sorted(set(counts))
     assert len(counts) == 3
     assert [one["id"] for one in told] == [f"evt_{batch.id}_{count}" for count in counts]
+    since = [one["created_at"] - batch.created_at for one in told]
+    assert since == pytest.approx([61, 122, 183], abs=1)
     assert all(one["data"]["status"] == "in_progress" for one in told)
     world.settle()
     assert len(world.receiver.posted) == 3
@@ -586,6 +588,24 @@ def test_several_who_ask_for_it_are_told_each_by_a_message_of_its_own(world):
     world.pump()
     go_on(world)
     assert sorted(one.url for one in world.receiver.posted) == [f"{URL}/{n}" for n in range(3)]
+
+
+def test_one_message_tells_one_endpoint_alone_and_none_of_a_batch_that_has_ended(world):
+    urls = [f"{URL}/{number}" for number in range(2)]
+    first, _ = [an_endpoint(world, url=url, event_types=["batch.progress"]) for url in urls]
+    batch = world.submit(24)
+    world.pump()
+    message = {"tenant": batch.tenant, "batch_id": batch.id, "ended": 4}
+    progressing.tell(world.env, message)
+    assert world.receiver.posted == []  # each has a message of its own
+    named = message | {"endpoint_id": first.id}
+    progressing.tell(world.env, named)
+    assert [one.url for one in world.receiver.posted] == urls[:1]
+    world.settle()
+    told = len(world.receiver.posted)
+    for gone in (named, named | {"batch_id": "batch_none"}):
+        progressing.tell(world.env, gone)
+    assert len(world.receiver.posted) == told
 
 
 def test_nobody_else_is_and_what_fails_is_not_tried_again(world):
