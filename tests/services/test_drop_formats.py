@@ -453,6 +453,15 @@ def test_a_text_that_is_wrong_costs_no_other(lone):
     }
 
 
+def test_the_only_text_that_is_left_of_several_is_answered_under_its_own_name(lone):
+    drop(lone, {"a.txt": b"", "b.txt": b"good"}, together=True)
+    lone.settle()
+    assert found(lone, "results") == {"b.txt": b"answer to good\n"}
+    assert list(found(lone, "rejected")) == ["a.txt", "a.txt.error.json"]
+    (batch,) = lone.all_batches()
+    assert (batch.dropped_key, batch.metadata["dropped"]) == ("drop/b.txt", "b.txt")
+
+
 def test_many_texts_are_several_batches(lone, monkeypatch):
     monkeypatch.setattr(prompts, "GROUP", 3)
     drop(lone, {f"{n}.txt": f"text {n}".encode() for n in range(7)}, together=True)

@@ -98,10 +98,11 @@ def take_texts(env: Environment, some: Sequence[Dropped], formats: DropFormats) 
     if not found:
         return
     group, lines = [one for one, _ in found], [line for _, line in found]
+    key, named = group[0].key, group[0].metadata()
     if len(group) > 1:
-        folder = group[0].key.rpartition("/")[0] + "/"
-        named = group[0].metadata() | {"dropped": f"{len(group)} texts"}
-        new = replace(new, dropped_key=folder, metadata=named)
+        key = key.rpartition("/")[0] + "/"
+        named |= {"dropped": f"{len(group)} texts"}
+    new = replace(new, dropped_key=key, metadata=named)
     taking.accept(env, group, taking.made_file(env, group[0], lines), new)
 
 
