@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -12,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from backburner.domain.batch import BatchKind
+from backburner.domain.errors import Conflict
 from backburner.services import batches, files
 from backburner.services.drops import prompts, ranges
 from tests import oracle
 from tests.backend import answer_with, by_name
-from tests.tap import crash_after
+from tests.tap import crash_after, meanwhile_at
 from tests.world import (
     CHAT,
     EMBEDDINGS,
@@ -77,6 +79,12 @@ def reasons(world: World, name: str) -> list[tuple[int | None, str, str]]:
     return [(error["line"], error["code"], error["message"]) for error in told["errors"]]
 
 
+def blamed(world: World, name: str) -> list[str | None]:
+    """What the reasons are about."""
+    told = json.loads(world.blobs.get(f"rejected/{name}.error.json"))
+    return [error["param"] for error in told["errors"]]
+
+
 # ---------------------------------------------------------------- files of lines
 
 
@@ -127,16 +135,18 @@ def test_records_of_bedrock_need_to_say_their_model(world):
     ((line, _, message),) = reasons(world, "a.jsonl")
     assert line is None
     assert message.endswith("by its folder or by its name: mistral, ministral.")
+    assert blamed(world, "a.jsonl") == ["model"]
 
 
 def test_bad_lines_are_named_by_their_number_in_the_file(world):
     hi = {"messages": [{"role": "user", "content": [{"text": "hi"}]}]}
     good = {"recordId": "R1", "modelInput": hi}
-    drop(world, {"mistral/a.jsonl": jsonl([good]) + b"\n\nbad\n" + jsonl([{"recordId": "R2"}])})
+    lines = b"\n" + jsonl([good]) + b"\n\nbad\n" + jsonl([{"recordId": "R2"}])
+    drop(world, {"mistral/a.jsonl": lines})
     world.settle()
     assert [(line, code) for line, code, _ in reasons(world, "mistral/a.jsonl")] == [
-        (4, "invalid_json_line"),
-        (5, "invalid_request"),
+        (5, "invalid_json_line"),
+        (6, "invalid_request"),
     ]
 
 
@@ -184,6 +194,24 @@ def test_lines_that_name_no_model_are_for_the_only_one(lone):
     drop(lone, {"a.jsonl": [line]})
     lone.settle()
     assert asked(lone)["a"]["model"] == "mistral"
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("a.jsonl", "a.jsonl"),
+        ("mistral/a.jsonl", "a.jsonl"),
+        ("mistral/a.json", "a.json.jsonl"),
+        ("mistral/a.csv", "a.csv.jsonl"),
+    ],
+)
+def test_the_input_of_a_batch_is_called_like_what_was_dropped(world, name, called):
+    contents = {"json": json.dumps([chat("a")]).encode(), "csv": b"prompt\nhi\n"}
+    drop(world, {name: contents.get(name.rpartition(".")[2], jsonl([chat("a")]))})
+    (batch,) = world.all_batches()
+    file = files.find(world.env, "dropper", batch.input_file_id)
+    assert (file.filename, file.id.partition("_")[0]) == (called, "file")
+    assert batch.id.startswith("batch_")
 
 
 @pytest.mark.parametrize(
@@ -361,11 +389,12 @@ def test_a_template_that_can_not_be_used_rejects_the_file_before_anything_runs(
 
 
 def test_bad_rows_are_named_by_their_numbers_before_anything_runs(lone):
-    drop(lone, {"t.csv": b"id,prompt\n1,a\n2\n3,b,c\n"})
+    drop(lone, {"t.csv": b"id,prompt\n1,a\n2,b,c\n3\n"})
     assert [(line, code) for line, code, _ in reasons(lone, "t.csv")] == [
-        (2, "missing_column"),
-        (3, "invalid_row"),
+        (2, "invalid_row"),
+        (3, "missing_column"),
     ]
+    assert blamed(lone, "t.csv") == [None, "prompt"]
     drop(lone, {"u.csv": b"custom_id,prompt\nx,a\nx,b\n,c\n"})
     lone.settle()
     assert [(line, code) for line, code, _ in reasons(lone, "u.csv")] == [
@@ -388,6 +417,20 @@ def test_a_table_is_read_here_and_there_whatever_its_size(lone, monkeypatch):
     drop(lone, {"t.parquet": parquet({"prompt": texts}, row_group_size=7)})
     lone.settle()
     assert len(answers(found(lone, "results")["t.parquet.jsonl"])) == 40
+
+
+def test_an_object_reads_as_a_file_does_and_what_is_held_is_not_read_again(world, monkeypatch):
+    monkeypatch.setattr(ranges, "_BLOCK_BYTES", 4)
+    monkeypatch.setattr(ranges, "_BLOCKS", 2)
+    content = bytes(range(8))
+    stat = world.blobs.stat(world.drop("x", content))
+    with world.tap.hooked(None):
+        for read in (io.BytesIO(content), ranges.Ranges(world.env.blobs, stat)):
+            assert (read.tell(), read.read(3), read.tell()) == (0, content[:3], 3)
+            assert (read.seek(2, io.SEEK_CUR), read.read(0), read.read(2)) == (5, b"", content[5:7])
+            assert (read.seek(1), read.read()) == (1, content[1:])
+            assert (read.seek(-2, io.SEEK_END), read.read(2), read.read(1)) == (6, content[6:], b"")
+        assert world.tap.calls == ["blobs.get"] * 2
 
 
 def test_a_table_that_is_replaced_while_it_is_read_is_taken_as_the_new_one(lone):
@@ -427,6 +470,7 @@ def test_texts_that_arrive_together_are_one_batch(lone):
     notes, other = sorted(lone.all_batches(), key=lambda batch: -batch.total or 0)
     lone.settle()
     assert {batch.dropped_key for batch in (notes, other)} == {"drop/notes/", "drop/other.txt"}
+    assert {batch.metadata["dropped"] for batch in (notes, other)} == {"3 texts", "other.txt"}
     assert found(lone, "results")["notes/1.txt"] == b"answer to 1.txt: text 1\n"
     assert len(found(lone, "results")) == 4
     for name in files:
@@ -451,6 +495,17 @@ def test_a_text_that_is_wrong_costs_no_other(lone):
         "fails.txt": "request_failed",
         "long.txt": "context_length_exceeded",
     }
+    assert reasons(lone, "empty.txt")[0][2] == "The file has no text."
+
+
+def test_a_text_over_the_limit_of_a_line_costs_no_other():
+    limits = replace(LIMITS, line_bytes=300)
+    with a_world_in_memory(catalog=a_catalog(a_model()), limits=limits) as world:
+        drop(world, {"a.txt": b"good", "long.txt": b"x" * 301}, together=True)
+        world.settle()
+        assert list(found(world, "results")) == ["a.txt"]
+        told = (None, "line_too_long", "A text has at most 300 bytes.")
+        assert reasons(world, "long.txt") == [told]
 
 
 def test_the_only_text_that_is_left_of_several_is_answered_under_its_own_name(lone):
@@ -460,6 +515,15 @@ def test_the_only_text_that_is_left_of_several_is_answered_under_its_own_name(lo
     assert list(found(lone, "rejected")) == ["a.txt", "a.txt.error.json"]
     (batch,) = lone.all_batches()
     assert (batch.dropped_key, batch.metadata["dropped"]) == ("drop/b.txt", "b.txt")
+
+
+def test_a_text_that_is_gone_before_it_is_read_costs_no_other(lone):
+    keys = [lone.drop(f"{name}.txt", name.encode()) for name in "ab"]
+    with lone.tap.hooked(meanwhile_at("blobs.read", lone.tap, partial(lone.blobs.delete, keys[0]))):
+        lone.notify_upload(*keys)
+    lone.settle()
+    assert found(lone, "results") == {"b.txt": b"answer to b\n"}
+    assert found(lone, "rejected") == {}
 
 
 def test_many_texts_are_several_batches(lone, monkeypatch):
@@ -486,7 +550,7 @@ def test_a_text_of_a_group_that_someone_else_took_meanwhile_is_not_taken_twice(l
             lone.tap.hook = None
             lone.notify_upload(keys[1])
 
-    with lone.tap.hooked(meanwhile), pytest.raises(Exception):  # noqa: B017, PT011 - S3 tells again
+    with lone.tap.hooked(meanwhile), pytest.raises(Conflict):  # S3 tells again
         lone.notify_upload(*keys)
     lone.notify_upload(*keys)
     lone.settle()
@@ -524,12 +588,24 @@ def test_an_object_whose_location_might_be_misread_is_copied(lone, name):
     assert list(found(lone, "results").values()) == [b"\x89PNG"]
 
 
-def test_a_model_that_takes_nothing_else_gets_whatever_lies_in_its_folder(lone):
-    drop(lone, {"vision/t.csv": b"1,2,3\n", "vision/q.json": b"{}"})
+def test_of_two_who_take_an_object_at_once_one_makes_a_request_with_the_only_copy(lone):
+    take = partial(lone.notify_upload, lone.drop("a b.png", b"\x89PNG"))
+    with lone.tap.hooked(meanwhile_at("store.transact", lone.tap, take)):
+        take()
+    (request,) = lone.all_batches()
+    copies = [stat.key for stat in lone.blobs.list("batches/")]
+    assert copies == [f"batches/dropper/{request.id}/body"]
     lone.settle()
-    assert found(lone, "results") == {"vision/t.csv.out": b"1,2,3\n", "vision/q.json.out": b"{}"}
+
+
+def test_a_model_that_takes_nothing_else_gets_whatever_lies_in_its_folder(lone):
+    files = {"t.csv": b"1,2,3\n", "q.json": b"{}", "cat.webp": b"RIFF", "tune.midi": b"MThd"}
+    drop(lone, {f"vision/{name}": content for name, content in files.items()})
+    lone.settle()
+    results = {f"vision/{name}.out": content for name, content in files.items()}
+    assert found(lone, "results") == results
     types = {shard.content_type for one in lone.all_batches() for shard in lone.shards(one)}
-    assert types == {"text/csv", "application/json"}
+    assert types == {"text/csv", "application/json", "image/webp", "audio/midi"}
 
 
 def test_a_raw_request_that_fails_has_its_reasons_under_rejected(lone):
@@ -566,6 +642,7 @@ def test_what_no_model_can_take_is_rejected(lone, name, said):
 def test_without_a_model_for_it_anything_else_is_rejected(world):
     drop(world, {"cat.png": b"x"})
     assert reasons(world, "cat.png")[0][2] == "No model of the catalog serves /v1/requests."
+    assert blamed(world, "cat.png") == ["model"]
 
 
 # ---------------------------------------------------------------- large files

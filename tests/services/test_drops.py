@@ -11,7 +11,7 @@ from backburner.ports import QueueName
 from backburner.services import files, mirror
 from tests import oracle
 from tests.backend import by_name
-from tests.tap import crash_after, meanwhile
+from tests.tap import crash_after, meanwhile, meanwhile_at
 from tests.world import LIMITS, World, a_world_in_memory, chat, jsonl
 
 
@@ -72,9 +72,14 @@ def test_another_content_under_the_same_name_is_another_batch(world):
 def test_a_file_that_is_replaced_while_it_is_taken_is_taken_as_the_new_one_once(world):
     key = world.drop("a.jsonl", [chat("old")])
     with world.tap.hooked(
-        meanwhile(2, world.tap, lambda: world.drop("a.jsonl", [chat("new"), chat("newer")]))
+        meanwhile_at(
+            "blobs.copy",
+            world.tap,
+            lambda: world.drop("a.jsonl", [chat("new"), chat("newer")]),
+        )
     ):
         world.notify_upload(key)
+    assert objects(world, "files/") == []
     world.notify_upload(key)  # of the new content
     world.settle()
     asked = [name for attempt in world.backend.submissions for name in attempt.custom_ids]
