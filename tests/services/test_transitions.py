@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from backburner.domain.batch import BatchStatus, StopReason
+from backburner.domain.bundle import Bundle, Member
 from backburner.domain.delivery import TOPIC, Channel, Delivery
 from backburner.domain.errors import Conflict
 from backburner.domain.request import Usage
@@ -22,6 +23,11 @@ TAKEN = replace(
 ASIDE = replace(WAITING, status=ShardStatus.PAUSED)
 DONE = replace(TAKEN, status=ShardStatus.DONE, look_at=None, lease_ends_at=None)
 RETRY = replace(WAITING, id="00001-1", line_count=1)
+COUNTED = replace(WAITING, is_budgeted=True)
+BUNDLE = Bundle(
+    shard=replace(TAKEN, batch_id="bundle_1"),
+    members=(Member(batch_id="batch_1", shard_id="00001", attempt=1, line_count=2),),
+)
 
 NEW = batch(BatchStatus.VALIDATING)
 RUNS = batch(is_released=False)
@@ -31,6 +37,7 @@ WRITES_FILES = batch(BatchStatus.FINALIZING)
 
 BATCH, SHARD = records.batch_key("acme", "batch_1"), records.shard_key("acme", "batch_1", "00001")
 AGAIN = records.shard_key("acme", "batch_1", "00001-1")
+TOGETHER = records.bundle_key("acme", "bundle_1")
 POOL, SHARE = records.pool_key("p"), records.share_key("acme", "p")
 
 PLANNED = transitions.Planned(
@@ -138,6 +145,18 @@ def drop_taken() -> list[Write]:
     return transitions.drop([TAKEN])
 
 
+def bundle() -> list[Write]:
+    return transitions.bundle(BUNDLE, [WAITING], capacity=2, cap=2, running={})
+
+
+def join() -> list[Write]:
+    return transitions.join(BUNDLE, [COUNTED], running={"batch_1": 0})
+
+
+def unbundle() -> list[Write]:
+    return transitions.unbundle(BUNDLE, now=1.5, has_result=True)
+
+
 #: What is there before each change.
 BEFORE: dict[Any, Any] = {
     accept: (None, None),
@@ -157,6 +176,9 @@ BEFORE: dict[Any, Any] = {
     finish: (RUNS, TAKEN),
     drop_waiting: (STOPS, WAITING),
     drop_taken: (STOPS, TAKEN),
+    bundle: (RUNS, WAITING),
+    join: (RUNS, COUNTED),
+    unbundle: (RUNS, None),
 }
 
 
@@ -168,6 +190,8 @@ def a_store(change: Any) -> Any:
         store.transact(Put(BATCH, records.batch_item(found, due_at=1.0)))
     if shard is not None:
         store.transact(Put(SHARD, records.shard_item(shard)))
+    if change in (join, unbundle):
+        store.transact(Put(TOGETHER, records.bundle_item(BUNDLE)))
     store.transact(Put(POOL, {"id": "p", "in_flight": 1}), Put(SHARE, {"in_flight": 1}))
     return store
 
@@ -236,12 +260,23 @@ def test_a_change_goes_through_where_all_is_as_it_was_seen_and_once(change):
         (finish, AGAIN, {"id": "00001-1"}),
         (drop_waiting, SHARD, {"status": "in_flight"}),
         (drop_taken, SHARD, {"attempt": 2}),
+        *((change, SHARD, {"status": "in_flight"}) for change in (bundle, join)),
+        *((change, SHARD, {"attempt": 1}) for change in (bundle, join)),
+        *((change, BATCH, {"status": "cancelling"}) for change in (bundle, join)),
+        *((change, BATCH, {"stopping": "expired"}) for change in (bundle, join)),
+        *((change, BATCH, {"paused": True}) for change in (bundle, join)),
+        (bundle, TOGETHER, {"id": "00001"}),
+        (bundle, POOL, {"in_flight": 2}),
+        (bundle, SHARE, {"in_flight": 2}),
+        (join, BATCH, {"running_lines": 1}),
+        *((change, TOGETHER, {"status": "done"}) for change in (join, unbundle)),
+        *((change, TOGETHER, {"attempt": 2}) for change in (join, unbundle)),
     ],
 )
 def test_nothing_changes_where_someone_else_was_first(change, key, meanwhile):
     store = a_store(change)
     store.transact(Update(key, set=meanwhile))
-    keys = [BATCH, SHARD, AGAIN, POOL, SHARE]
+    keys = [BATCH, SHARD, AGAIN, TOGETHER, POOL, SHARE]
     before = store.get(*keys)
     with pytest.raises(Conflict):
         store.transact(*change())
@@ -263,6 +298,9 @@ def test_nothing_changes_where_someone_else_was_first(change, key, meanwhile):
         (finish, 0, 1, -2),
         (drop_waiting, 1, -2, 0),
         (drop_taken, 0, 0, -2),
+        (bundle, 2, -2, 2),
+        (join, 1, -2, 2),
+        (unbundle, 0, 0, 0),
     ],
 )
 def test_slots_and_lines_are_counted_where_they_go(change, held, waiting, running):
@@ -292,6 +330,10 @@ def test_slots_and_lines_are_counted_where_they_go(change, held, waiting, runnin
         (drop_waiting, Index.QUEUE, "p", []),
         (drop_taken, Index.DUE, records.DUE_SHARD, []),
         (stop, Index.DUE, records.DUE_BATCH, [BATCH]),
+        (bundle, Index.QUEUE, "p", []),
+        (bundle, Index.DUE, records.DUE_SHARD, [TOGETHER, SHARD]),
+        (join, Index.DUE, records.DUE_SHARD, [TOGETHER, SHARD]),
+        (unbundle, Index.DUE, records.DUE_SHARD, []),
         (end, Index.DUE, records.DUE_BATCH, []),
         (end, Index.DUE, records.DUE_DELIVERY, [records.key_of(TOLD)]),
     ],
@@ -307,6 +349,38 @@ def test_what_ended_and_how_long_it_took_gives_the_rate():
     store.transact(*finish())
     (pool,) = store.get(POOL)
     assert (pool["ended_lines"], pool["busy_seconds"]) == (1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("job", "has_result", "now", "counted"),
+    [
+        (None, True, 3.0, {"busy_seconds": 2.0}),
+        ("arn:job", True, 3.0, {"busy_seconds": 2.0, "ended_jobs": 1, "job_seconds": 2.0}),
+        ("arn:job", False, 3.0, {}),
+        (None, True, 0.5, {"busy_seconds": 0.0}),  # by another machine's clock
+    ],
+)
+def test_what_a_bundle_took_is_counted_if_it_brought_something(job, has_result, now, counted):
+    store = a_store(unbundle)
+    ended = replace(BUNDLE, shard=replace(BUNDLE.shard, job=job))
+    store.transact(*transitions.unbundle(ended, now=now, has_result=has_result))
+    assert store.get(POOL)[0] == {"id": "p", "in_flight": 0, **counted}
+
+
+def test_a_bundle_counts_its_requests_against_their_budget_and_is_kept_for_a_late_result():
+    store, other = a_store(join), replace(COUNTED, id="00001-1", line_count=3)
+    store.transact(Put(AGAIN, records.shard_item(other)))
+    store.transact(*transitions.join(BUNDLE, [COUNTED, other], running={"batch_1": 0}))
+    assert store.get(BATCH)[0]["running_lines"] == 5
+    store.transact(*unbundle())
+    assert store.get(TOGETHER)[0]["ttl"] == TAKEN.lease_ends_at + 86400
+
+
+def test_a_member_is_taken_with_its_bundle_and_looked_at_after_it():
+    left = {"output_location": "s3://b/k", "failure_location": "s3://b/f", "job": "arn:job"}
+    late = 9.0 + 600
+    taken = replace(TAKEN, bundle="bundle_1", look_at=late, lease_ends_at=late)
+    assert transitions.joined(replace(WAITING, **left), BUNDLE) == taken
 
 
 def test_a_probe_is_counted_until_something_succeeds():
