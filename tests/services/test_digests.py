@@ -1,5 +1,6 @@
 """One mail an hour: what ends within it is in one mail, none twice, none never."""
 
+import re
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ from backburner.ports import QueueName
 from backburner.services import deliver, mailing, replaying
 from backburner.services.mails.report import SHOWN_WHOLE
 from tests import oracle
-from tests.tap import Crash, PortError, crash_after, fault_at, meanwhile
+from tests.tap import Crash, PortError, crash_after, fault_at, meanwhile, meanwhile_at
 from tests.world import a_world_in_memory
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -39,8 +40,13 @@ def ended(world: Any, address: str = ADA, **options: Any) -> Any:
     return batch
 
 
+def end_of_the_hour(world: Any) -> float:
+    now: float = world.clock.now()
+    return now + HOUR - now % HOUR
+
+
 def after_the_hour(world: Any, minutes: int = 10) -> None:
-    world.advance(HOUR - world.clock.now() % HOUR)
+    world.advance(end_of_the_hour(world) - world.clock.now())
     for _ in range(minutes):
         world.tick()
         world.run()
@@ -70,15 +76,35 @@ def test_what_ends_within_an_hour_is_in_one_mail_after_it(world):
     world.advance(1200)
     batches.append(ended(world))
     assert mails(world) == []
-    assert delivery(world, batches[0]).status is DeliveryStatus.PENDING
+    for batch in batches:  # which ask how it went, once it may be known
+        assert delivery(world, batch).status is DeliveryStatus.PENDING
+        assert delivery(world, batch).not_before > end_of_the_hour(world)
     after_the_hour(world)
     (mail,) = mails(world)
     assert mail.subject == "4 batches ended (all completed)"
     assert set(told(world)) == {batch.id for batch in batches}
     assert {delivery(world, batch).status for batch in batches} == {DeliveryStatus.DELIVERED}
     assert all(f"/v1/links/{world.batch(batch).output_file_id}?" in mail.text for batch in batches)
-    world.settle()
-    assert len(mails(world)) == 1
+    assert world.is_quiet
+
+
+def test_a_digest_of_two_says_of_each_which_it_is(world):
+    ended(world), ended(world)
+    after_the_hour(world)
+    (mail,) = mails(world)
+    assert mail.text.startswith("2 batches ended\n\nCompleted: in.jsonl\n\n")
+    assert mail.text.count("\nCompleted: in.jsonl\n\n") == 2
+    assert re.findall(r"<h1[^>]*>([^<]+)</h1>", mail.html) == ["2 batches ended"]
+
+
+def test_a_digest_is_not_sent_before_its_hour_is_over(world):
+    batch = ended(world)
+    early = delivery(world, batch)
+    deliver.deliver(world.env, "acme", early.digest_id, early.name)
+    assert mails(world) == []
+    batches = [batch, ended(world)]
+    after_the_hour(world)
+    assert set(told(world)) == {one.id for one in batches}
 
 
 def test_a_digest_of_one_batch_is_its_mail(world):
@@ -197,6 +223,8 @@ def test_a_mail_of_very_many_batches_is_short_enough_for_mail_programs(world):
     after_the_hour(world, minutes=20)
     (mail,) = mails(world)
     assert mail.text.count("/v1/batches/") == SHOWN_WHOLE + 40
+    short = r"^Completed: in\.jsonl \(1 request\)\nhttp://here/v1/batches/\S+\n\n"
+    assert len(re.findall(short, mail.text, re.MULTILINE)) == 40
     assert len((mail.html or "").encode()) < 102_000
 
 
@@ -270,6 +298,21 @@ def test_of_two_that_join_or_send_at_once_each_is_told_once():
                 first()
             world.settle(minutes=240)
             assert told(world) == {one.id: 1 for one in batches}, number
+
+
+def test_of_two_messages_on_both_sides_of_the_hour_one_has_the_batch_told(world):
+    batch = world.submit(b'{"bad', metadata={"notify_email": ADA})
+    world.pump(QueueName.PLAN)
+    join = partial(deliver.deliver, world.env, "acme", batch.id, delivery(world, batch).name)
+
+    def join_later() -> None:
+        world.advance(HOUR)
+        join()
+
+    with world.tap.hooked(meanwhile_at("store.transact", world.tap, join_later)):
+        join()
+    world.settle(minutes=240)
+    assert told(world) == {batch.id: 1}
 
 
 def test_a_crash_between_sending_and_noting_sends_the_same_digest_again(world):

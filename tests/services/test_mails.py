@@ -6,20 +6,21 @@ import smtplib
 from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from html import unescape
 from typing import Any
 
 import pytest
 
 from backburner.domain.delivery import Channel, DeliveryStatus
-from backburner.domain.errors import AddressRefused, InvalidRequest
+from backburner.domain.errors import AddressRefused, InvalidRequest, NotFound
 from backburner.domain.mailing import Cause
 from backburner.ports import Mail, QueueName, Update
-from backburner.services import batches, deliver, files, links, mailing, records
+from backburner.services import batches, deliver, files, inline, links, mailing, records, submit
 from backburner.services.mails.report import duration, money, plain
 from tests import oracle
 from tests.backend import by_name
 from tests.tap import crash_after
-from tests.world import a_catalog, a_model, chat
+from tests.world import CHAT, a_catalog, a_model, chat
 
 ADA = "ada@example.com"
 TELL = {"notify_email": ADA}
@@ -80,6 +81,16 @@ def test_a_mail_tells_how_it_went_and_where_the_results_are(world):
     oracle.check_end(world)
 
 
+def html_as_text(page: str) -> list[str]:
+    """What the elements of a page say."""
+    pieces = re.findall(r">([^<>]+)<", page.partition("<body")[2])
+    return [
+        unescape(one).replace("\N{MULTIPLICATION SIGN}", "x").strip()
+        for one in pieces
+        if one.strip()
+    ]
+
+
 def test_html_and_text_say_the_same(world):
     world.submit(3, metadata=TELL)
     world.settle(by_name({"acme-2": 400}))
@@ -87,6 +98,8 @@ def test_html_and_text_say_the_same(world):
     assert mail.html is not None
     for value in re.findall(r"^\w+: {2,}(.+)$", mail.text, re.MULTILINE):
         assert value in mail.html
+    said = html_as_text(mail.html)
+    assert [one for one in said if one not in mail.text] == ["(needs an API key)"]
     links_of_text = set(re.findall(r"http://\S+", mail.text))
     links_of_html = {one.replace("&amp;", "&") for one in re.findall(r'href="([^"]+)"', mail.html)}
     assert links_of_text == links_of_html
@@ -97,6 +110,7 @@ def test_html_loads_nothing_runs_nothing_and_knows_dark_screens(world):
     world.submit(1, metadata=TELL)
     world.settle()
     page = sent(world).html or ""
+    assert "None" not in page
     assert not re.search(r"<(script|img|link|iframe|object)|url\(|@import|onload", page)
     assert 'name="color-scheme" content="light dark"' in page
     assert "prefers-color-scheme: dark" in page
@@ -154,6 +168,20 @@ def test_a_batch_whose_file_is_gone_is_called_by_its_id(world):
     assert sent(world).subject == f"Completed: batch {batch.id} (1 request)"
 
 
+def test_a_batch_that_was_dropped_is_called_by_its_file_name(world):
+    mailing.change(world.env, "dropper", {"address": ADA})
+    world.notify_upload(world.drop("team a/jobs 1.jsonl", [chat("a")]))
+    world.settle()
+    assert sent(world).subject == "Completed: jobs 1.jsonl (1 request)"
+
+
+def test_a_batch_whose_requests_came_with_it_is_called_by_its_id(world):
+    new = submit.NewBatch(route=CHAT, completion_window="24h", metadata=TELL)
+    batch = inline.submit_requests(world.env, "acme", new, [chat("a")])
+    world.settle()
+    assert sent(world).subject == f"Completed: batch {batch.id} (1 request)"
+
+
 HOSTILE = [
     ("a\r\nBcc: eve@example.com", "a Bcc: eve@example.com"),
     ("a\u2028b\u2029c\x85d\x00e\x1bf", "a b c d e f"),
@@ -161,7 +189,8 @@ HOSTILE = [
     ("=?utf-8?q?x=0ABcc:_eve@example.com?=", "= ?utf-8?q?x=0ABcc:_eve@example.com?="),
     ("\ud800 lone", "lone"),
     ("see https://evil.example/x", "see https: //evil.example/x"),
-    ("x" * 500, "x" * 59 + "…"),
+    ("x" * 61, "x" * 59 + "…"),
+    ("x" * 60, "x" * 60),
     ("  \t ", "batch"),
     ("Überfällige 报告 תקציר 😀", "Überfällige 报告 תקציר 😀"),
 ]
@@ -226,7 +255,7 @@ def test_only_the_three_most_frequent_reasons_are_told(world):
     [
         (0, "$0.00"),
         (1_234_567_890_000, "$1,234.57"),
-        (420_000_000, "$0.42"),
+        (400_000_000, "$0.40"),
         (1_500_000, "$0.0015"),
         (99, "less than $0.0001"),
     ],
@@ -298,6 +327,11 @@ def test_links_of_another_deployment_are_others(world):
     assert links.to_file(elsewhere, "acme", "file-1", expires_at=2e9) != link
 
 
+def test_a_link_for_half_a_character_is_none_of_ours(world):
+    with pytest.raises(NotFound, match="not valid"):
+        links.check_unsubscribing(world.env, tenant="acme", address="\ud800", signature="x")
+
+
 # ---------------------------------------------------------------- who gets none
 
 
@@ -336,6 +370,13 @@ def test_a_tenant_that_turned_its_mails_off_gets_none_until_it_turns_them_on(wor
     world.submit(1, metadata=TELL)
     world.settle()
     assert len(world.mailer.sent) == 1
+
+
+def test_all_addresses_that_get_none_are_found_however_many(world):
+    for number in range(101):
+        mailing.suppress(world.env, f"user{number}@example.com", Cause.BOUNCED)
+    found, has_more = mailing.suppressions(world.env, None)
+    assert (len(found), has_more) == (101, False)
 
 
 class Refusing:

@@ -167,6 +167,7 @@ def test_an_address_unsubscribes_from_one_tenant(world, acme, other, stranger):
 def test_nobody_unsubscribes_others(world, other, stranger, method, change):
     answer = follow(stranger, unsubscribing(world), method, ONE_CLICK, **change)
     assert (answer.status, answer.error["code"]) == (404, "invalid_link")
+    assert answer.error["message"] == "This link is not valid."
     assert is_mailed(world, other)
 
 
@@ -227,13 +228,20 @@ def test_what_is_not_named_stays_as_it_is(acme):
         ({"digest": None}, "digest"),
         ({"digest": ["hourly"]}, "digest"),
         ({"digests": "hourly"}, "digests"),
+        ({"x" * 100: 1}, "x" * 64),
     ],
 )
 def test_a_setting_that_is_none_is_named(acme, body, param):
     before = acme.get("/v1/mail").json
     answer = acme.post("/v1/mail", {"enabled": True} | body)
     assert (answer.status, answer.error["param"]) == (400, param)
+    assert answer.error["message"].startswith(f"'{param}' ")
     assert acme.get("/v1/mail").json == before
+
+
+def test_who_names_a_setting_that_there_is_not_is_told_which_there_are(acme):
+    answer = acme.post("/v1/mail", {"digests": "hourly"})
+    assert answer.error["message"] == "'digests' is none of 'enabled', 'address', 'digest'."
 
 
 def test_a_tenant_lets_an_address_have_mails_again(world, acme, other, stranger):
@@ -248,7 +256,8 @@ def test_a_tenant_lets_an_address_have_mails_again(world, acme, other, stranger)
         "deleted": True,
     }
     assert is_mailed(world, acme)
-    assert acme.delete(path).status == 404
+    again = acme.delete(path)
+    assert (again.status, again.error["param"]) == (404, "id")
     assert acme.delete("/v1/mail/suppressions/settings").status == 404
 
 
