@@ -385,6 +385,27 @@ def pass_days(world: World) -> None:
         world.reap()
 
 
+def what_is_said_of_disabled(endpoint: Endpoint, unsubscribe_url: str | None) -> list[str]:
+    header = '-H "Authorization: Bearer $KEY" -H "Content-Type: application/json"'
+    return [
+        f"The webhook endpoint {endpoint.id} (n) was disabled.",
+        "",
+        "10 deliveries in a row were given up.",
+        "",
+        "It is told nothing more until it is updated, if only with its own name:",
+        "",
+        f"  curl http://here/v1/webhook_endpoints/{endpoint.id} {header} -d '{{}}'",
+        "",
+        "What it missed is kept as long as the batches are, and can be sent again:",
+        "",
+        "  http://here/v1/x-deliveries?status=dead",
+        "",
+        "-- ",
+        f"No more mails of acme: {unsubscribe_url}",
+        "",
+    ]
+
+
 def test_an_endpoint_that_stays_away_is_disabled_and_who_made_it_is_told(world):
     endpoint = an_endpoint(world, x_notify_email="ops@example.com")
     world.receiver.answer = answers(500)
@@ -396,7 +417,8 @@ def test_an_endpoint_that_stays_away_is_disabled_and_who_made_it_is_told(world):
     assert found.disabled_reason == "10 deliveries in a row were given up."
     (mail,) = (mails[0] for mails in world.mailer.sent.values())
     assert mail.to == "ops@example.com"
-    assert endpoint.id in mail.subject
+    assert mail.subject == f"The webhook endpoint {endpoint.id} was disabled"
+    assert mail.text.split("\n") == what_is_said_of_disabled(endpoint, mail.unsubscribe_url)
     assert URL not in mail.text
     posts = len(world.receiver.posted)
     missed = world.submit(1)
@@ -469,6 +491,8 @@ def test_what_was_given_up_is_told_again_with_the_same_id(world):
     world.receiver.answer = answers(200)
     again = replaying.replay(world.env, "acme", replaying.id_of(told(world, batch)))
     assert (again.status, again.attempts) == (DeliveryStatus.PENDING, 0)
+    world.reap()  # which sees that it was asked for
+    assert world.queue.counts(QueueName.DELIVER).waiting == 1
     world.settle()
     assert told(world, batch).status is DeliveryStatus.DELIVERED
     assert [one.event["id"] for one in world.receiver.posted[posts:]] == [f"evt_{batch.id}"]
@@ -540,6 +564,32 @@ def test_many_are_told_again_in_several_calls(world):
         count, since = replaying.replay_since(world.env, "acme", since=since, at_most=2)
         counts.append(count)
     assert counts == [2, 2, 1]
+
+
+def test_one_call_finds_what_was_given_up_page_by_page(world, monkeypatch):
+    monkeypatch.setattr(replaying, "REPLAYED_A_CALL", 2)
+    an_endpoint(world)
+    world.receiver.answer = answers(410)
+    for _ in range(5):
+        world.submit(1)
+        world.settle()
+    assert replaying.replay_since(world.env, "acme", since=0.0, at_most=9) == (5, None)
+
+
+def test_a_call_looks_at_so_many_and_says_where_to_go_on(world, monkeypatch):
+    monkeypatch.setattr(replaying, "LOOKED_AT_A_CALL", 3)
+    an_endpoint(world, event_types=["batch.failed"])
+    wanted = an_endpoint(world, event_types=["batch.completed"])
+    world.receiver.answer = answers(410)
+    for lines in (b'{"bad', b'{"bad', b'{"bad', 1):
+        world.submit(lines)
+        world.settle()
+        world.advance(1)
+    ask = partial(replaying.replay_since, world.env, "acme", endpoint_id=wanted.id)
+    count, since = ask(since=0.0)
+    assert count == 0
+    assert since is not None
+    assert ask(since=since) == (1, None)
 
 
 def test_another_tenant_s_deliveries_are_nobody_s(world):

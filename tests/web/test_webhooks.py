@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from backburner.domain.errors import Undelivered
 from backburner.ports import HookAnswer
 from tests.late import Late
 from tests.memory import Posted
@@ -31,6 +32,10 @@ def make(client: Client, **given: Any) -> Any:
 
 def gone(_: Posted) -> HookAnswer:
     return HookAnswer(status=410)
+
+
+def nobody(_: Posted) -> HookAnswer:
+    raise Undelivered("It did not answer in time.")
 
 
 def run(world: Any, client: Client, count: int = 1, **options: Any) -> Any:
@@ -82,7 +87,8 @@ def test_the_sdk_unwraps_what_it_is_told(world, acme, sdk, monkeypatch):  # noqa
         for one in world.receiver.posted
     )
     assert (told.type, told.data.id) == ("batch.completed", batch["id"])
-    assert sample.type == "batch.completed"
+    assert (sample.object, sample.type) == ("event", "batch.completed")
+    assert sample.data.id == "batch_test"
 
 
 # ---------------------------------------------------------------- endpoints
@@ -108,6 +114,7 @@ def test_the_sdk_unwraps_what_it_is_told(world, acme, sdk, monkeypatch):  # noqa
 def test_what_is_wrong_with_an_endpoint_is_named(acme, given, param):
     answer = acme.post(ENDPOINTS, ALL | given)
     assert (answer.status, answer.error["param"]) == (400, param)
+    assert f"'{param}'" in answer.error["message"]
     made = make(acme)
     changed = acme.post(f"{ENDPOINTS}/{made['id']}", given)
     assert (changed.status, changed.error["param"]) == (400, param)
@@ -159,8 +166,13 @@ def test_a_sample_that_nobody_takes_is_told_as_such(world, acme):
     world.receiver.answer = gone
     answer = acme.post(path, {"event_type": "response.completed"})
     assert (answer.status, answer.json["status_code"]) == (200, 410)
+    assert world.receiver.posted[-1].event["data"] == {"id": "resp_test"}
     assert acme.get(f"{ENDPOINTS}/{made['id']}").json["x_status"] == "enabled"
     assert acme.post(path, {"event_type": "nothing"}).error["param"] == "event_type"
+    world.receiver.answer = nobody
+    unheard = acme.post(path, {"event_type": "batch.failed"})
+    reason = "The endpoint could not be told. It did not answer in time."
+    assert (unheard.status, unheard.error["message"]) == (400, reason)
 
 
 def test_an_endpoint_that_is_gone_shows_it_and_an_update_enables_it(world, acme):
@@ -173,7 +185,8 @@ def test_an_endpoint_that_is_gone_shows_it_and_an_update_enables_it(world, acme)
     mails = [mail for sent in world.mailer.sent.values() for mail in sent]
     assert [mail.to for mail in mails] == ["ops@example.com"]
     enabled = acme.post(f"{ENDPOINTS}/{made['id']}", {"name": "mended"}).json
-    assert (enabled["x_status"], enabled["x_disabled_at"]) == ("enabled", None)
+    assert enabled["x_status"] == "enabled"
+    assert (enabled["x_disabled_at"], enabled["x_disabled_reason"]) == (None, None)
 
 
 # ---------------------------------------------------------------- callbacks
@@ -240,7 +253,7 @@ def test_what_is_dead_is_listed_the_latest_first_and_told_again(world, acme):
     world.receiver.answer = gone
     batches = [run(world, acme)["id"] for _ in range(3)]
     first = acme.get(DELIVERIES, status="dead", limit=2).json
-    rest = acme.get(DELIVERIES, status="dead", after=first["last_id"]).json
+    rest = acme.get(DELIVERIES, status="dead", after=first["last_id"], limit=1).json
     dead = [*first["data"], *rest["data"]]
     assert [one["batch_id"] for one in dead] == batches[::-1]
     assert (first["has_more"], rest["has_more"]) == (True, False)
@@ -270,10 +283,17 @@ def test_since_when_to_tell_again_is_an_instant(acme, since):
 
 
 @pytest.mark.parametrize(
-    "query", [{"status": "lost"}, {"status": "pending"}, {}, {"status": "dead", "after": "x"}]
+    ("query", "param"),
+    [
+        ({"status": "lost"}, "status"),
+        ({"status": "pending"}, "status"),
+        ({}, "status"),
+        ({"status": "dead", "after": "x"}, "after"),
+    ],
 )
-def test_a_list_of_deliveries_is_of_the_dead_or_of_a_batch(acme, query):
-    assert acme.get(DELIVERIES, **query).status == 400
+def test_a_list_of_deliveries_is_of_the_dead_or_of_a_batch(acme, query, param):
+    answer = acme.get(DELIVERIES, **query)
+    assert (answer.status, answer.error["param"]) == (400, param)
 
 
 def test_another_tenant_s_endpoints_and_deliveries_are_nobody_s(world, acme, other):
