@@ -129,8 +129,10 @@ def _reasons() -> dict[str, str]:
 
 def _key(mutant: Mutant) -> str:
     """Its function and the changed line: these stay when others of its mutants come or go."""
-    added = [line[1:] for line in _lines(mutant) if line[0] == "+"]
-    return f"{_function(mutant)}: {' '.join(added)}"
+    lines = list(_lines(mutant))
+    added = [line[1:] for line in lines if line[0] == "+"]
+    changed = " ".join(added or ["less", *(line[1:] for line in lines)])
+    return f"{_function(mutant)}: {changed}"
 
 
 def _change(mutant: Mutant) -> str:
