@@ -19,11 +19,11 @@ Moment = list[Any]
 
 def moment(run: Run) -> Moment:
     """The moment that the run is at."""
-    return [_own(getattr(owner, name)) for owner, name in _changing(run)]
+    return [_own(getattr(owner, name)) for owner, name in changing(run)]
 
 
 def go_back(run: Run, to: Moment) -> None:
-    for (owner, name), value in zip(_changing(run), to, strict=True):
+    for (owner, name), value in zip(changing(run), to, strict=True):
         if isinstance(value, dict):
             there = getattr(owner, name)
             there.clear()
@@ -37,13 +37,14 @@ def digest(here: Moment) -> bytes:
     return hashlib.blake2b(_encoder.encode(here), digest_size=16).digest()
 
 
-def _changing(run: Run) -> Iterator[tuple[Any, str]]:
+def changing(run: Run) -> Iterator[tuple[Any, str]]:
     """What changes while a run goes on. Metrics are not in it, as nothing looks at them."""
     world = run.world
     assert isinstance(world, MemoryWorld)
     for owner, names in (
         (run, ("acts", "events")),
         (world, ("told", "tenants", "accepted", "uploaded", "asked_again", "dropped")),
+        (world, ("bodies", "removed")),
         (world.clock, ("_now",)),
         (world.ids, ("made",)),
         (world.store, ("violations",)),
@@ -53,7 +54,7 @@ def _changing(run: Run) -> Iterator[tuple[Any, str]]:
         (world.mailer, ("sent",)),
         (world.receiver, ("posted",)),
         (world.backend, ("submissions", "errors", "stopped", "wakes", "violations")),
-        (world.backend, ("instance_count",)),
+        (world.backend, ("instance_count", "rooms")),
         (world.untapped, ("known_keys", "slow_webhooks", "secrets")),
         (world.untapped.leases, ("of",)),
     ):
@@ -71,6 +72,8 @@ def _own(value: Any) -> Any:
 
 
 def _owned(value: Any) -> Any:
-    if isinstance(value, Submission | Sent):
+    if isinstance(value, Submission):
+        return replace(value, results=list(value.results))
+    if isinstance(value, Sent):
         return replace(value)
     return value.copy() if isinstance(value, dict | list) else value

@@ -17,7 +17,7 @@ import pytest
 
 from tests.effort import IS_LONG
 from tests.engine.branches import branches_of, points, raising
-from tests.engine.moments import digest, moment
+from tests.engine.moments import changing, digest, moment
 from tests.engine.runs import CENSUS_LIMITS, Run, played
 from tests.tap import Hook, PortError
 from tests.world import World, a_world, a_world_in_memory
@@ -121,6 +121,21 @@ def test_a_fault_at_any_call_loses_nothing_and_doubles_nothing(one_fault, tally)
     assert one_fault.wrong == []
     assert one_fault.runs == len(POINTS) == ONE_FAULT
     tally("crash points", one_fault.runs)
+
+
+def test_a_moment_holds_all_that_a_world_gathers():
+    """What is left out would be the same in every run that goes back."""
+    with a_world_in_memory(limits=CENSUS_LIMITS) as world:
+        held = {(id(owner), name) for owner, name in changing(Run(world))}
+        for owner in (world, world.backend, world.blobs, world.queue, world.mailer, world.receiver):
+            gathers = {
+                name
+                for name, value in vars(owner).items()
+                if isinstance(value, list | dict | set) and (id(owner), name) not in held
+            }
+            assert gathers <= {"published", "_values", "_max_receives"}, (
+                owner
+            )  # metrics, and settings
 
 
 def test_runs_that_are_taken_for_one_end_as_each_of_them_played_through(one_fault):
