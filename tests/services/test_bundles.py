@@ -10,12 +10,14 @@ from backburner.domain.bundle import is_bundle
 from backburner.domain.catalog import Fewer, Jobs
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
 from backburner.domain.shard import Cut, Shard, ShardStatus
-from backburner.ports import QueueName
+from backburner.ports import QueueName, Update
 from backburner.services import (
     batches,
     claims,
+    collect,
     deletion,
     pausing,
+    records,
     results,
     sending,
     shard_lines,
@@ -527,6 +529,23 @@ def test_who_was_claimed_alone_before_is_not_missing_in_the_bundle():
         sent = [name for one in world.backend.submissions for name in one.custom_ids]
         assert sorted(sent) == ["f0", "f1", "r0", "r1", "r2", "r3"]
         oracle.check_end(world)
+
+
+def test_of_a_bundle_that_is_gone_a_late_word_changes_nothing_and_its_members_wait_again():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 2)
+        gone = replace(the_bundle(world).shard.ref, batch_id="bundle_gone")
+        for one in some:
+            key = records.shard_key("acme", one.id, shard_of(world, one).id)
+            world.store.transact(Update(key, set={"bundle": gone.batch_id}))
+        collect.collect_result(world.env, gone, result_key="gone")
+        collect.collect_failure(world.env, gone, code="backend_failed", reason="late")
+        assert [shard_of(world, one).status for one in some] == [ShardStatus.IN_FLIGHT] * 2
+        world.advance(world.env.limits.lease_seconds + 600)
+        world.reap()
+        assert [shard_of(world, one).status for one in some] == [ShardStatus.WAITING] * 2
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
 
 
 def test_a_bundle_in_flight_does_not_vanish_with_its_slot_however_long_all_stood_still():

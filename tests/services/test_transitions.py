@@ -373,7 +373,9 @@ def test_a_bundle_counts_its_requests_against_their_budget_and_is_kept_for_a_lat
     store.transact(*transitions.join(BUNDLE, [COUNTED, other], running={"batch_1": 0}))
     assert store.get(BATCH)[0]["running_lines"] == 5
     store.transact(*unbundle())
-    assert store.get(TOGETHER)[0]["ttl"] == TAKEN.lease_ends_at + 86400
+    (kept,) = store.get(TOGETHER)
+    ended = replace(DONE, batch_id="bundle_1", ttl=9 + 86400)
+    assert records.to_bundle(kept) == replace(BUNDLE, shard=ended)
 
 
 def test_a_member_is_taken_with_its_bundle_and_looked_at_after_it():
