@@ -498,14 +498,21 @@ def test_a_text_that_is_wrong_costs_no_other(lone):
     assert reasons(lone, "empty.txt")[0][2] == "The file has no text."
 
 
-def test_a_text_over_the_limit_of_a_line_costs_no_other():
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"x" * 301, "A text has at most 300 bytes."),
+        (b"x" * 300, "The text's request has more than 300 bytes."),
+        (b'"' * 90, "The text's request has more than 300 bytes."),
+    ],
+)
+def test_a_text_over_the_limit_of_a_line_costs_no_other(text, said):
     limits = replace(LIMITS, line_bytes=300)
     with a_world_in_memory(catalog=a_catalog(a_model()), limits=limits) as world:
-        drop(world, {"a.txt": b"good", "long.txt": b"x" * 301}, together=True)
+        drop(world, {"a.txt": b"good", "long.txt": text}, together=True)
         world.settle()
         assert list(found(world, "results")) == ["a.txt"]
-        told = (None, "line_too_long", "A text has at most 300 bytes.")
-        assert reasons(world, "long.txt") == [told]
+        assert reasons(world, "long.txt") == [(None, "line_too_long", said)]
 
 
 def test_the_only_text_that_is_left_of_several_is_answered_under_its_own_name(lone):

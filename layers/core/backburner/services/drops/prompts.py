@@ -184,7 +184,10 @@ def _text_line(
         raise InvalidLine("empty_text", "The file has no text.")
     row = {"text": text, "name": one.name}
     custom_id = one.name if _can_name(one) else "1"
-    return template.line(row, custom_id=custom_id, model=model.name, route=route)
+    line = template.line(row, custom_id=custom_id, model=model.name, route=route)
+    if len(line) > limit:  # planning would no more know whose it is
+        raise InvalidLine("line_too_long", f"The text's request has more than {limit} bytes.")
+    return line
 
 
 def _can_name(one: Dropped) -> bool:
