@@ -478,6 +478,14 @@ def test_texts_that_arrive_together_are_one_batch(lone):
     assert len(lone.all_batches()) == 2
 
 
+def test_a_text_that_one_event_tells_of_twice_is_taken_once(lone):
+    keys = [lone.drop(name, b"good") for name in ("a.txt", "b.txt")]
+    lone.notify_upload(*keys, *keys)
+    lone.settle()
+    assert sorted(asked(lone)) == ["a.txt", "b.txt"]
+    assert set(found(lone, "results")) == {"a.txt", "b.txt"}
+
+
 def test_a_text_that_is_wrong_costs_no_other(lone):
     files = {
         "a.txt": b"good",

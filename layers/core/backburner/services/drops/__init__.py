@@ -34,7 +34,7 @@ def take(env: Environment, keys: Iterable[str], formats: DropFormats) -> None:
         formats: of what is dropped.
     """
     texts = []
-    for key in keys:
+    for key in dict.fromkeys(keys):  # one event may tell of an object twice
         one = None if is_ignored(key) else _load(env, key)
         if one is not None and one.source is Source.TEXT:
             texts.append(one)
