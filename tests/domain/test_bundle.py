@@ -12,6 +12,7 @@ from backburner.domain.bundle import (
     MOST_MEMBERS,
     Bundle,
     Member,
+    is_bundle,
     latest_start,
     loads,
 )
@@ -71,6 +72,21 @@ def queue(names: str, **changes: object) -> list[Shard]:
 )
 def test_single_requests_share_slots_evenly_where_more_wait_than_are_free(names, free, together):
     assert sent(queue(names), ENDPOINT, free=free) == together
+
+
+def test_as_many_shards_as_slots_are_free_travel_alone_whatever_their_sizes():
+    some = [*queue("ab"), waiting("c", line_count=10)]
+    assert sent(some, ENDPOINT, free=3) == ["a", "b", "c"]
+    assert sent(some, ENDPOINT, free=2) == ["ab", "c"]
+
+
+def test_each_name_behind_an_endpoint_has_its_own_size_of_shards():
+    narrow = a_model(cut=Cut(lines=1, bytes=10**6, tokens=10**6))
+    some = [*queue("ab"), *queue("xy", model="narrow")]
+    found = loads(
+        some, lambda shard: narrow if shard.model == "narrow" else ENDPOINT, free=1, now=0.0
+    )
+    assert [len(load) for load in found] == [2, 1, 1]
 
 
 def test_no_bundle_is_larger_than_a_shard_of_its_model():
@@ -153,7 +169,7 @@ def test_what_was_refused_with_others_is_a_job_of_its_own():
 
 def test_two_small_shards_are_combined_however_small_the_largest_may_be():
     tight = a_model(endpoint="", jobs=JOBS, cut=Cut(lines=5, bytes=10**6, tokens=10**6))
-    assert sent(queue("ab", line_count=9), tight) == ["ab"]
+    assert sent(queue("abc", line_count=9), tight) == ["ab"]
 
 
 def test_each_name_of_a_pool_has_its_own_rule_for_small_shards():
@@ -205,10 +221,13 @@ def test_members_are_numbered_one_after_the_other():
         Member(batch_id=name, shard_id="00001", attempt=1, line_count=count)
         for name, count in (("a", 2), ("b", 1), ("c", 3))
     )
-    numbered = Bundle(shard=waiting("x"), members=members).numbered()
-    firsts = [(member.batch_id, first) for member, first in numbered]
-    assert firsts == [
-        ("a", 1),
-        ("b", 3),
-        ("c", 4),
-    ]
+    bundle = Bundle(shard=waiting("x"), members=members)
+    firsts = [(str(bundle.ref(member)), first) for member, first in bundle.numbered()]
+    assert firsts == [("acme/a/00001/1", 1), ("acme/b/00001/1", 3), ("acme/c/00001/1", 4)]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"), [("bundle_1", True), ("batch_1", False), ("bundles", False)]
+)
+def test_a_bundle_is_told_from_a_batch_by_its_id(name, is_one):
+    assert is_bundle(name) is is_one

@@ -1,5 +1,6 @@
 """Bundles: small shards of one tenant travel as one, and each ends for itself."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 
 from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.bundle import is_bundle
-from backburner.domain.catalog import Fewer, Jobs
+from backburner.domain.catalog import Fewer, Jobs, When
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
 from backburner.domain.shard import Cut, Shard, ShardStatus
 from backburner.ports import QueueName, Update
@@ -76,6 +77,7 @@ def test_single_requests_that_wait_travel_together_and_take_one_slot():
         attempt = the_bundle(world)
         assert [request["line"] for request in attempt.requests] == [1, 2, 3, 4]
         assert attempt.custom_ids == ["r0", "r1", "r2", "r3"]
+        assert (attempt.shard.input_key, attempt.body.count(b"\n")) == (None, 4)
         pool = world.pool()
         assert (pool.in_flight, pool.running_lines, pool.waiting_lines) == (1, 4, 0)
         oracle.check_step(world)
@@ -115,8 +117,10 @@ def test_what_of_a_bundle_is_tried_again_travels_alone():
 def test_a_bundle_that_failed_as_a_whole_says_nothing_of_its_members():
     with behind_endpoint() as world:
         some = waiting_behind(world, 3)
+        before = world.pool().busy_seconds
+        world.advance(30)
         world.fail()
-        assert world.pool().in_flight == 0
+        assert (world.pool().in_flight, world.pool().busy_seconds) == (0, before)
         world.settle()
         assert sorted(one.custom_ids for one in world.backend.submissions[2:]) == [
             ["r0"],
@@ -135,6 +139,7 @@ def test_of_a_bundle_that_the_backend_refuses_for_good_each_is_tried_alone():
         world.pump()
         alone = [one for one in world.outstanding if not is_bundle(one.shard.batch_id)]
         assert [len(one.requests) for one in alone] == [3, 3]
+        assert {one.shard.failed_at for one in alone} == {world.clock.now()}
         world.settle()
         assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
         oracle.check_end(world)
@@ -153,20 +158,55 @@ def test_what_is_refused_alone_after_its_bundle_fails_and_takes_nobody_with_it()
         oracle.check_end(world)
 
 
+def leaving(
+    world: World, some: list[Batch], *, moment: str = "after", transaction: int = 1
+) -> Callable[[int, str, str], None]:
+    """These are cancelled as soon as they are claimed, or at another moment."""
+    seen: list[int] = []
+
+    def leave(call: int, at: str, name: str) -> None:
+        if (at, name) == (moment, "store.transact"):
+            seen.append(call)
+            for one in some if len(seen) == transaction else ():
+                batches.cancel(world.untapped, "acme", one.id, kind=one.kind)
+
+    return leave
+
+
+def test_who_is_left_alone_in_a_bundle_that_is_refused_fails_for_good():
+    with behind_endpoint() as world:
+        world.respond("first")
+        some = [world.respond("a"), world.respond("b")]
+        world.answer()
+        world.backend.fail_next(BackendRefused("no"))
+        with world.tap.hooked(leaving(world, some[:1])):
+            world.pump()
+        world.settle()
+        assert len(world.backend.submissions) == 1
+        assert statuses(world, some) == [BatchStatus.CANCELLED, BatchStatus.FAILED]
+        oracle.check_end(world)
+
+
+@pytest.mark.parametrize("error", [BackendRefused("no"), BackendThrottled("later")])
+def test_who_leaves_while_its_bundle_is_taken_apart_keeps_nobody_from_waiting_again(error):
+    with behind_endpoint() as world:
+        world.respond("first")
+        some = [world.respond("a"), world.respond("b")]
+        world.answer()
+        world.backend.fail_next(error)
+        with world.tap.hooked(leaving(world, some[:1], moment="before", transaction=2)):
+            world.pump()
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.CANCELLED, BatchStatus.COMPLETED]
+        oracle.check_end(world)
+
+
 def test_a_bundle_that_all_leave_before_it_is_sent_is_over():
     with behind_endpoint() as world:
         world.respond("first")
         some = [world.respond("a"), world.respond("b")]
         world.answer()
-        claimed: list[int] = []
-
-        def leave(call: int, at: str, name: str) -> None:
-            if (at, name) == ("after", "store.transact") and not claimed:
-                claimed.append(call)
-                for one in some:
-                    batches.cancel(world.untapped, "acme", one.id, kind=one.kind)
-
-        with world.tap.hooked(leave):
+        with world.tap.hooked(leaving(world, some)):
             world.pump()
         assert len(world.backend.submissions) == 1
         assert world.pool().in_flight == 0
@@ -220,6 +260,8 @@ def test_a_bundle_that_the_backend_throttles_waits_and_no_attempt_counts():
         assert [(one.status, one.attempt, one.bundle) for one in shards] == [
             (ShardStatus.WAITING, 0, None)
         ] * 2
+        held = [world.pool().throttled_until, *(one.not_before for one in shards)]
+        assert all(until > world.clock.now() for until in held)
         oracle.check_step(world)
         world.settle()
         assert world.backend.submissions[-1].custom_ids == ["a", "b"]
@@ -314,6 +356,20 @@ def test_who_is_cancelled_before_the_claim_does_not_travel():
         oracle.check_end(world)
 
 
+def test_the_slot_that_a_bundle_leaves_is_taken_at_once():
+    with behind_endpoint() as world:
+        waiting_behind(world, 2)
+        bundle = the_bundle(world)
+        other = world.respond("other", tenant="globex")
+        world.pump()
+        assert world.outstanding == [bundle]
+        world.answer(bundle)
+        world.pump()
+        assert [one.shard.batch_id for one in world.outstanding] == [other.id]
+        world.settle()
+        oracle.check_end(world)
+
+
 def test_tenants_do_not_share_a_bundle():
     with behind_endpoint() as world:
         world.respond("first")
@@ -369,9 +425,22 @@ def test_small_batches_of_a_tenant_become_one_job():
         world.pump()
         attempt = the_bundle(world)
         assert [request["line"] for request in attempt.requests] == [1, 2, 3, 4, 5, 6]
+        assert attempt.shard.input_inline is None  # a job reads an object
         world.settle()
         assert statuses(world, [first, second]) == [BatchStatus.COMPLETED] * 2
         assert [world.batch(one).completed for one in (first, second)] == [4, 2]
+        oracle.check_end(world)
+
+
+def test_a_job_for_many_reads_an_object_though_its_model_is_behind_an_endpoint_too():
+    jobs = a_model(endpoint="", jobs=JOBS, cut=WIDE, slots=1000)
+    model = a_model(when=When(from_lines=10**6), others=(jobs,))
+    with a_world_in_memory(catalog=a_catalog(model)) as world:
+        some = [world.submit(3), world.submit(3)]
+        world.pump()
+        assert the_bundle(world).shard.input_inline is None
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
         oracle.check_end(world)
 
 
@@ -463,6 +532,7 @@ def test_the_members_of_a_bundle_end_in_one_transaction():
         assert statuses(world, some) == [BatchStatus.COMPLETED] * 10
         # Their ends, the notes of their events, and the bundle's own.
         assert calls.count("store.transact") == 3
+        assert "blobs.list" not in calls  # behind an endpoint it has no object to remove
         oracle.check_end(world)
 
 
@@ -548,6 +618,19 @@ def test_of_a_bundle_that_is_gone_a_late_word_changes_nothing_and_its_members_wa
         assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
 
 
+def test_a_word_that_names_what_is_not_the_bundles_result_brings_its_members_nothing():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 2)
+        ref = the_bundle(world).shard.ref
+        collect.collect_result(world.env, ref, result_key="files/acme/file_1")
+        assert [shard_of(world, one).status for one in some] == [ShardStatus.WAITING] * 2
+        assert world.pool().in_flight == 0
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
+        assert [one.custom_ids for one in world.backend.submissions[2:]] == [["r0"], ["r1"]]
+        oracle.check_end(world)
+
+
 def test_a_bundle_in_flight_does_not_vanish_with_its_slot_however_long_all_stood_still():
     with a_world(catalog=a_catalog(a_model(cut=WIDE, slots=1))) as world:
         some = waiting_behind(world, 2)
@@ -578,6 +661,8 @@ def test_a_process_that_dies_as_its_bundle_ends_leaves_no_requests_behind():
         world.submit(3)
         world.pump()
         attempt = the_bundle(world)
+        folder = f"batches/acme/{attempt.shard.batch_id}/"
+        assert [one.key for one in world.blobs.list(folder)] == [attempt.shard.input_key]
 
         def die_once_it_ended(call: int, at: str, name: str) -> None:
             if not world.pool().in_flight:
@@ -585,7 +670,7 @@ def test_a_process_that_dies_as_its_bundle_ends_leaves_no_requests_behind():
 
         with world.tap.hooked(die_once_it_ended), pytest.raises(Crash):
             world.answer(attempt)
-        assert list(world.blobs.list(f"batches/acme/{attempt.shard.batch_id}/")) == []
+        assert list(world.blobs.list(folder)) == []
 
 
 @pytest.mark.parametrize("is_answered", [True, False])
@@ -602,6 +687,7 @@ def test_a_bundle_outlives_its_model(is_answered):
         world.settle()
         ended = BatchStatus.COMPLETED
         assert statuses(world, some) == [ended] * 2
+        assert all(line["error"]["message"] for one in some for line in world.errors(one))
         counts = [(one.completed, one.failed) for one in map(world.batch, some)]
         assert counts == [(4, 0) if is_answered else (0, 4)] * 2
         (pool,) = (one for one in world.store.query("pools") if one.get("ended_lines"))
