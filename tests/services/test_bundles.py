@@ -11,6 +11,7 @@ from backburner.domain.bundle import is_bundle
 from backburner.domain.catalog import Fewer, Jobs, When
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
 from backburner.domain.shard import Cut, Shard, ShardStatus
+from backburner.domain.slots import tenant_cap
 from backburner.ports import QueueName, Update
 from backburner.services import (
     batches,
@@ -27,12 +28,25 @@ from backburner_local.adapters.store import SqliteStore
 from tests import oracle
 from tests.backend import Submission, answer_with, by_name
 from tests.tap import Crash, meanwhile_at
-from tests.world import MemoryWorld, World, a_catalog, a_model, a_world, a_world_in_memory, chat
+from tests.world import (
+    LIMITS,
+    MemoryWorld,
+    World,
+    a_catalog,
+    a_model,
+    a_world,
+    a_world_in_memory,
+    chat,
+)
 
 WIDE = Cut(lines=100, bytes=100_000, tokens=10**9)
 JOBS = Jobs(
     model_id="vendor.model-v1:0", least_lines=6, fewer=Fewer.COMBINE, combine_seconds=1800.0
 )
+
+
+#: Of the slots of jobs, those that a tenant may have.
+CAP = tenant_cap(capacity=JOBS.usual_slots, share=LIMITS.tenant_share)
 
 
 def behind_endpoint() -> AbstractContextManager[MemoryWorld]:
@@ -323,6 +337,17 @@ def test_a_result_that_comes_twice_changes_nothing():
         oracle.check_end(world)
 
 
+def test_a_bundle_that_has_ended_is_given_back_by_nobody():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 2)
+        attempt = the_bundle(world)
+        world.answer(attempt)
+        before = world.pool()
+        sending.give_back(world.untapped, attempt.shard, pause=60.0)
+        assert world.pool() == before  # its slot is free, and the pool is not held
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
+
+
 @pytest.mark.parametrize("act", ["cancel", "delete"])
 def test_a_member_that_leaves_takes_nobody_with_it(act):
     with behind_endpoint() as world:
@@ -572,6 +597,84 @@ def test_who_was_paused_before_the_claim_waits_as_if_there_had_been_no_bundle():
         pausing.resume(world.env, "acme", first.id)
         world.settle()
         oracle.check_end(world)
+
+
+@pytest.mark.parametrize(
+    ("place", "meanwhile", "verdict"),
+    [
+        ("pool", {"in_flight": JOBS.usual_slots}, claims.Verdict.POOL_FULL),
+        ("pool", {"learnt": 0, "learnt_until": 1e12}, claims.Verdict.POOL_FULL),
+        ("share", {"in_flight": CAP}, claims.Verdict.TENANT_FULL),
+        ("share", {"in_flight": CAP - 1}, claims.Verdict.CLAIM),
+        ("batches", {"paused": True}, claims.Verdict.SKIP),
+        ("batches", {"stopping": "expired"}, claims.Verdict.SKIP),
+    ],
+)
+def test_small_batches_are_claimed_where_a_slot_is_free_for_them(place, meanwhile, verdict):
+    with as_jobs() as world:
+        some = [world.submit(2), world.submit(2)]
+        world.pump(QueueName.PLAN)
+        load = tuple(shard_of(world, one) for one in some)
+        keys = {
+            "pool": [records.pool_key(load[0].pool)],
+            "share": [records.share_key("acme", load[0].pool)],
+            "batches": [records.batch_key("acme", one.id) for one in some],
+        }
+        world.store.transact(*(Update(key, set=meanwhile) for key in keys[place]))
+        model = world.untapped.catalog.models["mistral"]
+        claimed = claims.claim(world.untapped, model, load)
+        assert claimed.verdict is verdict
+        assert (claimed.shard is not None) is (verdict is claims.Verdict.CLAIM)
+        assert claimed.paused == (load if "paused" in meanwhile else ())
+
+
+def test_a_claim_in_parts_names_all_whose_batch_is_paused(monkeypatch):
+    monkeypatch.setattr("backburner.services.transitions.JOINING", 2)
+    with as_jobs() as world:
+        some = [world.submit(2, max_tokens=10**6) for _ in range(6)]
+        world.pump(QueueName.PLAN)
+        keys = [records.batch_key("acme", some[number].id) for number in (1, 4, 5)]
+        for key in keys:  # who paused them died before their shards were set aside
+            world.store.transact(Update(key, set={"paused": True}))
+        load = tuple(shard_of(world, one) for one in some)
+        claimed = claims.claim(world.untapped, world.untapped.catalog.models["mistral"], load)
+        assert claimed.verdict is claims.Verdict.CLAIM
+        assert claimed.paused == (load[1], *load[4:])
+        assert claimed.shard is not None
+        sending.send(world.untapped, claimed.shard)
+        assert [request["line"] for request in the_bundle(world).requests] == [1, 2, 5, 6, 7, 8]
+        assert [world.batch(one).running_lines for one in some] == [2, 0, 2, 2, 0, 0]
+        for key in keys:
+            world.store.transact(Update(key, set={"paused": False}))
+        world.settle(minutes=60)
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 6
+        oracle.check_end(world)
+
+
+def test_who_leaves_as_the_last_ones_join_is_left_out_and_nobody_else(monkeypatch):
+    monkeypatch.setattr("backburner.services.transitions.JOINING", 2)
+    with as_jobs() as world:
+        some = [world.submit(2) for _ in range(4)]
+        world.pump(QueueName.PLAN)
+        with world.tap.hooked(leaving(world, some[3:], moment="before", transaction=2)):
+            world.pump(QueueName.DISPATCH)
+        assert [request["line"] for request in the_bundle(world).requests] == [1, 2, 3, 4, 5, 6]
+        world.settle()
+        assert statuses(world, some) == [*[BatchStatus.COMPLETED] * 3, BatchStatus.CANCELLED]
+        oracle.check_end(world)
+
+
+def test_a_claim_of_which_all_have_left_claimed_nothing():
+    with behind_endpoint() as world:
+        world.respond("first")
+        some = [world.respond("a"), world.respond("b")]
+        world.answer()
+        load = tuple(shard_of(world, one) for one in some)
+        model = world.untapped.catalog.models["mistral"]
+        with world.tap.hooked(leaving(world, some)):
+            claimed = claims.claim(world.env, model, load)
+        assert (claimed.verdict, claimed.shard) == (claims.Verdict.SKIP, None)
+        assert world.pool().in_flight == 0
 
 
 def test_who_was_claimed_alone_before_is_not_missing_in_the_bundle():
