@@ -12,12 +12,13 @@ from backburner.domain.catalog import Fewer, Jobs, When
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
 from backburner.domain.shard import Cut, Shard, ShardStatus
 from backburner.domain.slots import tenant_cap
-from backburner.ports import QueueName, Update
+from backburner.ports import Delete, Put, QueueName, Update
 from backburner.services import (
     batches,
     claims,
     collect,
     deletion,
+    membership,
     pausing,
     records,
     results,
@@ -649,6 +650,72 @@ def test_a_claim_in_parts_names_all_whose_batch_is_paused(monkeypatch):
         world.settle(minutes=60)
         assert statuses(world, some) == [BatchStatus.COMPLETED] * 6
         oracle.check_end(world)
+
+
+@pytest.mark.parametrize(("ended", "fit"), [(0, 1), (2, 2)])
+def test_no_more_of_a_batch_travels_together_than_its_budget_has_room_for(ended, fit):
+    with as_jobs() as world:
+        batch, other = world.submit(2, max_tokens=10**6), world.submit(2)
+        world.pump(QueueName.PLAN)
+        used = Update(
+            records.batch_key("acme", batch.id),
+            set={"completed": ended, "input_tokens": 150_000 * ended},
+        )
+        first = shard_of(world, batch)
+        own = [replace(first, id=f"00001-{number}") for number in range(3)]
+        puts = [
+            Put(records.shard_key("acme", batch.id, one.id), records.shard_item(one)) for one in own
+        ]
+        world.store.transact(used, *puts)
+        env, load = world.untapped, (*own, shard_of(world, other))
+        claimed = claims.claim(env, env.catalog.models["mistral"], load).shard
+        assert claimed is not None
+        assert world.batch(batch).running_lines == 2 * fit
+        assert world.shards(other)[0].bundle == claimed.batch_id
+
+
+def test_a_bundle_is_as_urgent_as_the_most_urgent_of_its_members():
+    with as_jobs() as world:
+        some = [world.submit(2, priority=5), world.submit(3, window="1h")]
+        world.pump(QueueName.PLAN)
+        load = tuple(shard_of(world, one) for one in some)
+        env = world.untapped
+        claimed = claims.claim(env, env.catalog.models["mistral"], load).shard
+        assert claimed is not None
+        assert (claimed.priority, claimed.deadline) == (5, some[1].expires_at)
+        assert (claimed.first_line, claimed.last_line, claimed.line_count) == (1, 5, 5)
+        bundle = membership.load(env, claimed.ref)
+        assert bundle is not None
+        assert [one.attempt for one in bundle.members] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "travels"),
+    [
+        ({"status": "dropped"}, False),
+        ({"attempt": 1}, False),
+        ({"not_before": 1e12}, False),
+        ({}, True),
+        (None, False),
+    ],
+    ids=["dropped", "tried", "not yet", "now", "gone"],
+)
+def test_only_who_is_still_as_the_queue_had_it_travels(meanwhile, travels):
+    with as_jobs() as world:
+        some = [world.submit(2), world.submit(2)]
+        world.pump(QueueName.PLAN)
+        load = tuple(shard_of(world, one) for one in some)
+        key = records.shard_key("acme", some[0].id, load[0].id)
+        if meanwhile is None:
+            world.store.transact(Delete(key))
+        else:
+            changes = {"not_before": world.clock.now()} if travels else meanwhile
+            world.store.transact(Update(key, set=changes))
+        env = world.untapped
+        claimed = claims.claim(env, env.catalog.models["mistral"], load)
+        assert (claimed.verdict, claimed.paused) == (claims.Verdict.CLAIM, ())
+        assert shard_of(world, some[1]).bundle is not None
+        assert any(one.bundle for one in world.shards(some[0])) is travels
 
 
 def test_who_leaves_as_the_last_ones_join_is_left_out_and_nobody_else(monkeypatch):
