@@ -18,6 +18,7 @@ from backburner.services import (
     claims,
     collect,
     deletion,
+    looks,
     membership,
     pausing,
     records,
@@ -786,6 +787,19 @@ def test_of_a_bundle_that_is_gone_a_late_word_changes_nothing_and_its_members_wa
         assert [shard_of(world, one).status for one in some] == [ShardStatus.WAITING] * 2
         world.settle()
         assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
+
+
+def test_a_member_is_left_alone_as_long_as_its_bundle_is_on_its_way():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 2)
+        before = [shard_of(world, one) for one in some]
+        world.advance(10 * world.env.limits.lease_seconds)
+        for shard in before:
+            looks.look(world.env, shard.ref)
+        assert [shard_of(world, one) for one in some] == before
+        world.settle()
+        assert statuses(world, some) == [BatchStatus.COMPLETED] * 2
+        oracle.check_end(world)
 
 
 def test_a_word_that_names_what_is_not_the_bundles_result_brings_its_members_nothing():
