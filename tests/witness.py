@@ -121,8 +121,8 @@ def _is_watched(write: Write) -> bool:
 
 
 def _is_legal(key: Key, old: Item, new: Item | None) -> bool:
-    if new is None:  # its client wanted it to be forgotten
-        return old["status"] in {*TERMINAL, "done", "dropped"}
+    if new is None:  # its client wanted it to be forgotten, which stops what runs
+        return old["status"] in {*TERMINAL, "cancelling", "done", "dropped"}
     if key.sort.startswith("shard/"):
         return new == old or _is_step(old, new)
     if old["status"] in TERMINAL:

@@ -15,8 +15,9 @@ def together(*changes: Sequence[Write]) -> list[Write] | None:
     """
     writes: dict[Key, Write] = {}
     for write in chain.from_iterable(changes):
-        seen = writes.setdefault(write.key, write)
-        if seen is write:
+        seen = writes.get(write.key)
+        if seen is None:
+            writes[write.key] = write
             continue
         if not isinstance(seen, Update) or not isinstance(write, Update):
             return None
