@@ -59,7 +59,7 @@ is gone or given up (lost).
 
 Stranded jobs may come later; how, the next table says. Run twice: the job's effect happened twice.
 Of Backburner the model was asked twice; one result is visible. The lines of a batch are run again
-with their shard, unless its result was stored.
+with their shard, and single requests with their bundle, unless its result was stored.
 
 ## How each was set up
 
