@@ -2,7 +2,8 @@
 
 import tomllib
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from backburner.domain.batch import RAW_ROUTE, window_seconds
 from backburner.domain.catalog import (
@@ -17,6 +18,8 @@ from backburner.domain.catalog import (
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.shard import Cut
 from backburner.wire.bodies import CHAT, EMBEDDINGS
+
+C = TypeVar("C", bound=StrEnum)
 
 _REQUIRED = ("backend", "routes")
 
@@ -146,7 +149,7 @@ def _place(name: str, entry: dict[str, Any], own: OwnEndpoint) -> Model:
         context_window=int(entry.get("context_window", 0)),
         routes=tuple(entry["routes"]),
         when=_when(name, entry.get("when", {})),
-        prefer=_preference(name, entry.get("prefer", "cheapest")),
+        prefer=_choice(Preference, name, "prefer", entry.get("prefer", "cheapest")),
         slots=int(entry.get("slots", instances * per_instance if jobs is None else _JOBS)),
         slots_per_instance=per_instance,
         max_instances=instances,
@@ -188,7 +191,9 @@ def _jobs(name: str, entry: dict[str, Any]) -> Jobs | None:
     if unknown := sorted(jobs.keys() - Jobs.__dataclass_fields__.keys()):
         raise InvalidRequest(f"Model '{name}' of the catalog has an unknown 'jobs.{unknown[0]}'.")
     least = {"least_lines": _LEAST_LINES.get(backend, 1)}
-    made = Jobs(**least | jobs | {"fewer": _fewer(name, jobs.get("fewer", "refuse"))})
+    made = Jobs(
+        **least | jobs | {"fewer": _choice(Fewer, name, "jobs.fewer", jobs.get("fewer", "refuse"))}
+    )
     if backend == "bedrock_batch":
         _check_bedrock(name, made, entry["routes"])
     return made
@@ -232,23 +237,14 @@ def _when(name: str, when: dict[str, Any]) -> When:
     )
 
 
-def _preference(name: str, given: str) -> Preference:
+def _choice(kind: type[C], name: str, setting: str, given: Any) -> C:
+    """One of the words that the setting knows."""
     try:
-        return Preference(given)
+        return kind(given)
     except ValueError:
-        known = ", ".join(Preference)
+        known = ", ".join(kind)
         raise InvalidRequest(
-            f"'prefer' of model '{name}' of the catalog must be one of {known}."
-        ) from None
-
-
-def _fewer(name: str, given: Any) -> Fewer:
-    try:
-        return Fewer(given)
-    except ValueError:
-        known = ", ".join(Fewer)
-        raise InvalidRequest(
-            f"'jobs.fewer' of model '{name}' of the catalog must be one of {known}."
+            f"'{setting}' of model '{name}' of the catalog must be one of {known}."
         ) from None
 
 
