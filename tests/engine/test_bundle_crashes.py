@@ -106,7 +106,7 @@ def test_the_census_runs_a_bundle_and_what_failed_in_it_alone(scenario):
     print(f"{len(calls)} port calls")
     bundled = [is_bundle(one.shard.batch_id) for one in world.backend.submissions]
     assert any(bundled)
-    assert len(bundled) == 3 if scenario == "single requests" else 2
+    assert len(bundled) == {"single requests": 3, "small batches": 2}[scenario]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
