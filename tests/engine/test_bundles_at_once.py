@@ -37,7 +37,7 @@ PLACES = {
 }
 NAMES = ("r0", "r1", "r2", "r3")
 
-#: Some 20 seconds in all; `tests/services/test_bundles.py` has what was once found here.
+#: Some 20 seconds in all; `tests/services/test_bundle*.py` have what was once found here.
 pytestmark = pytest.mark.long
 
 Act = Callable[[World], object]
