@@ -136,7 +136,8 @@ def test_small_batches_that_wait_for_others_hide_nobody_behind_them():
         world.pump(QueueName.PLAN)
         small = shard_of(world, batch)
         for number in range(501):  # more than are read of the queue at once
-            other = replace(small, tenant=f"small-{number}")
+            name = f"{batch.id}{number:03d}"  # the queue sorts by it
+            other = replace(small, tenant=f"small-{number}", batch_id=name)
             world.store.transact(*transitions.enqueue([other]))
         large = world.submit(6, tenant="large")
         world.pump(QueueName.PLAN)
