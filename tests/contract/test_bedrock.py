@@ -5,11 +5,11 @@ The faults are those of the reference page `bedrock.md` §10.3.
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from backburner.adapters.bedrock import BedrockBatch
 from backburner.adapters.clients import Clients

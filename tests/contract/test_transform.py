@@ -5,11 +5,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from backburner.adapters.clients import Clients
 from backburner.adapters.transform import SageMakerTransform

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.bundle import (
     MOST_BYTES,
@@ -158,7 +159,7 @@ def test_the_answers_of_a_job_for_many_are_to_fit_into_its_result():
     some = [waiting(str(number), line_count=99) for number in range(MOST_MEMBERS)]
     first, *_ = loads(some, lambda _: wide, free=1, now=0.0)
     assert MOST_COMBINED - 99 < sum(shard.line_count for shard in first) <= MOST_COMBINED
-    long = [replace(shard, tokens=MOST_COMBINED_TOKENS // 5) for shard in some]
+    long = [structs.replace(shard, tokens=MOST_COMBINED_TOKENS // 5) for shard in some]
     assert len(loads(long, lambda _: wide, free=1, now=0.0)[0]) == 5
 
 

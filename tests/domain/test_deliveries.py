@@ -1,8 +1,7 @@
 """Deliveries that fail: when they are tried again, and when they are given up."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from backburner.domain.batch import BatchKind, BatchStatus, StopReason
 from backburner.domain.delivery import (

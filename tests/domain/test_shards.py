@@ -1,9 +1,8 @@
 """Shards, their order, and claims."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from backburner.domain.batch import (
     BatchStatus,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.batch import Batch
 from backburner.ports import Delete, Put, Update
@@ -65,7 +66,7 @@ def tell(world: World, batch: Batch, **changes: object) -> None:
 
 def pay_again(world: World, day: dict[str, Batch]) -> None:
     attempt = world.backend.submissions[0]
-    again = replace(attempt.shard, id=f"{attempt.shard.id}-1", attempt=2)
+    again = structs.replace(attempt.shard, id=f"{attempt.shard.id}-1", attempt=2)
     lines = "".join(json.dumps(one) + "\n" for one in attempt.requests)
     world.backend.submit(again, world.env.catalog.models["mistral"], lines.encode())
 
@@ -73,7 +74,7 @@ def pay_again(world: World, day: dict[str, Batch]) -> None:
 def forge(world: World, day: dict[str, Batch]) -> None:
     """Another tenant's batch ran under this tenant's name."""
     attempt = world.backend.submissions[0]
-    forged = replace(attempt.shard, tenant="zeta")
+    forged = structs.replace(attempt.shard, tenant="zeta")
     world.backend.submissions.append(replace(attempt, shard=forged))
 
 

@@ -1,8 +1,7 @@
 """Who may travel in a bundle: decided as it is claimed, whatever happens meanwhile."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from backburner.domain.batch import BatchStatus
 from backburner.domain.shard import ShardStatus

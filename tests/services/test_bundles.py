@@ -1,8 +1,7 @@
 """Bundles: small shards of one tenant travel as one, and each ends for itself."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from backburner.domain.batch import BatchStatus
 from backburner.domain.bundle import is_bundle

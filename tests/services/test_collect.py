@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.batch import BatchStatus
 from backburner.domain.errors import BackendThrottled
@@ -302,7 +303,7 @@ def test_a_place_that_the_backend_named_is_the_attempts_own(world):
     batch = in_flight(world, 2)
     attempt = world.outstanding[0]
     (shard,) = world.shards(batch)
-    named = replace(shard, output_location=world.blobs.uri("async/output/named.out"))
+    named = structs.replace(shard, output_location=world.blobs.uri("async/output/named.out"))
     world.untapped.store.transact(*transitions.watch(shard, named))
     world.blobs.put("async/output/named.out", jsonl(map(succeed, attempt.requests)))
     attempt.is_told = True
@@ -377,7 +378,7 @@ def test_a_result_that_is_taken_in_while_its_lease_ends_is_not_paid_for_again(wo
     (attempt,) = world.outstanding
 
     def end_the_lease() -> None:
-        waiting = replace(attempt.shard.waiting(), failed_at=world.clock.now())
+        waiting = structs.replace(attempt.shard.waiting(), failed_at=world.clock.now())
         world.untapped.store.transact(*transitions.wait_again(attempt.shard, waiting))
 
     with world.tap.hooked(meanwhile_at("store.transact", world.tap, end_the_lease)):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.batch import BatchStatus
 from backburner.domain.bundle import is_bundle
@@ -137,7 +138,7 @@ def test_small_batches_that_wait_for_others_hide_nobody_behind_them():
         small = shard_of(world, batch)
         for number in range(501):  # more than are read of the queue at once
             name = f"{batch.id}{number:03d}"  # the queue sorts by it
-            other = replace(small, tenant=f"small-{number}", batch_id=name)
+            other = structs.replace(small, tenant=f"small-{number}", batch_id=name)
             world.store.transact(*transitions.enqueue([other]))
         large = world.submit(6, tenant="large")
         world.pump(QueueName.PLAN)

@@ -5,6 +5,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.batch import BatchStatus
 from backburner.domain.catalog import Model
@@ -342,7 +343,7 @@ def test_a_shard_that_waits_again_is_as_it_was_but_for_its_attempt(world):
     assert (taken.status, taken.attempt, taken.claimed_at) == (ShardStatus.IN_FLIGHT, 1, now)
     assert taken.look_at == now + LIMITS.look_seconds
     assert taken.lease_ends_at == now + LIMITS.lease_seconds
-    assert taken.waiting() == replace(shard, attempt=1)
+    assert taken.waiting() == structs.replace(shard, attempt=1)
 
 
 @pytest.mark.parametrize(("held", "free"), [(0, 2), (1, 1), (2, 0), (3, 0)])

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.errors import Lost
@@ -102,7 +103,7 @@ def test_a_line_that_came_out_twice_is_never_passed_off_as_a_result(world):
     batch = all_done(world, [chat(name) for name in ("one", "two", "three")])
     (shard,) = world.shards(batch)
     key = records.shard_key("acme", batch.id, "00002")
-    twice = records.shard_item(replace(shard, id=key.sort.removeprefix("shard/")))
+    twice = records.shard_item(structs.replace(shard, id=key.sort.removeprefix("shard/")))
     world.untapped.store.transact(Put(key, twice))
     with pytest.raises(Lost, match="line 1 came out after line 1"):
         finalize.finalize(world.env, batch.tenant, batch.id)

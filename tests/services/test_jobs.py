@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.batch import Batch, BatchStatus, StopReason
 from backburner.domain.catalog import Jobs, Model, Preference, When
@@ -480,7 +481,7 @@ def test_what_jobs_took_is_measured():
         world.submit(8)
         world.pump()
         (attempt,) = world.outstanding
-        watched = replace(attempt.shard, job="arn:job")
+        watched = structs.replace(attempt.shard, job="arn:job")
         world.store.transact(*transitions.watch(attempt.shard, watched))
         world.clock.advance(100)
         world.answer(attempt)

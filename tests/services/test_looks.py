@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus, StopReason
 from backburner.domain.catalog import Jobs, Model
@@ -177,5 +178,5 @@ def test_a_job_is_stopped_where_it_runs_though_the_catalog_changed(world):
 def test_an_attempt_of_before_is_not_looked_at(world):
     shard = in_flight(world)
     see(world, Look(state=AttemptState.FAILED))
-    looks.look(world.env, replace(shard, attempt=7).ref)
+    looks.look(world.env, structs.replace(shard, attempt=7).ref)
     assert status(world, shard) is ShardStatus.IN_FLIGHT

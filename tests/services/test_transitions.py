@@ -1,9 +1,9 @@
 """Every change of state is guarded: whoever comes second changes nothing."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from backburner.domain.batch import BatchStatus, StopReason
 from backburner.domain.bundle import Bundle, Member

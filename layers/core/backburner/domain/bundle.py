@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
+import msgspec
+
 from backburner.domain.catalog import Fewer, Jobs, Model
 from backburner.domain.request import Instant
 from backburner.domain.shard import AttemptRef, Shard
@@ -31,8 +33,7 @@ MOST_COMBINED_TOKENS = 12_000_000
 Load = tuple[Shard, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(msgspec.Struct, frozen=True, kw_only=True):
     """A shard's attempt that travels in a bundle."""
 
     batch_id: str
@@ -41,8 +42,7 @@ class Member:
     line_count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """What travels, and what of."""
 
     #: As its backend sees it: a shard of the members' requests, numbered from 1.

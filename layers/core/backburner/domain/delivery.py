@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from backburner.domain.batch import Batch, BatchKind, StopReason
 from backburner.domain.request import Instant
 
@@ -27,8 +29,7 @@ class Channel(StrEnum):
     WEBHOOK = "webhook"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One message to one target about one batch; at least once, always with the same event id."""
 
     tenant: str

@@ -1,7 +1,9 @@
 """A shard: a run of requests of one batch for one model, dispatched as one unit."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from backburner.domain.request import Instant, Request
 
@@ -30,9 +32,11 @@ WHOLE = 1
 LAST_PIECE = 0xFFF
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
-    """What is queued, leased, retried and billed."""
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """What is queued, leased, retried and billed.
+
+    A Struct, as batches are, and as often read and copied.
+    """
 
     tenant: str
     batch_id: str
@@ -121,7 +125,7 @@ class Shard:
 
     def waiting(self) -> "Shard":
         """The shard as it is when it waits again."""
-        return replace(
+        return msgspec.structs.replace(
             self,
             status=ShardStatus.WAITING,
             claimed_at=None,
@@ -132,8 +136,7 @@ class Shard:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRef:
+class AttemptRef(msgspec.Struct, frozen=True, kw_only=True):
     """Names one attempt of one shard; travels with it through the backend and back."""
 
     tenant: str

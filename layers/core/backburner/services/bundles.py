@@ -7,10 +7,11 @@ bundle holds its slot, and is looked at, until all of them have.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 from msgspec import structs
+from msgspec.structs import replace
 
 from backburner.domain.bundle import Bundle
 from backburner.domain.errors import Conflict, Lost, NotFound

@@ -1,7 +1,8 @@
 """Look for the result of a shard in flight: nobody told of it, or only that its job ended."""
 
 from contextlib import suppress
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from backburner.domain.bundle import is_bundle
 from backburner.domain.errors import BackendError, Conflict, Lost, NotFound

@@ -1,8 +1,10 @@
 """Read a batch's file once: check every line, group by model, cut into shards."""
 
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import BinaryIO
+
+from msgspec.structs import replace
 
 from backburner.domain.batch import Batch, Step, next_step
 from backburner.domain.catalog import Model

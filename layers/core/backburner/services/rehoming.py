@@ -7,7 +7,8 @@ What is in flight is looked at as ever; what waits would wait for its deadline.
 import logging
 import math
 from contextlib import suppress
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from backburner.domain.batch import Batch
 from backburner.domain.catalog import Model

@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from backburner.domain.batch import STOPPED
 from backburner.domain.request import RETRYABLE_CODES, Outcome
 from backburner.domain.retry import (
@@ -82,14 +84,14 @@ def shards(
     if shard.is_raw:
         if not verdict.parted.retry:
             return ()
-        return (_waiting(env, replace(shard, id=retry_id(shard))),)
+        return (_waiting(env, structs.replace(shard, id=retry_id(shard))),)
     again = {outcome.line for outcome in verdict.parted.retry}
     if not again:
         return ()
     lines = [line for line in requests if env.shards.head(line)[0] in again]
     if not verdict.is_halved:
         is_rest = shard.is_rest or bool(verdict.parted.final)
-        return (_shard(env, replace(shard, id=retry_id(shard), is_rest=is_rest), lines),)
+        return (_shard(env, structs.replace(shard, id=retry_id(shard), is_rest=is_rest), lines),)
     return pieces(env, shard, lines, count=2)
 
 
@@ -100,7 +102,7 @@ def pieces(
     size = math.ceil(len(requests) / count)
     parts = (requests[start : start + size] for start in range(0, len(requests), size))
     return tuple(
-        _shard(env, replace(shard, id=piece_id(shard, piece), piece=piece, attempt=0), part)
+        _shard(env, structs.replace(shard, id=piece_id(shard, piece), piece=piece, attempt=0), part)
         for piece, part in enumerate(parts, start=count * shard.piece)
     )
 
@@ -133,7 +135,7 @@ def _shard(env: Environment, named: Shard, lines: list[bytes]) -> Shard:
     numbers = [env.shards.head(line)[0] for line in lines]
     place = routing.place_of_rest(env, named.model, named.pool, len(lines))
     data = b"".join(line + b"\n" for line in lines)
-    waiting = replace(
+    waiting = structs.replace(
         _waiting(env, named),
         first_line=min(numbers),
         last_line=max(numbers),
@@ -147,14 +149,14 @@ def _shard(env: Environment, named: Shard, lines: list[bytes]) -> Shard:
     if len(data) <= env.limits.inline_bytes:
         return waiting
     key = put(env, named, f"inputs/{named.id}", data)
-    return replace(waiting, input_inline=None, input_key=key)
+    return structs.replace(waiting, input_inline=None, input_key=key)
 
 
 def _waiting(env: Environment, named: Shard) -> Shard:
     """The shard as it waits for its next attempt."""
     now = env.clock.now()
     pause = env.limits.retry.pause_seconds(max(1, named.attempt), env.ids.random())
-    return replace(
+    return structs.replace(
         named.waiting(),
         not_before=now + pause,
         failed_at=now,

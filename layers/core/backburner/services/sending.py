@@ -2,9 +2,10 @@
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from threading import Semaphore
 from typing import Self
+
+from msgspec.structs import replace
 
 from backburner.domain.bundle import is_bundle
 from backburner.domain.errors import (

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from backburner.domain import reasons
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.delivery import Delivery
@@ -148,11 +150,11 @@ def _settle(
     env: Environment, attempted: Attempted, single: Batch | None, hooks: Hooks
 ) -> _Settlement:
     shard, answer = attempted.shard, attempted.answer
-    shard_tried = replace(shard, attempt=max(attempted.ref.attempt, shard.attempt))
+    shard_tried = structs.replace(shard, attempt=max(attempted.ref.attempt, shard.attempt))
     verdict = retries.judge(env, shard_tried, attempted.outcomes)
     done = _store_outcomes(env, shard_tried, verdict.parted.final)
     if answer is not None:
-        done = replace(done, answer_key=answer.key, answer_type=answer.content_type)
+        done = structs.replace(done, answer_key=answer.key, answer_type=answer.content_type)
     again = retries.shards(env, done, attempted.requests, verdict)
     ended = _ended(env, single, done, verdict) if not again else None
     if ended is not None and done.is_raw:
@@ -217,7 +219,7 @@ def _store_outcomes(env: Environment, shard: Shard, final: Sequence[Outcome]) ->
     is_file = records.kind_of(shard.batch_id) is BatchKind.FILE
     batch_id = shard.batch_id if is_file else None
     kept = env.shards.keep(final, batch_id=batch_id)
-    done = replace(
+    done = structs.replace(
         shard,
         status=ShardStatus.DONE,
         look_at=None,
@@ -228,8 +230,8 @@ def _store_outcomes(env: Environment, shard: Shard, final: Sequence[Outcome]) ->
         failed=len(final) - succeeded,
     )
     if len(kept) <= env.limits.inline_bytes:
-        return replace(done, result_inline=kept)
-    return replace(done, result_key=retries.put(env, shard, f"results/{shard.id}", kept))
+        return structs.replace(done, result_inline=kept)
+    return structs.replace(done, result_key=retries.put(env, shard, f"results/{shard.id}", kept))
 
 
 def _ended(

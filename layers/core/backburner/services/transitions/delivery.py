@@ -1,6 +1,6 @@
 """A delivery that was over, and is to be made again."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from backburner.domain.delivery import Delivery, DeliveryStatus
 from backburner.domain.request import Instant
