@@ -87,6 +87,26 @@ def test_a_request_is_tried_again_like_any_other(world):
     oracle.check_end(world)
 
 
+def test_a_request_that_is_tried_once_is_found_by_its_name(world):
+    batch = world.respond()
+    world.answer()
+    calls = len(world.tap.calls)
+    outcome = results.single(world.env, world.batch(batch))
+    assert outcome is not None
+    assert outcome.is_success
+    assert world.tap.calls[calls:] == ["store.get"]
+
+
+def test_a_request_that_is_tried_again_is_found_among_its_shards(world):
+    batch = world.respond()
+    world.answer(reply=answer_with(500))
+    assert [shard.id for shard in batches.shards(world.env, batch)] == ["00001", "00001-1"]
+    world.settle()
+    outcome = results.single(world.env, world.batch(batch))
+    assert outcome is not None
+    assert outcome.is_success
+
+
 def test_a_request_that_is_cancelled_gives_its_slot_back_at_once(world):
     batch = world.respond()
     batches.cancel(world.env, "acme", batch.id, kind=BatchKind.RESPONSE)

@@ -119,6 +119,11 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in OPEN
 
     @property
+    def ended_lines(self) -> int:
+        """Lines with a final outcome in it: those of a shard that is done, but for its retries."""
+        return (self.succeeded or 0) + (self.failed or 0)
+
+    @property
     def has_slot(self) -> bool:
         """Whether it holds a slot itself."""
         return self.status is ShardStatus.IN_FLIGHT and self.bundle is None

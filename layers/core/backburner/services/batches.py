@@ -18,7 +18,7 @@ from backburner.domain.batch import (
 from backburner.domain.errors import Conflict, NotFound
 from backburner.domain.finding import Finding
 from backburner.domain.request import Instant
-from backburner.domain.shard import Shard, ShardStatus, root_id
+from backburner.domain.shard import Shard, ShardStatus, root_id, shard_id
 from backburner.domain.slots import backend_of
 from backburner.ports import Environment, Is, Missing, QueueName, Update
 from backburner.services import files, membership, mirror, outbox, records, transitions, webhooks
@@ -81,8 +81,18 @@ def page(
 
 
 def shards(env: Environment, batch: Batch) -> list[Shard]:
-    """All shards of the batch that were ever queued."""
-    return list(each_shard(env, batch))
+    """All shards of the batch that were ever queued; of a single request, mostly one read."""
+    only = _only_shard(env, batch) if batch.is_single else None
+    return [only] if only is not None else list(each_shard(env, batch))
+
+
+def _only_shard(env: Environment, batch: Batch) -> Shard | None:
+    """The one shard of a single request; None: the request was tried again as another one."""
+    (item,) = env.store.get(records.shard_key(batch.tenant, batch.id, shard_id(1)))
+    shard = records.to_shard(item) if item is not None else None
+    if shard is None or (shard.status is ShardStatus.DONE and not shard.ended_lines):
+        return None
+    return shard
 
 
 def each_shard(env: Environment, batch: Batch) -> Iterator[Shard]:
