@@ -35,7 +35,14 @@ class MemoryDatabase(Database):
             return result
 
     def write_jointly(self, joint: Joint, work: Any) -> None:
-        (error,) = self.write(lambda connection: joint(connection, [work]))
+        def done(connection: sqlite3.Connection) -> Exception | None:
+            (error,) = joint(connection, [work])
+            joint.commits()
+            return error
+
+        with self._lock:
+            error = self.write(done)
+            joint.ended(is_committed=True)
         if error is not None:
             raise error
 

@@ -51,6 +51,8 @@ class Database:
         #: Connections for reading that no thread uses now; taking and giving back are atomic.
         self._idle: list[sqlite3.Connection] = []
         self._units: SimpleQueue[Unit | None] = SimpleQueue()
+        #: That had work in the transaction that goes on; the writer's.
+        self._joints: set[Joint] = set()
         self._open_lock = threading.Lock()
         self._is_open = True
         self._thread = threading.Thread(target=self._write, name="database-writer", daemon=True)
@@ -84,7 +86,7 @@ class Database:
         """Hand over work that is done together with others of its kind; wait for the commit.
 
         Args:
-            joint: does all works of the kind. It raises only where nothing can be written.
+            joint: does all works of the kind.
             work: what it is given for this one.
         """
         unit = JointUnit(joint, work)
@@ -169,13 +171,16 @@ class Database:
                 self._transact(group, Unit.run)
             except Dirty:
                 self._writer.execute("ROLLBACK")
+                self._tell_joints(is_committed=False)
                 self._transact(group, Unit.run_apart)
         except BaseException as exc:  # noqa: BLE001 - the writer goes on, the callers are told
             with suppress(sqlite3.Error):  # SQLite may have rolled back already
                 self._writer.execute("ROLLBACK")
+            self._tell_joints(is_committed=False)
             for unit in group:
                 unit.end(exc)
         else:
+            self._tell_joints(is_committed=True)
             for unit in group:
                 unit.end()
 
@@ -188,7 +193,14 @@ class Database:
             self._run(units, run)
             units = self._waiting(MAX_GROUP - len(group))
             group += units
+        for joint in self._joints:
+            joint.commits()
         self._writer.execute("COMMIT")
+
+    def _tell_joints(self, *, is_committed: bool) -> None:
+        for joint in self._joints:
+            joint.ended(is_committed=is_committed)
+        self._joints.clear()
 
     def _run(self, units: Sequence[Unit], run: Callable[[Unit, sqlite3.Connection], None]) -> None:
         """Run units that wait at the same time: joint ones last, each kind in one go."""
@@ -199,6 +211,7 @@ class Database:
             else:
                 run(unit, self._writer)
         for joint, alike in kinds.items():
+            self._joints.add(joint)
             errors = joint(self._writer, [unit.work for unit in alike])
             for unit, error in zip(alike, errors, strict=True):
                 unit.error = error

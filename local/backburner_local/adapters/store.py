@@ -1,12 +1,19 @@
 """The store in SQLite: one table of items, with a sparse index for each Index."""
 
 import sqlite3
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from backburner.adapters.sort_keys import Span
 from backburner.domain.request import Instant
 from backburner.ports import MAX_WRITES, Index, Item, Key, Write
+from backburner_local.adapters.recent import Recent
 from backburner_local.adapters.sqlite import Database
-from backburner_local.adapters.transactions import decode, load, prepare, transact_all
+from backburner_local.adapters.transactions import Transactions, decode, load, prepare
+
+T = TypeVar("T")
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS items (
@@ -35,15 +42,28 @@ _SWEEP = """DELETE FROM items WHERE (partition, sort) IN
 class SqliteStore:
     """Items in a database that others may share."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Use the database's items.
+
+        Args:
+            database: that others may share.
+            clock: that never goes back, in seconds.
+        """
         self._database = database
+        self._recent = Recent(clock=clock)
+        self._transactions = Transactions(self._recent)
         database.run(*_SCHEMA[:1])
         database.write(_add_ttl)
         database.run(*_SCHEMA[1:])
 
     def get(self, *keys: Key) -> list[Item | None]:
-        found = self._database.read(lambda connection: load(connection, keys))
-        return list(found)
+        known = self._recent.find(keys)
+        left = [key for key in keys if key not in known]
+        if not left:
+            return [decode(known[key]) for key in keys]
+        read = self._read(lambda connection: load(connection, left))
+        found = dict(zip(left, read, strict=True))
+        return [decode(known[key]) if key in known else found[key] for key in keys]
 
     def query(
         self,
@@ -60,7 +80,7 @@ class SqliteStore:
         statement = _query(index, span, newest_first=newest_first)
         bounds = (span.low,) if span.high is None else (span.low, span.high)
         values = (partition, *bounds, max(0, limit))
-        return self._database.read(
+        return self._read(
             lambda connection: [decode(body) for (body,) in connection.execute(statement, values)]
         )
 
@@ -70,18 +90,25 @@ class SqliteStore:
         if len({write.key for write in writes}) < len(writes):
             raise ValueError("A transaction may write each key only once.")
         if writes:
-            self._database.write_jointly(transact_all, prepare(writes))
+            self._database.write_jointly(self._transactions, prepare(writes))
 
     def sweep(self, now: Instant) -> int:
         """Remove the items whose `ttl` has passed; returns how many. DynamoDB does so by itself."""
         swept = 0
         while True:
-            gone = self._database.write(
-                lambda connection: connection.execute(_SWEEP, (now, _SWEPT_AT_ONCE)).rowcount
-            )
+            gone = self._database.write(partial(self._sweep, now))
             swept += gone
             if gone < _SWEPT_AT_ONCE:
                 return swept
+
+    def _read(self, look: Callable[[sqlite3.Connection], T]) -> T:
+        found = self._database.read(look)
+        self._recent.file_was_read()
+        return found
+
+    def _sweep(self, now: Instant, connection: sqlite3.Connection) -> int:
+        self._transactions.forget_all()
+        return connection.execute(_SWEEP, (now, _SWEPT_AT_ONCE)).rowcount
 
 
 def _add_ttl(connection: sqlite3.Connection) -> None:

@@ -22,6 +22,7 @@ from backburner.ports import (
     Update,
     Write,
 )
+from backburner_local.adapters.recent import Recent
 
 #: Most bytes of an item: DynamoDB's limit (developer guide, "Limits").
 MAX_ITEM_BYTES = 400 * 1024
@@ -47,8 +48,9 @@ _PUTS = {size: _PUT_ROWS + ", ".join([_ROW] * size) for size in _SIZES}
 _encode = msgspec.msgpack.Encoder().encode
 decode: Callable[[bytes], dict[str, Any]] = msgspec.msgpack.Decoder().decode
 
-#: A row of the table.
+#: A row of the table, and where in it the item's body is.
 Row = tuple[Any, ...]
+_BODY = 2
 #: A write, and of an item that is put, its attributes and its row.
 Prepared = tuple[Write, dict[str, Any] | None, Row | None]
 
@@ -67,23 +69,59 @@ def _prepared(write: Write) -> Prepared:
     return write, item, _row(write.key, item)
 
 
-def transact_all(
-    connection: sqlite3.Connection, transactions: Sequence[Sequence[Prepared]]
-) -> list[Exception | None]:
-    """Apply each transaction to what those before it left: a `Joint` of the database."""
-    group = _Group(connection)
-    # What a write does not depend on is not read.
-    group.load(
-        {
-            write.key
-            for transaction in transactions
-            for write, *_ in transaction
-            if write.when or isinstance(write, Update)
-        }
-    )
-    outcomes = [group.apply(transaction) for transaction in transactions]
-    group.write()
-    return outcomes
+class Transactions:
+    """Applies transactions, each to what those before it left: a `Joint` of the database."""
+
+    def __init__(self, recent: Recent) -> None:
+        """Prepare.
+
+        Args:
+            recent: told of what is committed, and asked for what was.
+        """
+        self._recent = recent
+        #: Of the database's transaction that goes on.
+        self._group: _Group | None = None
+
+    def __call__(
+        self, connection: sqlite3.Connection, works: Sequence[Sequence[Prepared]]
+    ) -> list[Exception | None]:
+        group = self._group = self._group or self._begun(connection)
+        # What a write does not depend on is not read.
+        group.load(
+            {
+                write.key
+                for transaction in works
+                for write, *_ in transaction
+                if write.when or isinstance(write, Update)
+            }
+        )
+        outcomes = [group.apply(transaction) for transaction in works]
+        group.write()
+        return outcomes
+
+    def commits(self) -> None:
+        if self._group is not None:
+            self._recent.commits(self._group.written)
+
+    def ended(self, *, is_committed: bool) -> None:
+        if self._group is not None:
+            self._recent.committed(
+                {
+                    key: row[_BODY] if row is not None and is_committed else None
+                    for key, row in self._group.written.items()
+                }
+            )
+        self._group = None
+
+    def forget_all(self) -> None:
+        """Something else changed the table within the transaction."""
+        self._recent.forget_all()
+        self._group = None
+
+    def _begun(self, connection: sqlite3.Connection) -> "_Group":
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        self._recent.begin(version)
+        return _Group(connection, self._recent)
 
 
 def load(connection: sqlite3.Connection, keys: Sequence[Key]) -> list[dict[str, Any] | None]:
@@ -105,15 +143,25 @@ def load(connection: sqlite3.Connection, keys: Sequence[Key]) -> list[dict[str, 
 class _Group:
     """The items that a group of transactions is about: as they were read, then as they become."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, recent: Recent) -> None:
         self._connection = connection
+        self._recent = recent
         self._items: dict[Key, dict[str, Any] | None] = {}
         #: The rows that are not yet in the table; None: it is to have none.
         self._rows: dict[Key, Row | None] = {}
+        #: Those that are in it by now.
+        self.written: dict[Key, Row | None] = {}
 
     def load(self, keys: set[Key]) -> None:
-        some = list(keys)
-        self._items.update(zip(some, load(self._connection, some), strict=True))
+        left = []
+        for key in keys - self._items.keys():
+            body = self._recent.body(key)
+            if body is None:
+                left.append(key)
+            else:
+                self._items[key] = decode(body)
+        if left:
+            self._items.update(zip(left, load(self._connection, left), strict=True))
 
     def apply(self, transaction: Sequence[Prepared]) -> Exception | None:
         """Judge all conditions, and only then change anything; returns why nothing was changed."""
@@ -151,6 +199,8 @@ class _Group:
         for key, row in self._rows.items():
             if row is None:
                 self._connection.execute(_DELETE, key)
+        self.written |= self._rows
+        self._rows = {}
 
 
 def _updated(update: Update, before: dict[str, Any] | None) -> dict[str, Any]:

@@ -5,16 +5,36 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 from backburner.domain.errors import Conflict, StorageFull, StorageUnavailable
 
 _logger = logging.getLogger(__name__)
 
-#: Does several works of one kind in one go, which takes fewer statements than one after the other.
-#: Each sees what those before it did. What it returns instead of None says that the work in this
-#: place changed nothing, and why.
-Joint = Callable[[sqlite3.Connection, Sequence[Any]], list[Exception | None]]
+
+class Joint(Protocol):
+    """Does several works of one kind in one go, with fewer statements than one after the other.
+
+    Only the writer calls it.
+    """
+
+    def __call__(
+        self, connection: sqlite3.Connection, works: Sequence[Any], /
+    ) -> list[Exception | None]:
+        """Do the works; each sees what those before it did.
+
+        May be called more than once within a transaction. It raises only where nothing can be
+        written.
+
+        Returns:
+            For each work, why it changed nothing; None: it was done.
+        """
+
+    def commits(self) -> None:
+        """The transaction is about to be committed; nobody sees anything of it yet."""
+
+    def ended(self, *, is_committed: bool) -> None:
+        """It was committed, or undone."""
 
 
 class NotWritten(StorageUnavailable):
