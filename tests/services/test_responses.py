@@ -13,6 +13,7 @@ from backburner.services import batches, results, singles
 from backburner.services.files import batch_id_of, result_id
 from tests import oracle
 from tests.backend import answer_with
+from tests.tap import Crash, fault_at, meanwhile_at
 from tests.world import World, a_world_in_memory
 
 
@@ -56,6 +57,30 @@ def test_a_slot_that_is_freed_while_a_request_is_taken_in_is_not_left_idle(world
     assert world.queue.counts(QueueName.DISPATCH).waiting == 2
     world.settle()
     oracle.check_end(world)
+
+
+def test_of_two_requests_that_see_the_last_free_slot_one_tries_for_it(world):
+    world.respond("first")
+    written: list[int] = []
+
+    def take_in_another() -> None:
+        world.respond("other")
+        written.append(world.tap.calls.count("store.transact"))
+
+    with world.tap.hooked(meanwhile_at("store.transact", world.tap, take_in_another)):
+        batch = world.respond("second")
+    assert written == [1]
+    assert [shard.status for shard in world.shards(batch)] == [ShardStatus.IN_FLIGHT]
+    world.settle()
+    oracle.check_end(world)
+
+
+def test_a_request_that_was_refused_leaves_its_slot_to_the_next(world):
+    world.respond("first")
+    with pytest.raises(Crash), world.tap.hooked(fault_at(1, "before")):
+        world.respond("second")
+    batch = world.respond("third")
+    assert [shard.status for shard in world.shards(batch)] == [ShardStatus.IN_FLIGHT]
 
 
 def test_a_request_wakes_an_endpoint_that_sleeps(world):

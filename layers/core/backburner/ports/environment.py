@@ -1,6 +1,7 @@
 """All ports of one world, and the limits that its operator set."""
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore
@@ -148,6 +149,14 @@ class Leases:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+@dataclass(slots=True)
+class Takers:
+    """By pool, who is about to take a slot; only services/singles.py touches them."""
+
+    of: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """The world, as the services see it: one adapter a port."""
@@ -187,5 +196,7 @@ class Environment:
         default_factory=dict, repr=False, compare=False
     )
     leases: Leases = field(default_factory=Leases, repr=False, compare=False)
+    #: Calls of this process that each count on a free slot: others need not try for the same one.
+    takers: Takers = field(default_factory=Takers, repr=False, compare=False)
     #: Secrets of the deployment that were read, by name; only services/links.py touches them.
     secrets: dict[str, str] = field(default_factory=dict, repr=False, compare=False)

@@ -1,7 +1,7 @@
 """Take single requests in: after these functions return, no crash loses them."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -338,15 +338,33 @@ def _accept_single(
 ) -> Shard | None:
     """Accept and claim in one transaction if a slot is free; None: the shard waits for one."""
     check_at = batch.created_at + env.limits.batch_check_seconds
-    if pool.in_flight < model.slots:
-        claimed = claims.claimed(env, shard)
-        cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
-        writes = transitions.accept_claimed(
-            batch, claimed, capacity=model.slots, cap=cap, check_at=check_at
-        )
-        with suppress(Conflict):  # no slot is free any more, or none for the tenant
-            env.store.transact(*writes, *noted)
-            return claimed
+    with _counting_on_a_slot(env, model, pool) as may_be_free:
+        if may_be_free:
+            claimed = claims.claimed(env, shard)
+            cap = tenant_cap(capacity=model.slots, share=env.limits.tenant_share)
+            writes = transitions.accept_claimed(
+                batch, claimed, capacity=model.slots, cap=cap, check_at=check_at
+            )
+            with suppress(Conflict):  # no slot is free any more, or none for the tenant
+                env.store.transact(*writes, *noted)
+                return claimed
     waiting = transitions.accept(batch, check_at=check_at, shard=shard, waiting_below=waiting_below)
     env.store.transact(*waiting, *noted)
     return None
+
+
+@contextmanager
+def _counting_on_a_slot(env: Environment, model: Model, pool: Pool) -> Iterator[bool]:
+    """Whether a slot of the pool, as it was seen, is free, and nobody here is about to take it.
+
+    Of many that see the last one free, all but one would write in vain.
+    """
+    takers = env.takers
+    with takers.lock:
+        is_free = pool.in_flight + takers.of[pool.id] < model.slots
+        takers.of[pool.id] += is_free
+    try:
+        yield is_free
+    finally:
+        with takers.lock:
+            takers.of[pool.id] -= is_free
