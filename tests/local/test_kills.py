@@ -115,11 +115,17 @@ def _ended(up: Up, batch_id: str) -> dict[str, Any] | None:
 
 def _assert_every_line_came_out_once(up: Up, batch: dict[str, Any], count: int) -> None:
     assert batch["status"] == "completed", batch
+    assert _errors(up, batch) == []
     assert batch["request_counts"] == {"total": count, "completed": count, "failed": 0}
     assert batch["error_file_id"] is None
     output = lines(up.client.content(batch["output_file_id"]))
     assert [line["custom_id"] for line in output] == names(count)
     assert [text_of(line) for line in output] == [f"say {n}" for n in range(1, count + 1)]
+
+
+def _errors(up: Up, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    file_id = batch["error_file_id"]
+    return lines(up.client.content(file_id)) if file_id is not None else []
 
 
 def _mails(up: Up) -> list[Path]:

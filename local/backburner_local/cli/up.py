@@ -136,7 +136,10 @@ def up(as_json: bool, **choices: Any) -> None:  # noqa: FBT001
 
 
 def _started(options: Options) -> "Stack":
-    """The stack, running. What its start makes stays: a tenth of the time went into sifting it."""
+    """The stack, running. What its start makes stays: a tenth of the time went into sifting it.
+
+    Later too there is little in circles: it is looked for after more new objects than usual.
+    """
     gc.disable()
     try:
         from backburner_local.stack import Stack
@@ -144,6 +147,7 @@ def _started(options: Options) -> "Stack":
         return Stack(options).start()
     finally:
         gc.freeze()
+        gc.set_threshold(20_000)
         gc.enable()
 
 
