@@ -1,5 +1,6 @@
 """Time and ids of the machine that the code runs on."""
 
+import random
 import secrets
 import threading
 import time
@@ -25,10 +26,15 @@ class SystemClock:
 
 
 class SystemIds:
-    """Ids of ten digits of time and ten random ones; each is greater than those before it."""
+    """Ids of ten digits of time and ten random ones; each is greater than those before it.
+
+    They need to differ, and keep no secret: the system is asked for chance once, as each such call
+    hands the interpreter over to another thread.
+    """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
+        self._random = random.Random()  # noqa: S311
         self._lock = threading.Lock()
         self._last = 0
 
@@ -39,15 +45,15 @@ class SystemIds:
         return secrets.token_urlsafe(32)
 
     def random(self) -> float:
-        return secrets.randbits(53) / (1 << 53)
+        return self._random.random()
 
     def _next(self) -> int:
         """A number of time and chance; within one millisecond, a random step beyond the last."""
         milliseconds = int(self._clock.now() * 1000)
-        drawn = milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS - 1)
+        drawn = milliseconds << _RANDOM_BITS | self._random.getrandbits(_RANDOM_BITS - 1)
         with self._lock:
             if drawn >> _RANDOM_BITS <= self._last >> _RANDOM_BITS:
-                drawn = self._last + 1 + secrets.randbits(24)
+                drawn = self._last + 1 + self._random.getrandbits(24)
             self._last = drawn
         return drawn
 
