@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from backburner import bootstrap
 from backburner.domain.errors import BackburnerError
-from backburner.ports import Environment, Update
+from backburner.ports import Environment, QueueName, Update
 from backburner.services import capacity, records
 from backburner_local import (
     functions,
@@ -193,6 +193,7 @@ class Stack:
         workers = Workers()
         self._ending.callback(workers.stop)
         self.world.queue.recover()
+        self.world.queue.keep_in_memory(QueueName.DISPATCH)  # `_resume` sends them anew
         for function in loaded:
             for trigger in function.triggers("SQS"):
                 logical_id = str(trigger.properties["Queue"])

@@ -120,14 +120,14 @@ def test_waiting_ends_when_the_queue_is_closed(queue):
 
 def test_waiting_does_not_look_again_and_again(queue):
     looks: list[str] = []
-    look = queue._visible_in
+    look = queue._visible_at
 
     def count_and_look(name: str) -> float:
         looks.append(name)
         seconds: float = look(name)
         return seconds
 
-    queue._visible_in = count_and_look
+    queue._visible_at = count_and_look
     queue.send("plan", {}, delay_seconds=0.3)
     assert queue.wait("plan", 10)
     assert len(looks) <= 5

@@ -11,12 +11,15 @@ import msgspec.json
 
 from backburner.domain.request import Instant
 from backburner.ports import Clock
+from backburner_local.adapters.fleeting import Fleeting
 from backburner_local.adapters.sqlite import Database
 
 #: Longest delay of a message: SQS's limit (API reference, SendMessage).
 MAX_DELAY_SECONDS = 900
 #: Receives after which a message is a dead letter, where a queue names no number.
 MAX_RECEIVES = 5
+#: Seconds for which the table is taken to be as it was seen: others may send to it, too.
+_BELIEVED_SECONDS = 0.5
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS messages (
@@ -34,7 +37,7 @@ _SCHEMA = (
     """CREATE INDEX IF NOT EXISTS messages_dead ON messages (queue, id)
         WHERE dead_at IS NOT NULL""",
 )
-_SEND = "INSERT INTO messages (queue, body, sent_at, visible_at) VALUES (?, ?, ?, ?)"
+_SEND = "INSERT INTO messages (queue, body, sent_at, visible_at, receives) VALUES (?, ?, ?, ?, ?)"
 #: Those received too often become dead letters and are not received again.
 _RECEIVE = """UPDATE messages SET
         dead_at = CASE WHEN receives >= :max_receives THEN :now END,
@@ -71,7 +74,8 @@ class Message:
     body: str
     #: How often it was received, this time included.
     receives: int
-    #: Proof of this receive; worth nothing once the message is received again.
+    #: Proof of this receive; worth nothing once the message is received again. Empty: it was only
+    #: ever in memory.
     receipt: str
     sent_at: Instant
 
@@ -107,15 +111,33 @@ class SqliteQueue:
         self._is_open = True
         #: By queue: rung when a message may have become visible.
         self._bells: dict[str, threading.Condition] = {}
+        #: By queue, under its bell: when its next message in the table is visible, as was seen, and
+        #: until when (of the monotonic clock) this is believed.
+        self._seen: dict[str, tuple[Instant, float]] = {}
+        self._fleeting: dict[str, Fleeting] = {}
         database.run(*_SCHEMA)
+
+    def keep_in_memory(self, queue: str) -> None:
+        """From now on, keep the queue's messages out of the table, unless they are delayed or fail.
+
+        For a queue that is received from in this process alone, whose handlers look for themselves
+        what there is to do, and whose messages every start of the stack sends anew: to lose them
+        with the process loses nothing. Each would take three commits, of which the sender waits
+        for one.
+        """
+        self._fleeting[str(queue)] = Fleeting()
 
     def send(self, queue: str, body: Mapping[str, Any], *, delay_seconds: float = 0) -> None:
         if not 0 <= delay_seconds <= MAX_DELAY_SECONDS:
             raise ValueError(f"A delay of {delay_seconds} s; it is 0 to {MAX_DELAY_SECONDS} s.")
         text = msgspec.json.encode(body).decode()
         now = self._clock.now()
-        self._execute(_SEND, (str(queue), text, now, now + delay_seconds))
-        self._ring(queue)
+        fleeting = self._fleeting.get(queue)
+        if fleeting is None or delay_seconds:
+            self._execute(_SEND, (str(queue), text, now, now + delay_seconds, 0))
+            self._ring(queue)
+        elif fleeting.add(text, now):
+            self._wake(queue)
 
     def receive(self, queue: str, max_messages: int, visibility_seconds: float) -> list[Message]:
         """Take visible messages, oldest first, and hide them for a while.
@@ -123,17 +145,33 @@ class SqliteQueue:
         Those that were received as often as the queue allows become dead letters instead, so that
         none may be returned although others are visible still.
         """
+        found = self._take_fleeting(queue, max_messages)
+        if found and (len(found) == max_messages or not self._is_any_visible(queue)):
+            return found
+        return found + self._receive(queue, max_messages - len(found), visibility_seconds)
+
+    def _take_fleeting(self, queue: str, limit: int) -> list[Message]:
+        fleeting = self._fleeting.get(queue)
+        taken = fleeting.take(limit) if fleeting is not None else ()
+        return [
+            Message(id=name, queue=str(queue), body=body, receives=1, receipt="", sent_at=sent_at)
+            for name, body, sent_at in taken
+        ]
+
+    def _receive(self, queue: str, limit: int, visibility_seconds: float) -> list[Message]:
         now = self._clock.now()
         values = {
             "queue": str(queue),
             "now": now,
-            "limit": max_messages,
+            "limit": limit,
             "hidden_until": now + visibility_seconds,
             "max_receives": self._max_receives.get(queue, MAX_RECEIVES),
         }
         rows = self._database.write(
             lambda connection: connection.execute(_RECEIVE, values).fetchall()
         )
+        with self._bell(queue):
+            self._seen.pop(queue, None)
         return [_message(row) for (*row, dead_at) in sorted(rows) if dead_at is None]
 
     def delete(self, messages: Iterable[Message]) -> None:
@@ -149,7 +187,11 @@ class SqliteQueue:
     def release(self, message: Message, delay_seconds: float = 0) -> None:
         """Let a message be seen again sooner, or later, than its visibility timeout says."""
         visible_at = self._clock.now() + delay_seconds
-        self._execute(_RELEASE, (visible_at, message.id, message.receipt))
+        if message.receipt:
+            self._execute(_RELEASE, (visible_at, message.id, message.receipt))
+        else:
+            known = (message.queue, message.body, message.sent_at, visible_at, message.receives)
+            self._execute(_SEND, known)
         self._ring(message.queue)
 
     def recover(self) -> None:
@@ -181,6 +223,8 @@ class SqliteQueue:
         live, in_flight, dead = self._database.read(
             lambda connection: connection.execute(_COUNTS, values).fetchone()
         )
+        fleeting = self._fleeting.get(queue)
+        live += len(fleeting) if fleeting is not None else 0
         return Counts(waiting=live - in_flight, in_flight=in_flight, dead=dead)
 
     def wait(self, queue: str, timeout_seconds: float) -> bool:
@@ -192,7 +236,7 @@ class SqliteQueue:
         bell = self._bell(queue)
         with bell:
             while self._is_open:
-                visible_in = self._visible_in(queue)
+                visible_in = self._due_in(queue)
                 if visible_in <= 0:
                     return True
                 left = ends_at - time.monotonic()
@@ -207,12 +251,32 @@ class SqliteQueue:
         for queue in list(self._bells):
             self._ring(queue)
 
+    def _is_any_visible(self, queue: str) -> bool:
+        with self._bell(queue):
+            return self._visible_in(queue) <= 0
+
+    def _due_in(self, queue: str) -> float:
+        """Seconds until there is a message; under the queue's bell."""
+        fleeting = self._fleeting.get(queue)
+        if fleeting is None:
+            return self._visible_in(queue)
+        return min(fleeting.due_in(self._clock.now()), self._visible_in(queue))
+
     def _visible_in(self, queue: str) -> float:
-        """Seconds until a message is visible; infinite if there is none."""
+        """The same of the table, as far as known."""
+        now = time.monotonic()
+        visible_at, believed_until = self._seen.get(queue, (0.0, 0.0))
+        if believed_until <= now:
+            visible_at = self._visible_at(queue)
+            self._seen[queue] = visible_at, now + _BELIEVED_SECONDS
+        return visible_at - self._clock.now()
+
+    def _visible_at(self, queue: str) -> Instant:
+        """When a message of the table is visible; never if there is none."""
         (visible_at,) = self._database.read(
             lambda connection: connection.execute(_NEXT, (str(queue),)).fetchone()
         )
-        return float("inf") if visible_at is None else visible_at - self._clock.now()
+        return float("inf") if visible_at is None else float(visible_at)
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> int:
         return self._database.write(
@@ -223,13 +287,20 @@ class SqliteQueue:
         return self._bells.setdefault(str(queue), threading.Condition())
 
     def _ring(self, queue: str) -> None:
+        """Let those who wait look into the table anew."""
+        bell = self._bell(queue)
+        with bell:
+            self._seen.pop(queue, None)
+            bell.notify_all()
+
+    def _wake(self, queue: str) -> None:
         bell = self._bell(queue)
         with bell:
             bell.notify_all()
 
 
 def _deletion(messages: Iterable[Message]) -> Callable[[sqlite3.Connection], object] | None:
-    proofs = [(int(message.id), int(message.receipt)) for message in messages]
+    proofs = [(int(message.id), int(message.receipt)) for message in messages if message.receipt]
     if not proofs:
         return None
     statement = _DELETE.format(", ".join(["?"] * len(proofs)), ", ".join(["(?, ?)"] * len(proofs)))
