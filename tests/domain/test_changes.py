@@ -65,6 +65,7 @@ LIVES = [
         (COMPLETED, COMPLETED, []),
         (CANCELLED, STARTED, ["cancelling", "cancelled"]),
         (WRITING, CANCELLING, []),
+        (batch(), VALIDATING, ["in_progress"]),  # as of when is known of none but the first
         (batch(in_progress_at=10.0, paused=True), STARTED, ["paused"]),
         (HALF, batch(in_progress_at=10.0, paused=True), ["resumed", "progress"]),
     ],
@@ -96,6 +97,10 @@ def test_whoever_comes_back_with_the_mark_of_any_change_is_told_the_rest(life):
         assert [one.name for one in changes(life[-1], mark)] == rest
 
 
+def test_a_watcher_knows_how_many_requests_have_ended_well_or_badly():
+    assert Seen.of(HALF).ended == 50
+
+
 def test_a_status_tells_since_when():
     found = changes(COMPLETED, Seen.of(VALIDATING))
     assert [change.at for change in found] == [10.0, 20.0, 21.0]
@@ -113,6 +118,16 @@ def test_a_mark_is_read_as_it_was_written(status, ended, paused):
 )
 def test_what_is_no_mark_of_ours_says_nothing(text):
     assert Seen.parse(text) is None
+
+
+def test_what_is_told_of_a_status_on_the_way_knows_no_more_than_the_watcher_did():
+    seen = Seen(status=BatchStatus.VALIDATING, ended=3, paused=True)
+    found = changes(COMPLETED, seen)
+    assert [(one.seen.ended, one.seen.paused) for one in found] == [
+        (3, True),
+        (3, True),
+        (100, False),
+    ]
 
 
 def test_a_mark_of_another_batch_counts_for_nothing():

@@ -5,7 +5,7 @@ import pytest
 from backburner.domain.dropped import Asked, Source, asked, is_ignored, source_of
 from backburner.domain.errors import InvalidRequest
 
-MODELS = ["mistral", "mistral/large", "qwen-2.5"]
+MODELS = ["zephyr", "mistral", "mistral/large", "qwen-2.5"]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,8 @@ def test_what_is_coming_hidden_or_no_object_is_not_taken(key):
         ),
         ("a, window=2h.csv", {"window": "2h"}),
         ("Smith, John.txt", {}),
+        ("Smith, John,window=2h.txt", {"window": "2h"}),
+        ("a,name=x=1.csv", {"name": "x=1"}),
         ("x=1.csv", {}),
         ("a,model=.jsonl", {"model": ""}),
     ],
@@ -72,14 +74,17 @@ def test_folder_and_name_say_what_is_asked_for(path, options):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "param", "said"),
     [
-        ("a,modle=x.jsonl", "'modle' of the file's name is not known"),
-        ("a,model=x,model=y.jsonl", "'model' of the file's name is there twice"),
-        ("a,priority=high.jsonl", "'priority' must be an integer"),
-        ("a,priority=-1.jsonl", "'priority' must be an integer"),
+        ("a,modle=x.jsonl", "modle", "'modle' of the file's name is not known"),
+        ("a,model=x,model=y.jsonl", "model", "'model' of the file's name is there twice"),
+        ("a,priority=high.jsonl", "priority", "'priority' must be an integer"),
+        ("a,priority=-1.jsonl", "priority", "'priority' must be an integer"),
+        ("a,priority=².jsonl", "priority", "'priority' must be an integer"),
+        (f"a,{'x' * 99}=1.jsonl", "x" * 64, f"'{'x' * 64}' of the file's name is not known"),
     ],
 )
-def test_options_that_make_no_sense_are_named(name, said):
-    with pytest.raises(InvalidRequest, match=said):
+def test_options_that_make_no_sense_are_named(name, param, said):
+    with pytest.raises(InvalidRequest, match=said) as caught:
         asked(f"drop/{name}", MODELS)
+    assert caught.value.param == param

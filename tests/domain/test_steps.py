@@ -28,6 +28,7 @@ V, P, F = BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS, BatchStatus.FINALIZIN
         (batch(open_shards=9, completed=9, failed=51, skipped=50), 0, Step.RELEASE),
         (batch(open_shards=9, failed=50, skipped=50), 0, Step.RELEASE),
         (batch(open_shards=9, completed=5, failed=15, skipped=10), 0, Step.STOP_CANARY),
+        (batch(open_shards=9, completed=7, failed=5, skipped=2), 0, Step.RELEASE),
         (batch(open_shards=9, failed=1), 0, Step.STOP_CANARY),
         (batch(open_shards=9, failed=10), 100, Step.STOP_EXPIRED),
         (batch(open_shards=9, failed=10, is_released=True), 0, Step.WAIT),

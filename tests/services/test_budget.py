@@ -208,7 +208,14 @@ def test_what_was_left_runs_with_a_budget_of_its_own(world):
 
 @pytest.mark.parametrize(
     ("given", "nanos"),
-    [(None, None), (1, 10**9), (0.5, 5 * 10**8), ("12.25", 12_250_000_000), ("1e-9", 1)],
+    [
+        (None, None),
+        (1, 10**9),
+        (0.5, 5 * 10**8),
+        ("12.25", 12_250_000_000),
+        ("1e-9", 1),
+        (10**6, 10**15),
+    ],
 )
 def test_dollars_come_as_numbers_or_text(given, nanos):
     assert budget.checked_cost(given) == nanos
@@ -223,12 +230,16 @@ def test_other_dollars_are_refused_with_the_limits(given):
     assert caught.value.param == "x_max_cost_usd"
 
 
-@pytest.mark.parametrize(("given", "tokens"), [(None, None), (1, 1), ("500", 500)])
+@pytest.mark.parametrize(
+    ("given", "tokens"), [(None, None), (1, 1), ("500", 500), (str(10**15), 10**15)]
+)
 def test_tokens_come_as_integers_or_text(given, tokens):
     assert budget.checked_tokens(given) == tokens
 
 
-@pytest.mark.parametrize("given", [0, -1, 1.5, "", "1.5", "²", True, [1], 10**16, "9" * 40])
+@pytest.mark.parametrize(
+    "given", [0, -1, 1.5, "", "1.5", "²", True, [1], 10**16, "9" * 40, f"{1:017}"]
+)
 def test_other_tokens_are_refused_with_the_limits(given):
     with pytest.raises(InvalidRequest, match="integer from 1") as caught:
         budget.checked_tokens(given)

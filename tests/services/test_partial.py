@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from backburner.domain.file import FilePurpose, LineStarts, StoredFile
 from backburner.ports import Limits
 from backburner.services import batches, results
 from tests.backend import by_name
@@ -90,38 +89,6 @@ def test_reading_on_costs_the_same_wherever_it_begins():
         with world.tap.hooked(None):
             assert list(results.outcomes(world.env, running, successes=True, skip=there)) == []
             assert world.tap.calls.count("blobs.read") <= 1
-
-
-@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 129, 1000])
-@pytest.mark.parametrize("together", [1, 3, 100, 1000])
-def test_a_line_is_found_from_a_place_near_it(count, together):
-    lines = [b"x" * (n % 7) + b"\n" for n in range(count)]
-    noted = LineStarts()
-    for begin in range(0, count, together):
-        some = lines[begin : begin + together]
-        if begin // together % 2 == 0:
-            noted.add_lines(b"".join(some), len(some))
-        else:
-            for line in some:
-                noted.add(len(line))
-    data = b"".join(lines)
-    assert (noted.size, noted.line_count) == (len(data), count)
-    assert len(noted.starts) <= 64
-    file = StoredFile(
-        tenant="acme",
-        id="file_1",
-        filename="out.jsonl",
-        purpose=FilePurpose.BATCH_OUTPUT,
-        size=len(data),
-        created_at=0.0,
-        line_starts=tuple(noted.starts),
-        line_stride=noted.stride,
-    )
-    for number in range(count + 1):
-        start, skip = file.place_of(number)
-        rest = data[start:].split(b"\n")[skip:]
-        assert b"\n".join(rest) == b"".join(lines[number:])
-        assert skip <= max(noted.stride, 2 * count // 64 + 1)
 
 
 def test_a_file_that_ended_says_where_its_lines_begin(world):
