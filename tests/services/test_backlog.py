@@ -130,6 +130,10 @@ class TestOwnBacklog:
         assert waiting["nobody"] == [(0, 0)] * 3
         assert waiting["other"][0] == (0, 1)
         assert waiting["acme"][0] == (0, 1)  # its canary: the rest is not released yet
+        world.submit([chat(f"later-{n}") for n in range(3)])
+        world.pump(QueueName.PLAN)
+        (own, *_) = backlog.of_tenant(world.env, "acme")
+        assert (own.waiting, own.in_flight) == (3, 1)
 
     def test_where_the_backend_is_not_asked_the_last_report_tells_its_instances(self, world):
         world.set_env(replace(world.env, limits=replace(world.env.limits, asks_instances=False)))

@@ -11,8 +11,8 @@ import pytest
 
 from backburner.domain.delivery import Channel, DeliveryStatus
 from backburner.domain.errors import InvalidRequest
-from backburner.ports import QueueName
-from backburner.services import deliver, mailing, replaying
+from backburner.ports import Delete, QueueName
+from backburner.services import deliver, mailing, records, replaying
 from backburner.services.mails.report import SHOWN_WHOLE
 from tests import oracle
 from tests.tap import Crash, PortError, crash_after, fault_at, meanwhile, meanwhile_at
@@ -182,6 +182,16 @@ def test_members_of_a_digest_that_can_not_be_sent_are_dead_with_its_reason(world
     assert found.digest_id is None
     words = {"off": "The tenant has turned its mails off.", "refused": "Looks like spam."}
     assert found.last_error == words[why]
+
+
+def test_a_member_whose_digest_was_lost_is_dead_and_says_so(world):
+    batch = ended(world)
+    member = delivery(world, batch)
+    lost = records.delivery_key("acme", member.digest_id, member.name)
+    world.untapped.store.transact(Delete(lost))
+    after_the_hour(world)
+    found = delivery(world, batch)
+    assert (found.status, found.last_error) == (DeliveryStatus.DEAD, "Its digest was lost.")
 
 
 def test_a_member_that_is_dead_is_listed_and_told_in_a_later_digest_if_asked_for(world):

@@ -1,13 +1,14 @@
 """Pausing and resuming, in every state: what is in flight finishes, nothing new is started."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from msgspec import structs
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus, StopReason
 from backburner.domain.errors import NotFound, StateConflict
-from backburner.domain.shard import Cut
+from backburner.domain.shard import Cut, ShardStatus
 from backburner.ports import QueueName
 from backburner.services import batches, finalize, pausing, transitions
 from tests import oracle
@@ -53,6 +54,20 @@ def test_what_is_in_flight_finishes_and_nothing_new_is_started(world):
     assert statuses(world, batch) == ["done", "done", "done", "paused", "paused"]
     world.tick(10)
     assert world.outstanding == []
+
+
+def test_a_shard_that_another_call_set_aside_keeps_no_other_in_the_queue(world):
+    batch = world.submit(20)
+    go(world)
+    world.answer()
+    go(world)
+    waiting = [shard for shard in world.shards(batch) if shard.status is ShardStatus.WAITING]
+    world.untapped.store.transact(*transitions.pause(world.batch(batch), paused=True))
+    writes = transitions.set_aside(waiting[:1])
+    first = partial(world.untapped.store.transact, *writes)
+    with world.tap.hooked(meanwhile_at("store.transact", world.tap, first)):
+        pausing.set_aside(world.env, world.batch(batch))
+    assert statuses(world, batch) == ["done", "in_flight", "in_flight", "paused", "paused"]
 
 
 def test_paused_work_is_no_backlog_so_that_no_instance_is_kept_for_it(world):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
@@ -60,7 +61,10 @@ def test_its_attempt_fails_with_the_servers_status_and_words(world):
     [
         (b'{"error": {"message": "Too big."}}', b"Too big."),
         (b'{"error": "Too big."}', b"Too big."),
+        (b'{"error": {"message": ""}}', b"error"),
         (b'{"detail": 1}', b"detail"),
+        (b'["Too big."]', b"Too big."),
+        (b"  Too big.\n", b'"Too big."'),
         (b"\xff\xfe", "\ufffd".encode()),
         (b"", b"failed to answer"),
     ],
@@ -71,6 +75,14 @@ def test_whatever_the_server_says_is_text(world, said, message):
     outcome = results.single(world.untapped, batch)
     assert outcome is not None
     assert message in outcome.body
+
+
+def test_of_long_words_the_beginning_is_told(world):
+    batch = world.ask_raw()
+    world.fail(status=400, said=b"x" * 4096 + b"y")
+    outcome = results.single(world.untapped, batch)
+    assert outcome is not None
+    assert msgspec.json.decode(outcome.body) == {"error": {"message": "x" * 4096, "status": 400}}
 
 
 @pytest.mark.parametrize("body", [b"x", LARGE], ids=["small", "large"])

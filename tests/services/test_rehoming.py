@@ -64,6 +64,10 @@ def test_what_waits_for_jobs_goes_behind_the_endpoint_in_shards_of_its_size():
         deploy(world, BEHIND)
         world.reap()
         assert waits(world, batch) == {BEHIND.pool: 30}
+        after = world.batch(batch)
+        assert (after.completed, after.failed) == (0, 0)
+        fresh = [one for one in world.shards(batch) if one.status is ShardStatus.WAITING]
+        assert {(one.attempt, one.not_before) for one in fresh} == {(0, 0.0)}
         assert world.pool().waiting_lines == 30
         world.settle()
         sizes = [len(one.requests) for one in world.backend.submissions]
@@ -83,6 +87,26 @@ def test_what_waits_behind_an_endpoint_becomes_jobs():
         world.settle()
         assert world.batch(batch).completed == 7
         oracle.check_end(world)
+
+
+def test_what_is_too_small_for_a_job_becomes_one_where_there_is_nothing_else():
+    with world_of(BEHIND) as world:
+        batch = world.submit(3)
+        world.pump(QueueName.PLAN)
+        deploy(world, AS_JOBS)
+        world.reap()
+        assert waits(world, batch) == {AS_JOBS.pool: 3}
+
+
+def test_the_pool_that_gets_the_work_is_looked_at():
+    with world_of(BOTH) as world:
+        world.submit(8)
+        world.pump(QueueName.PLAN)
+        deploy(world, BEHIND)
+        rehoming.rehome(world.env, AS_JOBS.pool, ends_at=world.clock.now() + 1)
+        world.advance(LIMITS.index_lag_seconds)
+        world.pump(QueueName.DISPATCH)
+        assert {one.shard.pool for one in world.outstanding} == {BEHIND.pool}
 
 
 def test_what_is_tried_again_of_a_job_whose_model_left_follows_it():

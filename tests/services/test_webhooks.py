@@ -618,7 +618,7 @@ def test_who_asks_for_it_is_told_how_a_batch_goes_on_once_a_minute(world):
     for _ in range(3):
         go_on(world)
     told = [one.event for one in world.receiver.posted]
-    assert {one["type"] for one in told} == {"batch.progress"}
+    assert {(one["object"], one["type"]) for one in told} == {("event", "batch.progress")}
     counts = [one["data"]["request_counts"]["completed"] for one in told]
     assert counts == sorted(set(counts))
     assert len(counts) == 3

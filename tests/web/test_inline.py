@@ -181,6 +181,7 @@ PAGES: list[tuple[dict[str, Any], list[str], str, str]] = [
     ({"status": "failed"}, numbered(4, 5), "true", "2"),
     ({"status": "completed", "skip": 2}, numbered(3, 6), "true", "4"),
     ({"search": "R-3"}, numbered(3), "true", "1"),
+    ({"search": "r-", "limit": 2}, numbered(1, 2), "true", "2"),
 ]
 
 
