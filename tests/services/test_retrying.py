@@ -244,6 +244,44 @@ def test_the_window_is_the_first_batchs_unless_another_is_given(world):
     assert world.retry(first).completion_window == "2h"
 
 
+def test_a_retry_is_asked_for_what_the_first_batch_was(world):
+    """All else, such as counts and files, is its own."""
+    options = {"metadata": {"name": "nightly"}, "priority": 7, "output_expires_seconds": 9e5}
+    first = some_failed(world, **options, on_invalid="skip", max_tokens=10**6, is_inline=True)
+    world.advance(60)
+    again = world.retry(first)
+    now = world.clock.now()
+    assert again == Batch(
+        tenant="acme",
+        id=again.id,
+        status=BatchStatus.VALIDATING,
+        dialect=first.dialect,
+        route=first.route,
+        input_file_id=first.input_file_id,
+        input_key=first.input_key,
+        is_inline=True,
+        completion_window="24h",
+        metadata={"name": "nightly"},
+        on_invalid="skip",
+        priority=7,
+        output_expires_seconds=9e5,
+        max_tokens=10**6,
+        created_at=now,
+        expires_at=now + 86400,
+        ttl=first.ttl and first.ttl + 60,
+        retry_of=first.id,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [("max_tokens", 5 * 10**5, 5 * 10**5), ("max_tokens", None, 10**6)],
+)
+def test_a_retry_may_have_a_budget_of_its_own(world, name, value, kept):
+    first = some_failed(world, max_tokens=10**6)
+    assert world.retry(first, **{name: value}).max_tokens == kept
+
+
 def test_another_tenants_batch_is_not_found(world):
     first = some_failed(world)
     with pytest.raises(NotFound):

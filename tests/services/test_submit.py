@@ -1,10 +1,12 @@
 """Taking a batch in: what is checked, and that it is durable."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
 import pytest
 
+from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.errors import InvalidRequest, NotFound
 from backburner.domain.file import FilePurpose
 from backburner.services import batches, files, submit
@@ -56,6 +58,29 @@ def test_a_field_that_is_wrong_is_named(world, changes, param):
         submit.submit_batch(world.env, "acme", new(world, **changes))
     assert caught.value.param == param
     assert world.all_batches() == []
+
+
+def test_a_batch_is_what_was_asked_for(world):
+    asked = {"metadata": {"name": "nightly"}, "on_invalid": "skip", "priority": 7}
+    asked |= {"output_expires_seconds": 9e6, "is_inline": True}
+    given = new(world, **asked, completion_window="2h", max_tokens=10**6)
+    batch = submit.submit_batch(world.env, "acme", given)
+    now = world.clock.now()
+    assert world.batch(batch) == batch
+    assert batch == Batch(
+        tenant="acme",
+        id=batch.id,
+        status=BatchStatus.VALIDATING,
+        route=CHAT,
+        input_file_id=given.input_file_id,
+        input_key=files.blob_key("acme", given.input_file_id),
+        completion_window="2h",
+        max_tokens=10**6,
+        created_at=now,
+        expires_at=now + 7200,
+        ttl=math.ceil(now + 7200 + 9e6 + 86400),
+        **asked,
+    )
 
 
 def test_a_file_that_is_not_there_or_anothers_is_not_found(world):
