@@ -1,6 +1,7 @@
 """What is known of a file, whoever wrote it."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,12 @@ def world():
 
 def test_a_file_is_known_by_all_that_was_said_of_it(world):
     now = world.clock.now()
-    said = {"filename": "in.jsonl", "purpose": FilePurpose.BATCH, "size": 9, "line_count": 2}
+    said: dict[str, Any] = {
+        "filename": "in.jsonl",
+        "purpose": FilePurpose.BATCH,
+        "size": 9,
+        "line_count": 2,
+    }
     said |= {"sha256": "ab", "expires_at": now + 60}
     files.add(world.env, "acme", file_id="file-x", **said)
     assert files.find(world.env, "acme", "file-x") == StoredFile(
@@ -28,7 +34,7 @@ def test_a_file_is_known_by_all_that_was_said_of_it(world):
 
 def test_a_file_that_has_expired_is_gone_at_that_instant(world):
     until = world.clock.now() + 60
-    about = {"filename": "in.jsonl", "purpose": FilePurpose.BATCH, "size": 9}
+    about: dict[str, Any] = {"filename": "in.jsonl", "purpose": FilePurpose.BATCH, "size": 9}
     files.add(world.env, "acme", file_id="file-x", expires_at=until, **about)
     world.advance(59)
     assert files.find(world.env, "acme", "file-x").expires_at == until

@@ -1,13 +1,15 @@
 """Raw requests: bytes in, bytes out, over the same queue, slots and attempts as everything else."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.errors import InvalidRequest, NotFound
-from backburner.services import batches, deletion, results
+from backburner.domain.request import Outcome
+from backburner.services import batches, deletion, raw, results
 from tests import oracle
 from tests.world import MemoryWorld, a_catalog, a_model, a_raw_model, a_world_in_memory
 
@@ -75,6 +77,15 @@ def test_whatever_the_server_says_is_text(world, said, message):
     outcome = results.single(world.untapped, batch)
     assert outcome is not None
     assert message in outcome.body
+
+
+def test_without_a_status_the_failure_is_one_of_ours(world):
+    batch = world.ask_raw()
+    (shard,) = world.shards(batch)
+    said: dict[str, Any] = {"code": "result_lost", "reason": "It was lost."}
+    assert raw.failure(world.env, shard, status_code=None, **said) == Outcome(
+        line=1, custom_id="request", code="result_lost", message="It was lost."
+    )
 
 
 def test_of_long_words_the_beginning_is_told(world):

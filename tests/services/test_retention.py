@@ -1,12 +1,15 @@
 """Records of ended work vanish some day, and nothing else does."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from backburner.domain.batch import BatchStatus
-from backburner.services import keys
+from backburner.domain.file import FilePurpose
+from backburner.domain.quota import Quota
+from backburner.services import files, keys, once, quotas, records
 from backburner_local.adapters.store import SqliteStore
 from tests.world import LIMITS, World, a_world, a_world_in_memory, chat
 
@@ -48,6 +51,31 @@ def test_records_of_ended_work_vanish_after_their_files_and_all_else_stays(world
     assert before - partitions(world) == gone
     assert [item["purpose"] for item in world.store.query("acme/files")] == ["batch"]
     world.reap()  # what is left needs none of it
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("order-66", DAY), (None, 600)])
+def test_what_is_noted_of_a_request_vanishes_once_it_counts_no_more(world, name, seconds):
+    now = world.clock.now()
+    asked = once.Asked(
+        tenant="acme", route="POST /v1/files", payload="abc", arrived_at=now, name=name
+    )
+    about: dict[str, Any] = {"filename": "a", "purpose": FilePurpose.BATCH, "size": 0}
+
+    def make(note: Any) -> Any:
+        return files.add(world.env, "acme", file_id="file-x", note=note, **about)
+
+    made, _ = once.create(world.env, asked, make, records.to_file)
+    (noted,) = world.store.get(asked.key)
+    assert (noted["ttl"], noted["payload"]) == (math.ceil(now + seconds), "abc")
+    assert records.to_file(noted["value"]) == made
+
+
+def test_counts_of_a_minutes_requests_vanish_after_the_next(world):
+    now = world.clock.now()
+    quotas.take_request(world.env, "acme", Quota(requests_per_minute=3))
+    (counted,) = world.store.get(records.rate_key("acme", int(now // 60)))
+    assert now + 60 < counted["ttl"] <= now + 120
+    assert counted["taken"] == 1
 
 
 @pytest.mark.parametrize("kept_days", [7, 30, 200])

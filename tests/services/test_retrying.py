@@ -246,7 +246,11 @@ def test_the_window_is_the_first_batchs_unless_another_is_given(world):
 
 def test_a_retry_is_asked_for_what_the_first_batch_was(world):
     """All else, such as counts and files, is its own."""
-    options = {"metadata": {"name": "nightly"}, "priority": 7, "output_expires_seconds": 9e5}
+    options: dict[str, Any] = {
+        "metadata": {"name": "nightly"},
+        "priority": 7,
+        "output_expires_seconds": 9e5,
+    }
     first = some_failed(world, **options, on_invalid="skip", max_tokens=10**6, is_inline=True)
     world.advance(60)
     again = world.retry(first)

@@ -61,7 +61,7 @@ def test_a_field_that_is_wrong_is_named(world, changes, param):
 
 
 def test_a_batch_is_what_was_asked_for(world):
-    asked = {"metadata": {"name": "nightly"}, "on_invalid": "skip", "priority": 7}
+    asked: dict[str, Any] = {"metadata": {"name": "nightly"}, "on_invalid": "skip", "priority": 7}
     asked |= {"output_expires_seconds": 9e6, "is_inline": True}
     given = new(world, **asked, completion_window="2h", max_tokens=10**6)
     batch = submit.submit_batch(world.env, "acme", given)

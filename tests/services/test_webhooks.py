@@ -592,6 +592,18 @@ def test_a_call_looks_at_so_many_and_says_where_to_go_on(world, monkeypatch):
     assert ask(since=since) == (1, None)
 
 
+@pytest.mark.parametrize("kind", ["none", "delivered", "another tenant's"])
+def test_a_page_of_what_was_given_up_begins_after_one_of_them(world, kind):
+    an_endpoint(world)
+    batch = world.submit(1)
+    world.settle()
+    after = "nonsense" if kind == "none" else replaying.id_of(told(world, batch))
+    tenant = "acme" if kind == "delivered" else "other"
+    with pytest.raises(InvalidRequest, match="the id of a dead delivery") as caught:
+        replaying.page_of_dead(world.env, tenant, after=after, limit=9)
+    assert caught.value.param == "after"
+
+
 def test_another_tenant_s_deliveries_are_nobody_s(world):
     an_endpoint(world)
     batch = world.submit(1)
