@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import botocore.session
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
-from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+from botocore.exceptions import EndpointConnectionError
 
 from backburner.adapters.clients import Clients
 from backburner_local.emulators.sagemaker.server import SageMakerEmulator
@@ -20,10 +20,6 @@ from backburner_local.template import REGION
 
 #: What a handler of this event returns is the response (botocore's Endpoint._do_get_response).
 _EVENT = "before-send.sagemaker-runtime.InvokeEndpointAsync"
-
-
-#: Longest wait for an answer; it comes within milliseconds, but for an emulator that is ending.
-_PATIENCE_SECONDS = 30.0
 
 
 class _Raw:
@@ -51,11 +47,9 @@ def clients_of(emulator: SageMakerEmulator, endpoints: Mapping[str, str] | None 
         headers = HeadersDict({name: _text(value) for name, value in request.headers.items()})
         name, body = unquote(path[2]), _bytes(request.body)
         try:
-            told = emulator.invoke_async(name, headers, body, timeout_seconds=_PATIENCE_SECONDS)
+            told = emulator.invoke_async(name, headers, body)
         except ConnectionRefusedError as error:
             raise EndpointConnectionError(endpoint_url=request.url, error=error) from error
-        except TimeoutError as error:
-            raise ReadTimeoutError(endpoint_url=request.url, error=error) from error
         told_headers: Any = told.headers  # any mapping will do
         return AWSResponse(request.url, told.status, told_headers, _Raw(told.body))
 

@@ -14,8 +14,6 @@ from typing import IO, Generic, Protocol, Self, TypeVar
 
 from aiohttp import web
 
-from backburner_local.emulators.loop_calls import LoopCalls
-
 
 class World(Protocol):
     """What is served: made, used and closed on one event loop."""
@@ -45,7 +43,6 @@ class LoopServer(ABC, Generic[W]):
         self._port = port
         self._started: Future[tuple[W, asyncio.AbstractEventLoop, asyncio.Event]]
         self._thread: threading.Thread | None = None
-        self._calls: LoopCalls
         #: Where boto3's ``endpoint_url`` must point; known after `start`.
         self.url = ""
 
@@ -115,7 +112,6 @@ class LoopServer(ABC, Generic[W]):
             host, port = runner.addresses[0][:2]
             self.url = f"http://{host}:{port}"
             stopping = asyncio.Event()
-            self._calls = LoopCalls(asyncio.get_running_loop())
             self._started.set_result((world, asyncio.get_running_loop(), stopping))
             await stopping.wait()
             await runner.cleanup()

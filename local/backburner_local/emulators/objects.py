@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -74,6 +75,8 @@ class DirectoryObjects:
         self._partial = self.root / ".partial"
         self._partial.mkdir(parents=True, exist_ok=True)
         self._names = itertools.count()
+        #: That the last object was written to: most come in rows of one folder, or have their own.
+        self._folder = ""
 
     def path(self, bucket: str, key: str) -> str:
         parts = key.split("/")
@@ -95,22 +98,23 @@ class DirectoryObjects:
         path = self.path(bucket, key)
         partial = f"{self._partial}/{os.getpid()}-{id(self)}-{next(self._names)}"
         try:
-            with open(partial, "wb", buffering=0) as file:  # noqa: PTH123 - a hot path
-                rest = memoryview(body)
-                while rest:
-                    rest = rest[file.write(rest) :]
+            _write(partial, body)
             self._rename(partial, path)
         except OSError as error:
             Path(partial).unlink(missing_ok=True)
             kind = NoRoom if error.errno in _FULL else ObjectUnavailable
             raise kind(f"s3://{bucket}/{key}: {error.strerror}") from error
 
-    @staticmethod
-    def _rename(partial: str, path: str) -> None:
+    def _rename(self, partial: str, path: str) -> None:
+        folder = path.rpartition("/")[0]
+        if folder != self._folder:
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                os.mkdir(folder)  # noqa: PTH102 - a hot path
+            self._folder = folder
         try:
-            os.replace(partial, path)  # noqa: PTH105 - a hot path
+            os.replace(partial, path)  # noqa: PTH105
         except FileNotFoundError:
-            os.makedirs(path.rpartition("/")[0], exist_ok=True)  # noqa: PTH103
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
             os.replace(partial, path)  # noqa: PTH105
 
     def exists(self, bucket: str, key: str) -> bool:
@@ -139,6 +143,16 @@ class DirectoryObjects:
             Path(self.path(bucket, key)).unlink(missing_ok=True)
         except OSError as error:
             raise ObjectUnavailable(f"s3://{bucket}/{key}: {error.strerror}") from error
+
+
+def _write(path: str, body: bytes) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        rest = memoryview(body)
+        while rest:
+            rest = rest[os.write(file, rest) :]
+    finally:
+        os.close(file)
 
 
 class S3Objects:

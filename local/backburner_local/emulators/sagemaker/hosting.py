@@ -355,7 +355,7 @@ class HostedEndpoint:
         """Commit that it only has to be told, as soon as that can be written."""
         while True:
             try:
-                await self._around.queue.finish(invocation, topic, message)
+                self._around.queue.finish(invocation, topic, message)
             except sqlite3.Error as error:
                 logger.warning("disk.full error=%s", error)
                 await asyncio.sleep(_ROOM_PAUSE_SECONDS)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from backburner_local import names
 from backburner_local.emulators.sagemaker.endpoint import Endpoint
 from backburner_local.emulators.sagemaker.knobs import Knobs
 from backburner_local.emulators.wire import ApiError
@@ -160,11 +160,11 @@ def accept(
     values: Mapping[str, str], endpoint: Endpoint, knobs: Knobs, *, number: int, now: float
 ) -> Invocation:
     """The invocation a checked request becomes; its object names are fresh and random."""
-    stem = str(uuid.uuid4())
+    stem = str(names.new())
     return Invocation(
         id=number,
         endpoint=endpoint.name,
-        inference_id=values.get("inference_id") or str(uuid.uuid4()),
+        inference_id=values.get("inference_id") or str(names.new()),
         accepted_at=now,
         ttl_seconds=int(values.get("ttl", DEFAULT_TTL_SECONDS)),
         timeout_seconds=int(values.get("timeout", DEFAULT_TIMEOUT_SECONDS)),

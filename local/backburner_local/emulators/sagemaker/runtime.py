@@ -5,16 +5,19 @@ Signatures (SigV4) are not verified: whoever reaches the loopback port may invok
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import sqlite3
+import threading
 import time
-import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 from aiohttp import web
 
+from backburner_local import names
 from backburner_local.emulators.sagemaker.control import ControlPlane
 from backburner_local.emulators.sagemaker.hosting import HostedEndpoint
 from backburner_local.emulators.sagemaker.invocation import Invocation, accept, check
@@ -43,6 +46,9 @@ class Runtime:
         self._control = control
         self._queue = queue
         self._knobs = knobs
+        self._loop = asyncio.get_running_loop()
+        #: Held by the one thread that counts calls, for the faults that some of them meet.
+        self._counting = threading.Lock()
         self._throttle = Every(knobs.throttle_every_nth)
         self._refuse = Every(knobs.unavailable_every_nth)
         self._refuse_late = Every(knobs.unavailable_after_enqueue_every_nth)
@@ -57,21 +63,24 @@ class Runtime:
 
     async def invoke_async(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        return _response(await self.answer(name, request.headers, await request.read()))
+        return _response(self.answer(name, request.headers, await request.read()))
 
-    async def answer(self, name: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """What an invocation is answered, however it came.
+    def answer(self, name: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """What an invocation is answered, however it came; any thread may call it.
 
         Args:
             name: of the endpoint.
             headers: of the request, looked up whatever their case.
             body: of the request.
+
+        Raises:
+            ConnectionRefusedError: the emulator has ended.
         """
         try:
-            invocation = await self._accept(name, headers, body)
+            invocation = self._accept(name, headers, body)
         except ApiError as error:
             return _error(error)
-        told = {"x-amzn-RequestId": str(uuid.uuid4()), "Content-Type": "application/json"}
+        told = {"x-amzn-RequestId": str(names.new()), "Content-Type": "application/json"}
         if invocation.output_location:
             told["X-Amzn-SageMaker-OutputLocation"] = invocation.output_location
         if invocation.failure_location:
@@ -89,8 +98,9 @@ class Runtime:
         message = f"Endpoint {hosted.endpoint.name} can only receive {what} invocations."
         return _response(_error(ApiError("ValidationError", message)))
 
-    async def _accept(self, name: str, headers: Mapping[str, str], body: bytes) -> Invocation:
-        self._inject_faults()
+    def _accept(self, name: str, headers: Mapping[str, str], body: bytes) -> Invocation:
+        with self._counting:
+            self._inject_faults()
         values = check(name, headers, body)
         hosted = self._find(name)
         if not hosted.endpoint.is_async:
@@ -98,23 +108,24 @@ class Runtime:
         invocation = accept(
             values, hosted.endpoint, self._knobs, number=self._queue.next_id(), now=time.time()
         )
-        await self._enqueue(hosted, invocation, body or None)
-        if self._duplicate.hit():
+        self._enqueue(hosted, invocation, body or None)
+        with self._counting:
+            is_duplicate, is_refused = self._duplicate.hit(), self._refuse_late.hit()
+        if is_duplicate:
             twin = dataclasses.replace(invocation, id=self._queue.next_id())
-            await self._enqueue(hosted, twin, body or None)
-        if self._refuse_late.hit():
+            self._enqueue(hosted, twin, body or None)
+        if is_refused:
             raise ApiError("ServiceUnavailable", "The answer was lost.", status=503)
         return invocation
 
-    async def _enqueue(
-        self, hosted: HostedEndpoint, invocation: Invocation, body: bytes | None
-    ) -> None:
+    def _enqueue(self, hosted: HostedEndpoint, invocation: Invocation, body: bytes | None) -> None:
         try:
-            await self._queue.accept(invocation, body)
+            self._queue.accept(invocation, body)
         except sqlite3.Error as error:
             logger.exception("invocation.not_stored")
             raise ApiError("InternalFailure", str(error), status=500) from error
-        hosted.enqueue(invocation)
+        with suppress(RuntimeError):  # the loop has ended: the next start takes it up
+            self._loop.call_soon_threadsafe(hosted.enqueue, invocation)
 
     def _inject_faults(self) -> None:
         if self._throttle.hit():
@@ -134,7 +145,7 @@ class Runtime:
 
 def _error(error: ApiError) -> Answer:
     headers = {
-        "x-amzn-RequestId": str(uuid.uuid4()),
+        "x-amzn-RequestId": str(names.new()),
         "x-amzn-ErrorType": _ERROR_TYPE.format(code=error.code),
         "Content-Type": "application/json",
     }

@@ -137,7 +137,7 @@ class World:
             await self._minutes
         await asyncio.gather(self.control.close(), self.transform.close())
         await self._publisher.close()
-        await self._queue.close()
+        self._queue.close()
         await self._session.close()
 
     # ---- operations
