@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from backburner.domain.batch import BatchStatus
-from backburner.domain.catalog import Model
+from backburner.domain.catalog import Jobs, Model
 from backburner.domain.errors import BackendError, BackendRefused, BackendThrottled
 from backburner.domain.shard import Shard, ShardStatus
 from backburner.domain.slots import Pool
@@ -332,6 +332,49 @@ def test_the_way_to_a_shard_behind_many_that_must_wait_is_short():
         with world.tap.hooked(None):
             assert dispatch.dispatch(world.env, "manual:mistral") == 2
             assert world.tap.calls.count("store.query") <= 4
+
+
+def test_a_batch_whose_budget_is_in_flight_is_asked_only_once_however_many_shards_wait():
+    with a_world_in_memory(catalog=a_catalog(a_model(slots=9))) as world:
+        world.submit(80, max_tokens=60)
+        go(world)
+        world.answer()  # the canary: 20 tokens for 4 requests
+        world.pump(QueueName.PLAN)
+        asked: list[str] = []
+        with world.tap.hooked(None):
+            assert dispatch.dispatch(world.env, "manual:mistral") == 2
+            asked += [name for name in world.tap.calls if name == "store.get"]
+        assert len(asked) <= 8
+        world.settle()
+        oracle.check_end(world)
+
+
+def test_jobs_go_first_to_the_tenant_who_has_least_in_flight():
+    jobs = Jobs(model_id="vendor.model", usual_slots=2)
+    with a_world_in_memory(catalog=a_catalog(a_model(endpoint="", jobs=jobs))) as world:
+        world.submit(2, tenant="busy")
+        go(world)
+        world.submit(2, tenant="busy")
+        world.submit(2, tenant="idle")
+        go(world)
+        assert [one.shard.tenant for one in world.outstanding] == ["busy", "idle"]
+
+
+def test_small_shards_share_what_is_free_behind_an_endpoint_and_nothing_else():
+    with a_world_in_memory(catalog=a_catalog(a_model(slots=2))) as world:
+        for number in range(2):
+            world.respond(f"first{number}")
+        some = [world.respond(f"r{number}") for number in range(6)]
+        for attempt in list(world.outstanding):
+            world.answer(attempt)
+        world.pump(QueueName.DISPATCH)
+        assert [one.custom_ids for one in world.outstanding] == [
+            ["r0", "r1", "r2"],
+            ["r3", "r4", "r5"],
+        ]
+        world.settle()
+        assert all(world.batch(one).status is BatchStatus.COMPLETED for one in some)
+        oracle.check_end(world)
 
 
 def test_a_shard_that_waits_again_is_as_it_was_but_for_its_attempt(world):

@@ -1,7 +1,5 @@
 """A claimed shard and its backend: what it is given, and what is made of its answer."""
 
-from typing import Any
-
 import pytest
 from msgspec import structs
 
@@ -36,6 +34,19 @@ def claimed(world: MemoryWorld, lines: int = 2) -> Shard:
     taken = claims.claim(world.untapped, MODEL, (shard,)).shard
     assert taken is not None
     return taken
+
+
+def saying(world: MemoryWorld, said: Submitted) -> list[bytes | str]:
+    """Have the backend say so of whatever it takes; returns what that is."""
+    given: list[bytes | str] = []
+
+    class Saying(type(world.backend)):  # type: ignore[misc]
+        def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
+            given.append(payload)
+            return said
+
+    world.backend.__class__ = Saying
+    return given
 
 
 def stored(world: MemoryWorld, shard: Shard) -> Shard:
@@ -86,14 +97,7 @@ def test_a_shard_of_which_the_catalog_has_no_model_any_more_waits_for_its_lease(
 
 
 def test_requests_travel_inline_or_as_their_object(world):
-    given: list[Any] = []
-
-    class Taking(type(world.backend)):  # type: ignore[misc]
-        def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
-            given.append(payload)
-            return Submitted()
-
-    world.backend.__class__ = Taking
+    given = saying(world, Submitted())
     shard = claimed(world)
     for content in (
         {"input_inline": b"here\n", "input_key": None},
@@ -115,11 +119,7 @@ def test_requests_travel_inline_or_as_their_object(world):
     ],
 )
 def test_where_to_look_is_noted_if_it_is_worth_the_write(world, said, lines, is_noted):
-    class Telling(type(world.backend)):  # type: ignore[misc]
-        def submit(self, shard: Shard, model: Model, payload: bytes | str) -> Submitted:
-            return said
-
-    world.backend.__class__ = Telling
+    saying(world, said)
     shard = claimed(world, lines)
     assert sending.send(world.untapped, shard)
     told = (said.output_location, said.failure_location, said.job)
