@@ -157,16 +157,6 @@ class Takers:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-@dataclass(slots=True)
-class Kicks:
-    """Pools that are about to be kicked; only services/capacity.py touches them."""
-
-    due: set[str] = field(default_factory=set)
-    #: By pool: held while it is kicked.
-    turns: dict[str, threading.Lock] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """The world, as the services see it: one adapter a port."""
@@ -208,6 +198,5 @@ class Environment:
     leases: Leases = field(default_factory=Leases, repr=False, compare=False)
     #: Calls of this process that each count on a free slot: others need not try for the same one.
     takers: Takers = field(default_factory=Takers, repr=False, compare=False)
-    kicks: Kicks = field(default_factory=Kicks, repr=False, compare=False)
     #: Secrets of the deployment that were read, by name; only services/links.py touches them.
     secrets: dict[str, str] = field(default_factory=dict, repr=False, compare=False)

@@ -2,7 +2,6 @@
 
 import logging
 from contextlib import suppress
-from threading import Lock
 
 from backburner.domain.backlog import measured_rate, wanted_instances
 from backburner.domain.catalog import Model
@@ -33,20 +32,8 @@ def kick(env: Environment, pool: str, *, delay_seconds: float = 0) -> None:
 
 
 def kick_for_new(env: Environment, pool: str) -> None:
-    """Have the pool's queue looked at once it surely shows what was just put there.
-
-    Of those in this process who ask while the pool is being kicked, one kicks it for them all: it
-    does so after each of them put there what it put.
-    """
-    kicks = env.kicks
-    with kicks.lock:
-        if pool in kicks.due:
-            return
-        kicks.due.add(pool)
-        turn = kicks.turns.setdefault(pool, Lock())
-    with turn:
-        kicks.due.discard(pool)  # who asks from now on may be too late for this one
-        kick(env, pool, delay_seconds=env.limits.index_lag_seconds)
+    """Have the pool's queue looked at once it surely shows what was just put there."""
+    kick(env, pool, delay_seconds=env.limits.index_lag_seconds)
 
 
 def load(env: Environment, pool: str) -> Pool:
