@@ -27,7 +27,7 @@ from tests.domain.values import a_shard as shard
 from tests.domain.values import batch, pool
 
 
-def test_shards_wait_in_the_order_of_about_the_deadline_priority_age_and_id():
+def test_shards_wait_in_the_order_of_about_the_deadline_priority_age_and_id_and_pieces_last():
     day, now = 86400.0, 1_800_000_000.0
     whole_hour = {"created_at": now, "deadline": now + day}
     in_order = [
@@ -40,6 +40,8 @@ def test_shards_wait_in_the_order_of_about_the_deadline_priority_age_and_id():
         shard(**whole_hour, id="00001"),
         shard(**whole_hour, id="00001-1"),
         shard(**whole_hour, id="00002"),
+        shard(**whole_hour, id="00001-2p", piece=2),
+        shard(**whole_hour, id="00001-3p1", piece=3),
         shard(created_at=now + 0.001, deadline=now + day + 0.001),
         shard(created_at=now + 3600, deadline=now + 3600 + day, priority=9),
         shard(created_at=now, deadline=now + 7 * day, priority=9),

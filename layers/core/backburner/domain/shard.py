@@ -235,8 +235,14 @@ _DEADLINES_A_WINDOW = 24
 
 
 def queue_position(shard: Shard) -> str:
-    """Sort key in the pool's queue: about the deadline, then priority, then age, then id."""
-    return f"{queue_class(shard)}/{int(shard.created_at * 1000):015d}/{shard.batch_id}/{shard.id}"
+    """Sort key in the pool's queue: about the deadline, then priority, then age, then id.
+
+    Pieces of what failed as a whole come after all else of their batch. One of them may end the
+    server that runs it: so the rest of the batch is done by then, and what was only beside such a
+    one, or on a server that ended by chance, is not tried with it again and again.
+    """
+    place = shard.id if shard.piece == WHOLE else f"~{shard.id}"
+    return f"{queue_class(shard)}/{int(shard.created_at * 1000):015d}/{shard.batch_id}/{place}"
 
 
 def queue_class(shard: Shard) -> str:
