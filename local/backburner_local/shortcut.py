@@ -1,35 +1,28 @@
 """The way from botocore to the emulator in the same process, past the sockets.
 
-The adapter and botocore do all that they do on AWS: botocore makes the request and reads the
-answer. Only what would go over the loopback is handed over instead: HTTP would cost the one loop of
-the emulator more than all that it does with an invocation before it is run. `backburner emulate`,
-and every other client, is served over HTTP.
+The adapter and botocore do what they do on AWS: botocore puts the parameters into headers and
+body, and parses the answer, into an exception if it is an error. What lies between is left out:
+HTTP would cost the one loop of the emulator more than all that it does with an invocation before it
+is run, and to make a request and a response costs as much as the rest of the call. `backburner
+emulate`, and every other client, is served over HTTP.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import botocore.session
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
+from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.exceptions import EndpointConnectionError
+from botocore.parsers import ResponseParserFactory
 
 from backburner.adapters.clients import Clients
 from backburner_local.emulators.sagemaker.server import SageMakerEmulator
 from backburner_local.template import REGION
 
-#: What a handler of this event returns is the response (botocore's Endpoint._do_get_response).
-_EVENT = "before-send.sagemaker-runtime.InvokeEndpointAsync"
-
-
-class _Raw:
-    """A body as urllib3 would hand it out."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._body
+#: What a handler of this event returns is the response, and what was parsed of it (botocore's
+#: BaseClient._make_api_call). It comes once an invocation: nothing of this client is tried again.
+_EVENT = "before-call.sagemaker-runtime.InvokeEndpointAsync"
 
 
 def clients_of(emulator: SageMakerEmulator, endpoints: Mapping[str, str] | None = None) -> Clients:
@@ -41,17 +34,20 @@ def clients_of(emulator: SageMakerEmulator, endpoints: Mapping[str, str] | None 
         emulator: of SageMaker.
         endpoints: URLs of the emulators of other services, which may be started later.
     """
+    parsers = ResponseParserFactory()
 
-    def answer(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        path = urlsplit(request.url).path.split("/")  # /endpoints/NAME/async-invocations
-        headers = HeadersDict({name: _text(value) for name, value in request.headers.items()})
-        name, body = unquote(path[2]), _bytes(request.body)
+    def answer(*, model: Any, params: dict[str, Any], **_: Any) -> tuple[AWSResponse, Any]:
+        name = unquote(params["url_path"].split("/")[2])  # /endpoints/NAME/async-invocations
         try:
-            told = emulator.invoke_async(name, headers, body)
+            told = emulator.invoke_async(name, HeadersDict(params["headers"]), _bytes(params))
         except ConnectionRefusedError as error:
-            raise EndpointConnectionError(endpoint_url=request.url, error=error) from error
-        told_headers: Any = told.headers  # any mapping will do
-        return AWSResponse(request.url, told.status, told_headers, _Raw(told.body))
+            raise EndpointConnectionError(endpoint_url=params["url"], error=error) from error
+        headers: Any = HeadersDict(told.headers)
+        unread: Any = None
+        response = {"status_code": told.status, "headers": headers, "body": told.body}
+        parser = parsers.create_parser(model.service_model.resolved_protocol)
+        parsed = parser.parse(response, model.output_shape)
+        return AWSResponse(params["url"], told.status, headers, unread), parsed
 
     session = botocore.session.get_session()
     session.register(_EVENT, cast("Any", answer))
@@ -64,13 +60,6 @@ def clients_of(emulator: SageMakerEmulator, endpoints: Mapping[str, str] | None 
     )
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-
-def _bytes(body: Any) -> bytes:
-    if body is None:
-        return b""
-    if isinstance(body, str):
-        return body.encode()
-    return body if isinstance(body, bytes) else bytes(body.read())
+def _bytes(params: dict[str, Any]) -> bytes:
+    body = params["body"]
+    return body.encode() if isinstance(body, str) else bytes(body)
