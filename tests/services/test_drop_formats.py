@@ -15,7 +15,7 @@ import pytest
 from backburner.domain.batch import BatchKind
 from backburner.domain.errors import Conflict
 from backburner.services import batches, files
-from backburner.services.drops import prompts, ranges
+from backburner.services.drops import bodies, prompts, ranges, taking
 from tests import oracle
 from tests.backend import answer_with, by_name
 from tests.tap import crash_after, meanwhile_at
@@ -621,6 +621,23 @@ def test_a_model_that_takes_nothing_else_gets_whatever_lies_in_its_folder(lone):
     assert found(lone, "results") == results
     types = {shard.content_type for one in lone.all_batches() for shard in lone.shards(one)}
     assert types == {"text/csv", "application/json", "image/webp", "audio/midi"}
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "kind"),
+    [
+        ("image/webp", "cat.png", "image/webp"),
+        (None, "cat.png", "image/png"),
+        ("", "cat.png", "image/png"),
+        ("application/octet-stream", "cat.png", "image/png"),
+        ("binary/octet-stream", "a/cat.png", "image/png"),
+        (None, "cat.unheard-of", "application/octet-stream"),
+    ],
+)
+def test_content_is_what_who_put_it_there_said_or_else_its_name(lone, said, name, kind):
+    seen = taking.load(lone.env, lone.drop(name, b"x"))
+    assert seen is not None
+    assert bodies.content_type(replace(seen, stat=replace(seen.stat, content_type=said))) == kind
 
 
 def test_a_raw_request_that_fails_has_its_reasons_under_rejected(lone):

@@ -16,6 +16,9 @@ from backburner.wire.openai import OpenAIDialect
 from backburner.wire.shard import JsonlShards
 from tests.effort import tried
 
+#: Kinds of outcomes: all, successes and failures.
+KINDS = (None, True, False)
+
 SHARDS, DIALECT, BATCH = JsonlShards(), OpenAIDialect(), "batch_0123"
 
 
@@ -51,6 +54,14 @@ def written(found: list[Outcome | Block]) -> bytes:
 
 def rendered(lines: list[int]) -> bytes:
     return b"".join(DIALECT.render(outcome(line), batch_id=BATCH) + b"\n" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"), [((2, 3), {None: 5, True: 3, False: 2}), (None, dict.fromkeys(KINDS))]
+)
+def test_a_run_knows_how_many_of_each_kind_it_has_or_that_nobody_does(counts, found):
+    run = Run(1, 9, counts, partial(iter, ()))
+    assert {kind: run.count(kind) for kind in KINDS} == found
 
 
 @pytest.mark.parametrize("batch_id", [None, BATCH])

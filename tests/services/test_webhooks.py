@@ -652,6 +652,15 @@ def test_several_who_ask_for_it_are_told_each_by_a_message_of_its_own(world):
     assert sorted(one.url for one in world.receiver.posted) == [f"{URL}/{n}" for n in range(3)]
 
 
+def test_the_only_one_who_asks_for_it_is_told_by_the_first_message(world):
+    an_endpoint(world, event_types=["batch.progress"])
+    batch = world.submit(24)
+    world.pump()
+    progressing.tell(world.env, {"tenant": "acme", "batch_id": batch.id, "ended": 4})
+    assert [one.event["id"] for one in world.receiver.posted] == [f"evt_{batch.id}_4"]
+    world.settle()
+
+
 def test_one_message_tells_one_endpoint_alone_and_none_of_a_batch_that_has_ended(world):
     urls = [f"{URL}/{number}" for number in range(2)]
     first, _ = [an_endpoint(world, url=url, event_types=["batch.progress"]) for url in urls]
