@@ -11,7 +11,15 @@ from backburner.domain.catalog import Jobs, Model, Preference, When
 from backburner.domain.errors import BackendFull, BackendUnready, InvalidRequest
 from backburner.domain.shard import Cut, Shard
 from backburner.ports import QueueName, Room, Submitted, Update
-from backburner.services import batches, capacity, dispatch, records, standing, transitions
+from backburner.services import (
+    batches,
+    capacity,
+    dispatch,
+    manifest,
+    records,
+    standing,
+    transitions,
+)
 from backburner.services.backlog import report_backlog
 from tests import oracle
 from tests.backend import by_name
@@ -68,6 +76,17 @@ def test_the_canary_is_of_the_model_that_is_back_in_minutes():
 def test_no_job_of_long_requests_is_too_small(lines, sizes):
     with world_of(jobs_only(cut=replace(CUT, bytes=300))) as world:
         batch = world.submit(lines)
+        world.pump(QueueName.PLAN)
+        planned = manifest.load(world.untapped, world.batch(batch))
+        last = [sum(sizes[: n + 1]) for n in range(len(sizes))]
+        assert [(one.line_count, one.last_line) for one in planned] == [
+            *zip(sizes, last, strict=True)
+        ]
+        assert [one.size for one in planned] == [
+            len(world.blobs.get(one.input_key or "")) for one in planned
+        ]
+        tokens = {one.tokens / one.line_count for one in planned}
+        assert max(tokens) - min(tokens) <= 1
         world.settle()
         assert [len(one.requests) for one in world.backend.submissions] == sizes
         assert world.batch(batch).completed == lines

@@ -98,6 +98,19 @@ def test_bad_lines_may_be_skipped_and_come_out_in_their_places(world):
     oracle.check_end(world)
 
 
+def test_a_line_that_is_skipped_keeps_its_name_where_it_has_one(world):
+    long = chat("too-long", max_tokens=5000)
+    other = chat("other-model", model="nobody")
+    batch = world.submit([chat("twice"), chat("twice"), long, other], on_invalid="skip")
+    world.settle()
+    assert [(line["custom_id"], line["error"]["code"]) for line in world.errors(batch)] == [
+        ("twice", "duplicate_custom_id"),
+        ("too-long", "context_length_exceeded"),
+        ("other-model", "model_not_found"),
+    ]
+    oracle.check_end(world)
+
+
 def test_a_batch_of_bad_lines_alone_completes_where_they_are_skipped(world):
     batch = world.submit([b"bad", b"worse"], on_invalid="skip")
     world.settle()

@@ -383,7 +383,10 @@ def test_a_file_without_requests_ends_at_once_with_the_reason(world, acme):
 def test_the_file_must_be_ones_own(world, acme, file_id, status):
     if file_id == "of-another":
         file_id = world.client("zeta").upload(b"x").json["id"]
-    assert acme.post(PATH, {"requests_file_id": file_id}).status == status
+    answer = acme.post(PATH, {"requests_file_id": file_id})
+    assert answer.status == status
+    said = "No such File object" if status == 404 else "'requests_file_id' must be the id"
+    assert said in answer.error["message"]
 
 
 # ---------------------------------------------------------------- lists, results, deletion

@@ -63,6 +63,14 @@ def test_a_minute_is_the_tenants_whatever_its_key_and_whoever_counts(world):
     assert taken == 100
 
 
+def test_another_tenants_requests_are_not_counted(world):
+    for tenant in ("acme", "zeta"):
+        for _ in range(3):
+            quotas.take_request(world.env, tenant, Quota(requests_per_minute=3))
+        with pytest.raises(RateLimited):
+            quotas.take_request(world.env, tenant, Quota(requests_per_minute=3))
+
+
 def test_counting_costs_two_calls_for_a_fiftieth_of_the_limit(world):
     quota = Quota(requests_per_minute=500)
     with world.tap.hooked(None):
