@@ -68,6 +68,25 @@ def test_objects_written_within_one_tick_of_the_kernel_have_times_of_their_own(b
     assert len(times) == 50
 
 
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 30])
+def test_an_object_is_read_whole_or_in_parts_whatever_its_size(blobs, monkeypatch, size):
+    monkeypatch.setattr(files, "_SMALL_BYTES", 10)
+    data = bytes(range(size))
+    blobs.put("a.bin", data)
+    assert blobs.get("a.bin") == data
+    assert blobs.get("a.bin", start=4, length=5) == data[4:9]
+    with blobs.read("a.bin", start=2) as stream:
+        assert stream.read(3) + stream.read() == data[2:]
+
+
+@pytest.mark.parametrize("seen", [0, 2, 5, 9])
+def test_a_file_that_grew_or_shrank_since_its_size_was_seen_is_read_to_its_end(tmp_path, seen):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"12345")
+    with files._whole(os.open(path, os.O_RDONLY), seen) as stream:
+        assert stream.read() == b"12345"
+
+
 def test_an_edit_of_the_source_does_not_reach_the_copy(blobs, tmp_path):
     blobs.put("a", b"one")
     blobs.copy("a", "copy")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
@@ -35,6 +36,10 @@ STALE_SECONDS = 86400.0
 COPY_TRIES = 3
 #: Times that a folder is made anew because someone removed it meanwhile.
 PUBLISH_TRIES = 100
+
+#: Objects up to this size are read at once: each look into a file hands the interpreter to another
+#: thread, which costs more than the look.
+_SMALL_BYTES = 256 * 1024
 
 #: Objects that are written at the same time: most of a write is waiting for the disk.
 _WRITERS = 8
@@ -139,7 +144,7 @@ class DirectoryBlobs:
             raise
 
     def copy(self, source: str, target: str) -> BlobStat:
-        with self.read(source) as opened, self.write(target) as out:
+        with os.fdopen(self._open(source)[0], "rb") as opened, self.write(target) as out:
             for _ in range(COPY_TRIES):
                 before = _etag(os.fstat(opened.fileno()))
                 out.seek(0)
@@ -155,7 +160,7 @@ class DirectoryBlobs:
     def compose(self, target: str, parts: Sequence[str]) -> BlobStat:
         with self.write(target) as out:
             for part in parts:
-                with self.read(part) as opened:
+                with os.fdopen(self._open(part)[0], "rb") as opened:
                     _copy(opened, out)
         return self._written(target)
 
@@ -182,20 +187,9 @@ class DirectoryBlobs:
 
     @contextmanager
     def read(self, key: str, *, start: int = 0) -> Iterator[BinaryIO]:
-        path = self._path(key)
-        if path is None:
-            raise _no_such(key)
-        try:
-            opened = os.fdopen(os.open(path, _IN), "rb")
-        except IsADirectoryError as exc:
-            raise _no_such(key) from exc
-        except OSError as exc:
-            if exc.errno in _NOWHERE:
-                raise _no_such(key) from exc
-            raise
+        descriptor, size = self._open(key)
+        opened = os.fdopen(descriptor, "rb") if size > _SMALL_BYTES else _whole(descriptor, size)
         with opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                raise _no_such(key)
             if start:
                 opened.seek(start)
             yield opened
@@ -253,6 +247,23 @@ class DirectoryBlobs:
     def _path(self, key: str) -> str | None:
         """The file of a key, or None: no file can be."""
         return f"{self._folder_path}/{key}" if _is_path(key) else None
+
+    def _open(self, key: str) -> tuple[int, int]:
+        """A descriptor of the object, to be closed by the caller, and its size."""
+        path = self._path(key)
+        if path is None:
+            raise _no_such(key)
+        try:
+            descriptor = os.open(path, _IN)
+        except OSError as exc:
+            if exc.errno in _NOWHERE:
+                raise _no_such(key) from exc
+            raise
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(descriptor)
+            raise _no_such(key)
+        return descriptor, found.st_size
 
     def _target(self, key: str) -> Path:
         path = self._path(key)
@@ -369,6 +380,18 @@ def _look(key: str, path: Path | str) -> BlobStat | None:
 def _etag(found: os.stat_result) -> str:
     """Differs if the content does: a new object is a new file, an edit sets a new time."""
     return f"{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ino:x}"
+
+
+def _whole(descriptor: int, size: int) -> BinaryIO:
+    """What the file has now; closes it. Someone may write to it meanwhile."""
+    try:
+        data = os.read(descriptor, size + 1)
+        # As many bytes as it has: there are no more, and nobody needs to be asked.
+        while len(data) != size and (more := os.read(descriptor, 1 << 20)):
+            data += more
+    finally:
+        os.close(descriptor)
+    return BytesIO(data)
 
 
 def _copy(source: BinaryIO, out: BinaryIO) -> None:

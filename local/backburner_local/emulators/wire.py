@@ -142,7 +142,7 @@ def instant(value: Any) -> datetime:
 def iso_milliseconds(epoch: float) -> str:
     """``2024-03-29T03:48:05.077Z``."""
     at = datetime.fromtimestamp(epoch, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def required(message: Message, *names: str) -> list[Any]:

@@ -70,6 +70,8 @@ class World:
             # Below any server's own keep-alive, so that no call meets a closing connection.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2),
             timeout=aiohttp.ClientTimeout(),
+            # A container's cookies go nowhere; to look for some would take a third of each call.
+            cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             max_field_size=64 * 1024,
             max_line_size=64 * 1024,
