@@ -210,6 +210,7 @@ MARK = b"\xef\xbb\xbf"
         (b" " * 11 + b"\nz", [(1, None), (2, b"z")]),
         (b"x" * 3_000_000 + b"\n\nz", [(1, None), (3, b"z")]),
         (b"x\n" + MARK + b"y\n", [(1, b"x"), (2, MARK + b"y")]),
+        (b"\x0cx\x0b\n\x0c\n", [(1, b"\x0cx\x0b"), (2, b"\x0c")]),
     ],
 )
 def test_a_line_is_what_stands_before_one_line_end(data, lines):

@@ -79,13 +79,15 @@ def test_whatever_the_server_says_is_text(world, said, message):
     assert message in outcome.body
 
 
-def test_without_a_status_the_failure_is_one_of_ours(world):
+def test_without_a_status_or_words_the_failure_is_told_in_ours(world):
     batch = world.ask_raw()
     (shard,) = world.shards(batch)
     said: dict[str, Any] = {"code": "result_lost", "reason": "It was lost."}
     assert raw.failure(world.env, shard, status_code=None, **said) == Outcome(
         line=1, custom_id="request", code="result_lost", message="It was lost."
     )
+    silent = raw.failure(world.env, shard, code="x", reason="It broke.", status_code=500)
+    assert msgspec.json.decode(silent.body) == {"error": {"message": "It broke.", "status": 500}}
 
 
 def test_of_long_words_the_beginning_is_told(world):

@@ -88,6 +88,18 @@ def test_the_event_has_ids_and_counts_and_is_the_one_of_the_topic(world):
     assert posted.event["data"]["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
 
 
+def test_of_two_endpoints_that_are_made_at_once_both_are_there(world):
+    other = partial(an_endpoint, world, url=f"{URL}/other")
+    with world.tap.hooked(meanwhile_at("store.transact", world.tap, other)):
+        an_endpoint(world)
+    urls = {one.url for one in webhooks.load(world.env, "acme").endpoints}
+    assert urls == {URL, f"{URL}/other"}
+    third = partial(an_endpoint, world, url=f"{URL}/third")
+    with world.tap.hooked(meanwhile_at("store.transact", world.tap, third)):
+        an_endpoint(world, url=f"{URL}/fourth")
+    assert len(webhooks.load(world.env, "acme").endpoints) == 4
+
+
 def test_each_endpoint_is_told_and_no_other_tenant_s(world):
     urls = [f"https://hooks.example.com/{number}" for number in range(3)]
     for url in urls:
