@@ -14,7 +14,7 @@ import pytest
 
 from backburner.domain.batch import BatchKind
 from backburner.domain.errors import Conflict
-from backburner.services import batches, files
+from backburner.services import batches, files, raw
 from backburner.services.drops import bodies, prompts, ranges, taking
 from tests import oracle
 from tests.backend import answer_with, by_name
@@ -374,6 +374,11 @@ def test_a_template_may_say_the_model_and_the_model_the_route(world):
         (b'prompt = "{question}"', "missing_column", "The template needs 'question'"),
         (b"prompt = ", "rejected", "The template is not valid TOML"),
         (b'model = "none"\nprompt = "{text}"', "model_not_found", "The model 'none'"),
+        (
+            b'model = "vision"\nprompt = "{text}"',
+            "rejected",
+            "The model 'vision' takes no prompts.",
+        ),
         (b"#" * 70_000, "rejected", "A template has at most 65536 bytes"),
     ],
 )
@@ -385,6 +390,10 @@ def test_a_template_that_can_not_be_used_rejects_the_file_before_anything_runs(
     ((_, told, message),) = reasons(lone, "t.csv")
     assert told == code
     assert message.startswith(said)
+    about = {"The template needs": "question", "The model": "model"}
+    assert blamed(lone, "t.csv") == [
+        next((param for words, param in about.items() if said.startswith(words)), None)
+    ]
     assert list(lone.blobs.list("files/")) == []
 
 
@@ -669,6 +678,16 @@ def test_what_no_model_can_take_is_rejected(lone, name, said):
     drop(lone, {name: b"" if "empty" in name else b"x"})
     assert reasons(lone, name)[0][2].startswith(said)
     assert lone.all_batches() == []
+
+
+@pytest.mark.parametrize(("content", "is_taken"), [(b"abc", True), (b"abcd", False)])
+def test_an_object_may_be_as_large_as_a_raw_request(lone, monkeypatch, content, is_taken):
+    monkeypatch.setattr(raw, "MOST_BYTES", 3)
+    drop(lone, {"cat.png": content})
+    assert len(lone.all_batches()) == is_taken
+    if not is_taken:
+        assert reasons(lone, "cat.png") == [(None, "rejected", "A request has at most 3 bytes.")]
+    lone.settle()
 
 
 def test_without_a_model_for_it_anything_else_is_rejected(world):
