@@ -5,7 +5,7 @@ import pytest
 from backburner.domain.dropped import Asked, Source, asked, is_ignored, source_of
 from backburner.domain.errors import InvalidRequest
 
-MODELS = ["zephyr", "mistral", "mistral/large", "qwen-2.5"]
+MODELS = ["mistral", "mistral/large", "qwen-2.5"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """One shard and its slot: who gets it, and what the claim is told of those who don't."""
 
 from collections.abc import Iterator
+from dataclasses import replace as copy
 from typing import Any
 
 import pytest
@@ -20,12 +21,13 @@ from tests.world import LIMITS, MemoryWorld, a_catalog, a_model, a_world_in_memo
 MODEL = a_model(slots=4)
 JOBS = Jobs(model_id="vendor.model", timeout_seconds=7200.0)
 AS_JOBS = a_model("jobs", endpoint="", jobs=JOBS)
+SECOND = copy(AS_JOBS, name="mistral")
 CAP = tenant_cap(capacity=4, share=LIMITS.tenant_share)
 
 
 @pytest.fixture
 def world() -> Iterator[MemoryWorld]:
-    with a_world_in_memory(catalog=a_catalog(MODEL, AS_JOBS)) as made:
+    with a_world_in_memory(catalog=a_catalog(copy(MODEL, others=(SECOND,)), AS_JOBS)) as made:
         yield made
 
 
@@ -84,7 +86,13 @@ def test_what_is_in_flight_is_counted_where_there_is_a_budget(world, is_counted)
 
 
 @pytest.mark.parametrize(
-    ("model", "seconds"), [(MODEL, LIMITS.lease_seconds), (AS_JOBS, JOBS.lease_seconds)]
+    ("model", "seconds"),
+    [
+        (MODEL, LIMITS.lease_seconds),
+        (AS_JOBS, JOBS.lease_seconds),
+        (SECOND, JOBS.lease_seconds),
+    ],
+    ids=["endpoint", "jobs", "jobs of a model that has an endpoint too"],
 )
 def test_a_claim_begins_an_attempt_with_the_lease_of_where_it_runs(world, model, seconds):
     left = {"output_location": "s3://b/k", "failure_location": "s3://b/f", "job": "arn:job"}

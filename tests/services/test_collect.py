@@ -308,6 +308,8 @@ def test_a_place_that_the_backend_named_is_the_attempts_own(world):
     world.blobs.put("async/output/named.out", jsonl(map(succeed, attempt.requests)))
     attempt.is_told = True
     collect.collect_result(world.env, shard.ref, result_key="async/output/named.out")
+    (done,) = world.shards(batch)
+    assert (done.output_location, done.failure_location) == (None, None)
     world.settle()
     assert world.batch(batch).completed == 2
     assert list(world.blobs.list("async/")) == []

@@ -1,5 +1,7 @@
 """A claimed shard and its backend: what it is given, and what is made of its answer."""
 
+from dataclasses import replace
+
 import pytest
 from msgspec import structs
 
@@ -15,6 +17,7 @@ from backburner.domain.shard import Shard, ShardStatus
 from backburner.ports import QueueName, Submitted
 from backburner.services import claims, sending
 from tests import oracle
+from tests.backend import ManualBackend
 from tests.world import MemoryWorld, a_catalog, a_model, a_raw_model, a_world_in_memory
 
 MODEL = a_model()
@@ -126,6 +129,31 @@ def test_where_to_look_is_noted_if_it_is_worth_the_write(world, said, lines, is_
     after = stored(world, shard)
     noted = (after.output_location, after.failure_location, after.job)
     assert noted == (told if is_noted else (None, None, None))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 8])
+def test_all_that_was_handed_over_is_sent_by_the_end(world, at_once):
+    given, shard = saying(world, Submitted()), claimed(world)
+    some = [structs.replace(shard, input_inline=b"%d" % number) for number in range(5)]
+    with sending.Sender(world.untapped, at_once=at_once) as sender:
+        for one in some:
+            sender.send(one)
+    assert (sender.count, sender.is_refused) == (5, False)
+    assert sorted(given) == [b"%d" % number for number in range(5)]
+
+
+def test_a_shard_is_sent_to_the_backend_of_its_own_pool():
+    other = a_model(backend="elsewhere")
+    catalog = a_catalog(replace(MODEL, others=(other,)))
+    with a_world_in_memory(catalog=catalog) as world:
+        shard, elsewhere = claimed(world), ManualBackend(world.blobs, world.store)
+        backends = {**world.untapped.backends, "elsewhere": elsewhere}
+        env = replace(world.untapped, backends=backends)
+        for pool in (MODEL.pool, other.pool):
+            sending.send(env, structs.replace(shard, pool=pool))
+        found = [one.shard.pool for one in world.backend.submissions + elsewhere.submissions]
+        assert found == [MODEL.pool, other.pool]
+        assert len(elsewhere.submissions) == 1
 
 
 def test_the_failure_of_a_raw_request_is_read_wherever_it_is(world):
