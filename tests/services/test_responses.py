@@ -1,5 +1,7 @@
 """Single requests: at once where a slot is free, and in turn where none is."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,9 +9,9 @@ import pytest
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.errors import BackendRefused, BackendThrottled, NotFound
 from backburner.domain.request import Request
-from backburner.domain.shard import ShardStatus
-from backburner.ports import QueueName
-from backburner.services import batches, results, singles
+from backburner.domain.shard import ShardStatus, shard_id
+from backburner.ports import Item, Key, QueueName, Store
+from backburner.services import batches, records, results, singles
 from backburner.services.files import batch_id_of, result_id
 from tests import oracle
 from tests.backend import answer_with
@@ -122,12 +124,49 @@ def test_a_request_that_is_tried_once_is_found_by_its_name(world):
     assert world.tap.calls[calls:] == ["store.get"]
 
 
+def test_a_request_is_found_with_its_shard_in_one_read(world):
+    batch = world.respond()
+    world.answer()
+    calls = len(world.tap.calls)
+    found, shards = batches.find_single(world.env, "acme", batch.id, kind=BatchKind.RESPONSE)
+    assert world.tap.calls[calls:] == ["store.get"]
+    outcome = results.single(world.env, found, shards)
+    assert outcome is not None
+    assert outcome.is_success
+
+
+class _ShardsOfBefore:
+    """A store that shows of several items the first as it is, and the others as they were."""
+
+    def __init__(self, store: Store, keys: Sequence[Key]) -> None:
+        self._store = store
+        self._before = dict(zip(keys, store.get(*keys), strict=True))
+
+    def get(self, *keys: Key) -> list[Item | None]:
+        now = dict(zip(keys, self._store.get(*keys), strict=True))
+        return [now[keys[0]], *((now | self._before)[key] for key in keys[1:])]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def test_a_request_that_ends_while_it_is_read_has_its_outcome(world):
+    batch = world.respond()
+    key = records.shard_key(batch.tenant, batch.id, shard_id(1))
+    env = replace(world.untapped, store=_ShardsOfBefore(world.untapped.store, [key]))
+    world.answer()
+    found, shards = batches.find_single(env, "acme", batch.id, kind=BatchKind.RESPONSE)
+    assert found.is_terminal
+    assert [shard.status for shard in shards] == [ShardStatus.DONE]
+
+
 def test_a_request_that_is_tried_again_is_found_among_its_shards(world):
     batch = world.respond()
     world.answer(reply=answer_with(500))
     assert [shard.id for shard in batches.shards(world.env, batch)] == ["00001", "00001-1"]
     world.settle()
-    outcome = results.single(world.env, world.batch(batch))
+    found, shards = batches.find_single(world.env, "acme", batch.id, kind=BatchKind.RESPONSE)
+    outcome = results.single(world.env, found, shards)
     assert outcome is not None
     assert outcome.is_success
 

@@ -20,7 +20,7 @@ from backburner.domain.finding import Finding
 from backburner.domain.request import Instant
 from backburner.domain.shard import Shard, ShardStatus, root_id, shard_id
 from backburner.domain.slots import backend_of
-from backburner.ports import Environment, Is, Missing, QueueName, Update
+from backburner.ports import Environment, Is, Item, Missing, QueueName, Update
 from backburner.services import files, membership, mirror, outbox, records, transitions, webhooks
 
 #: Shards dropped in one transaction: beside each may stand a pool and a share.
@@ -45,7 +45,24 @@ def find(
     env: Environment, tenant: str, batch_id: str, *, kind: BatchKind = BatchKind.FILE
 ) -> Batch:
     """The tenant's batch; raises NotFound."""
-    batch = load(env, tenant, batch_id)
+    return _found(load(env, tenant, batch_id), batch_id, kind)
+
+
+def find_single(
+    env: Environment, tenant: str, batch_id: str, *, kind: BatchKind
+) -> tuple[Batch, list[Shard]]:
+    """The tenant's single request, and its shards: mostly one read; raises NotFound."""
+    first = records.shard_key(tenant, batch_id, shard_id(1))
+    item, shard_item = env.store.get(records.batch_key(tenant, batch_id), first)
+    batch = _found(records.to_batch(item) if item is not None else None, batch_id, kind)
+    only = _only_shard(shard_item)
+    # Of two items that are read at once, either may be the older one.
+    if only is None or (only.is_open and batch.is_terminal):
+        return batch, shards(env, batch)
+    return batch, [only]
+
+
+def _found(batch: Batch | None, batch_id: str, kind: BatchKind) -> Batch:
     if batch is None or batch.kind is not kind:
         raise NotFound(f"No such {kind.noun.capitalize()} object: {batch_id}", param="id")
     return batch
@@ -82,14 +99,17 @@ def page(
 
 def shards(env: Environment, batch: Batch) -> list[Shard]:
     """All shards of the batch that were ever queued; of a single request, mostly one read."""
-    only = _only_shard(env, batch) if batch.is_single else None
-    return [only] if only is not None else list(each_shard(env, batch))
+    if batch.is_single:
+        (item,) = env.store.get(records.shard_key(batch.tenant, batch.id, shard_id(1)))
+        only = _only_shard(item)
+        if only is not None:
+            return [only]
+    return list(each_shard(env, batch))
 
 
-def _only_shard(env: Environment, batch: Batch) -> Shard | None:
+def _only_shard(first: Item | None) -> Shard | None:
     """The one shard of a single request; None: the request was tried again as another one."""
-    (item,) = env.store.get(records.shard_key(batch.tenant, batch.id, shard_id(1)))
-    shard = records.to_shard(item) if item is not None else None
+    shard = records.to_shard(first) if first is not None else None
     if shard is None or (shard.status is ShardStatus.DONE and not shard.ended_lines):
         return None
     return shard

@@ -1,6 +1,6 @@
 """Read a batch's outcomes back in input order, whole or as far as they are in."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -117,9 +117,15 @@ def recovered(env: Environment, batch: Batch) -> Iterator[Outcome]:
             yield outcome
 
 
-def single(env: Environment, batch: Batch) -> Outcome | None:
-    """The outcome of a single request, or None: there is none (yet)."""
-    for shard in reversed(batches.shards(env, batch)):
+def single(env: Environment, batch: Batch, shards: Sequence[Shard] | None = None) -> Outcome | None:
+    """The outcome of a single request, or None: there is none (yet).
+
+    Args:
+        env: the world.
+        batch: the request.
+        shards: its own, where they were read already.
+    """
+    for shard in reversed(batches.shards(env, batch) if shards is None else shards):
         if shard.status is ShardStatus.DONE:
             try:
                 for outcome in shard_lines.kept_outcomes(env, shard):
@@ -134,9 +140,11 @@ def _is_missing(batch: Batch, shard: Shard) -> bool:
     return shard.is_open or (shard.status is ShardStatus.DROPPED and batch.stopping is None)
 
 
-def raw_answer(env: Environment, batch: Batch) -> raw.Answer | None:
-    """The answer to a raw request, where it is kept; None: there is none."""
-    for shard in batches.shards(env, batch):
+def raw_answer(
+    env: Environment, batch: Batch, shards: Sequence[Shard] | None = None
+) -> raw.Answer | None:
+    """The answer to a raw request, where it is kept, or None; as `single`."""
+    for shard in batches.shards(env, batch) if shards is None else shards:
         if shard.answer_key is not None:
             return raw.Answer(key=shard.answer_key, content_type=shard.answer_type)
     return None

@@ -1,9 +1,11 @@
 """The routes of single requests: what became of what was asked for elsewhere."""
 
+from collections.abc import Sequence
+
 from backburner.domain.batch import RAW_ROUTE, Batch, BatchKind, BatchStatus
 from backburner.domain.errors import NotFound, StateConflict
 from backburner.domain.request import Outcome
-from backburner.domain.shard import ShardStatus
+from backburner.domain.shard import Shard, ShardStatus
 from backburner.services import batches, deletion, results
 from backburner.web import errors
 from backburner.web.answer import Answer
@@ -14,6 +16,9 @@ from backburner.wire.anthropic import message as anthropic
 from backburner.wire.objects import Object
 
 MESSAGES = "/v1/messages"
+
+#: Those of a request.
+Shards = Sequence[Shard]
 
 _PAGE, _MOST = 20, 100
 #: Seconds until the next look at a request that runs: more for those that have run for long.
@@ -36,16 +41,16 @@ def page(call: Call) -> Object:
 
 def retrieve(call: Call, request_id: str) -> Answer:
     """`GET /v1/requests/{id}`: the model's answer; 202 and how it goes, until it is there."""
-    batch = _find(call, request_id)
-    return result(call, batch) if batch.is_terminal else pending(call, batch)
+    batch, shards = _find_whole(call, request_id)
+    return result(call, batch, shards) if batch.is_terminal else pending(call, batch, shards)
 
 
 def status(call: Call, request_id: str) -> Answer:
     """`GET /v1/requests/{id}/status`: how it goes, never what came out."""
-    batch = _find(call, request_id)
+    batch, shards = _find_whole(call, request_id)
     if not batch.is_terminal:
-        return Answer(body=_shown(call, batch), headers=_pause(call, batch))
-    outcome = results.single(call.env, batch)
+        return Answer(body=_shown(call, batch, shards), headers=_pause(call, batch))
+    outcome = results.single(call.env, batch, shards)
     url = call.env.public_url
     return Answer(body=request_object.request_object(batch, base_url=url, outcome=outcome))
 
@@ -65,21 +70,21 @@ def delete(call: Call, request_id: str) -> Object:
     return objects.deleted_object(request_id, "request.deleted")
 
 
-def pending(call: Call, batch: Batch, *, applied: str = "") -> Answer:
+def pending(call: Call, batch: Batch, shards: Shards, *, applied: str = "") -> Answer:
     """202: it has not ended; where and when to ask again."""
     headers = {"location": url_of(call, batch)} | _pause(call, batch)
     if applied:
         headers["preference-applied"] = applied
-    return Answer(status=202, body=_shown(call, batch), headers=headers)
+    return Answer(status=202, body=_shown(call, batch, shards), headers=headers)
 
 
 def url_of(call: Call, batch: Batch) -> str:
     return f"{call.env.public_url}/v1/requests/{batch.id}"
 
 
-def result(call: Call, batch: Batch) -> Answer:
+def result(call: Call, batch: Batch, shards: Shards) -> Answer:
     """What the model answered, with its status; or why there is no answer."""
-    outcome = results.single(call.env, batch) if batch.stopping is None else None
+    outcome = results.single(call.env, batch, shards) if batch.stopping is None else None
     headers = {"x-backburner-request": batch.id}
     if outcome is None or not outcome.status_code:
         code, message = request_object.why(batch, outcome)
@@ -89,7 +94,7 @@ def result(call: Call, batch: Batch) -> Answer:
         )
         return Answer(status=number, body=failed.body, headers=headers | _no_more(number))
     if batch.route == RAW_ROUTE and outcome.is_success:
-        return _raw_result(call, batch, headers)
+        return _raw_result(call, batch, shards, headers)
     body = _message(batch, outcome) if batch.route == MESSAGES else outcome.body
     headers = {"content-type": "application/json"} | headers | _no_more(outcome.status_code)
     return Answer(status=outcome.status_code, body=body, headers=headers)
@@ -106,13 +111,13 @@ def _message(batch: Batch, outcome: Outcome) -> Object:
     )
 
 
-def _raw_result(call: Call, batch: Batch, headers: dict[str, str]) -> Answer:
+def _raw_result(call: Call, batch: Batch, shards: Shards, headers: dict[str, str]) -> Answer:
     """The answer to a raw request: as it came, or by a link where it is large.
 
     By a link as well where nobody told what it is: the store may know.
     """
     blobs = call.env.blobs
-    kept = results.raw_answer(call.env, batch)
+    kept = results.raw_answer(call.env, batch, shards)
     stat = blobs.stat(kept.key) if kept is not None else None
     if kept is None or stat is None:
         raise NotFound("The result of this request is not kept any more.", param="id")
@@ -138,8 +143,11 @@ def _find(call: Call, request_id: str) -> Batch:
     return batches.find(call.env, call.tenant, request_id, kind=BatchKind.REQUEST)
 
 
-def _shown(call: Call, batch: Batch) -> Object:
-    shards = batches.shards(call.env, batch)
+def _find_whole(call: Call, request_id: str) -> tuple[Batch, Shards]:
+    return batches.find_single(call.env, call.tenant, request_id, kind=BatchKind.REQUEST)
+
+
+def _shown(call: Call, batch: Batch, shards: Shards) -> Object:
     is_running = any(shard.status is ShardStatus.IN_FLIGHT for shard in shards)
     url = call.env.public_url
     return request_object.request_object(batch, base_url=url, is_running=is_running)

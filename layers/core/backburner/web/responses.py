@@ -1,11 +1,13 @@
 """The routes of background responses."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from backburner.domain.batch import Batch, BatchKind, checked_metadata
 from backburner.domain.errors import InvalidRequest, StateConflict, TooLarge
 from backburner.domain.request import Request
-from backburner.domain.shard import ShardStatus
+from backburner.domain.shard import Shard, ShardStatus
 from backburner.services import batches, deletion, records, results, singles
 from backburner.services.fitting import is_too_long, prompt_tokens
 from backburner.services.submit import no_model
@@ -63,7 +65,7 @@ def _continued(call: Call, original: bytes) -> tuple[bytes, Object]:
             code="previous_response_not_found",
         )
     asked = read_object(_original(call, former))
-    shown = _shown(call, former)
+    shown = _shown(call, former, batches.shards(call.env, former))
     if shown["status"] not in ("completed", "incomplete"):
         raise InvalidRequest(
             f"The previous response can't be continued: it is {shown['status']}.",
@@ -115,7 +117,8 @@ def retrieve(call: Call, response_id: str) -> Object:
     """`GET /v1/responses/{id}`."""
     if (call.query("stream") or "false") != "false":
         raise InvalidRequest("'stream' is not supported.", param="stream")
-    return _shown(call, _find(call, response_id))
+    found = batches.find_single(call.env, call.tenant, response_id, kind=BatchKind.RESPONSE)
+    return _shown(call, *found)
 
 
 def cancel(call: Call, response_id: str) -> Object:
@@ -124,7 +127,7 @@ def cancel(call: Call, response_id: str) -> Object:
     if found.is_terminal and found.stopping is None:
         raise StateConflict(f"The response can't be cancelled: it is {found.status}.", param="id")
     batch = batches.cancel(call.env, call.tenant, response_id, kind=BatchKind.RESPONSE)
-    return _shown(call, batch)
+    return _shown(call, batch, batches.shards(call.env, batch))
 
 
 def delete(call: Call, response_id: str) -> Object:
@@ -156,12 +159,12 @@ def _find(call: Call, response_id: str) -> Batch:
     return batches.find(call.env, call.tenant, response_id, kind=BatchKind.RESPONSE)
 
 
-def _shown(call: Call, batch: Batch) -> Object:
+def _shown(call: Call, batch: Batch, shards: Sequence[Shard]) -> Object:
     env, original = call.env, _original(call, batch)
     if batch.is_terminal:
-        outcome = results.single(env, batch)
+        outcome = results.single(env, batch, shards)
         return response_object.response_object(batch, original, outcome)
-    is_running = any(shard.status is ShardStatus.IN_FLIGHT for shard in batches.shards(env, batch))
+    is_running = any(shard.status is ShardStatus.IN_FLIGHT for shard in shards)
     return response_object.response_object(batch, original, is_running=is_running)
 
 

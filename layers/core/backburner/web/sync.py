@@ -17,7 +17,7 @@ from typing import Any
 from backburner.domain.batch import Batch, BatchKind
 from backburner.domain.errors import InvalidRequest
 from backburner.domain.request import Request
-from backburner.services import records, singles, waiting
+from backburner.services import batches, records, singles, waiting
 from backburner.services.fitting import is_too_long
 from backburner.web import errors, preference, requests
 from backburner.web.answer import Answer
@@ -79,12 +79,15 @@ def answer(
     if seconds is None:
         seconds = call.env.limits.wait_seconds if is_silent else 0.0
     seen = waiting.until_ended(call.env, batch, seconds=seconds)
-    if seen.is_terminal:
-        answered = requests.result(call, seen)
-    elif is_silent:
+    if is_silent and not seen.is_terminal:
         answered = _not_yet(call, seen)
     else:
-        answered = requests.pending(call, seen, applied=preferred.applied())
+        shards = batches.shards(call.env, seen)
+        answered = (
+            requests.result(call, seen, shards)
+            if seen.is_terminal
+            else requests.pending(call, seen, shards, applied=preferred.applied())
+        )
     return as_replay(answered) if is_replay else answered
 
 
