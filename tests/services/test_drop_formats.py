@@ -211,6 +211,7 @@ def test_the_input_of_a_batch_is_called_like_what_was_dropped(world, name, calle
     (batch,) = world.all_batches()
     file = files.find(world.env, "dropper", batch.input_file_id)
     assert (file.filename, file.id.partition("_")[0]) == (called, "file")
+    assert file.size == len(world.blobs.get(file.key or ""))
     assert batch.id.startswith("batch_")
 
 

@@ -73,6 +73,7 @@ def test_what_waits_for_jobs_goes_behind_the_endpoint_in_shards_of_its_size():
         sizes = [len(one.requests) for one in world.backend.submissions]
         assert sum(sizes) == 30
         assert max(sizes) <= BEHIND.cut.lines
+        assert min(sizes) >= BEHIND.cut.lines // 2  # and no more pieces than that takes
         assert world.batch(batch).completed == 30
         oracle.check_end(world)
 

@@ -226,6 +226,19 @@ def test_results_ask_for_what_there_is(acme, other, running):
     assert other.get(path).status == 404
 
 
+class TestWithFewLines:
+    @pytest.fixture
+    def limits(self):
+        return Limits(file_lines=2)
+
+    def test_there_are_no_more_requests_than_lines_of_a_file(self, world, acme):
+        assert create(acme, [one(name) for name in "ab"]).status == 200
+        refused = create(acme, [one(name) for name in "cde"])
+        assert (refused.status, refused.error["param"]) == (400, "requests")
+        assert "has 3 requests; the limit is 2" in refused.error["message"]
+        world.finish()
+
+
 class TestWithResultsInObjects:
     @pytest.fixture
     def limits(self):
