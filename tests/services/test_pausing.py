@@ -237,8 +237,10 @@ def test_what_has_ended_or_stops_is_neither_paused_nor_resumed(world, act):
     batches.stop(world.env, world.batch(stopping), StopReason.EXPIRED)
     batches.cancel(world.env, "acme", cancelling.id, kind=BatchKind.FILE)
     for batch, word in ((done, "completed"), (stopping, "stopping"), (cancelling, "cancelling")):
-        with pytest.raises(StateConflict, match=f"it is {word}"):
+        done_to = "paused" if act is pause else "resumed"
+        with pytest.raises(StateConflict, match=f"can't be {done_to}: it is {word}") as caught:
             act(world, batch)
+        assert caught.value.param == "id"
 
 
 @pytest.mark.parametrize("act", [pause, resume])

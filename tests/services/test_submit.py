@@ -100,8 +100,9 @@ def test_a_result_file_is_no_input(world):
         purpose=FilePurpose.BATCH_OUTPUT,
         size=0,
     )
-    with pytest.raises(InvalidRequest, match="batch_output"):
+    with pytest.raises(InvalidRequest, match="batch_output") as caught:
         submit.submit_batch(world.env, "acme", new(world, input_file_id="file_out"))
+    assert caught.value.param == "input_file_id"
 
 
 def test_what_was_accepted_runs_although_the_process_died_right_after(world):
@@ -177,5 +178,8 @@ def test_a_last_page_that_is_full_says_that_there_are_no_more(world):
 
 
 def test_a_route_that_is_none_is_refused_with_those_that_there_are(world):
-    with pytest.raises(InvalidRequest, match=r"one of /v1/chat/completions, .*/v1/embeddings"):
+    with pytest.raises(
+        InvalidRequest, match=r"one of /v1/chat/completions, .*/v1/embeddings"
+    ) as caught:
         submit.submit_batch(world.env, "acme", new(world, route="/v1/nothing"))
+    assert caught.value.code == "invalid_endpoint"

@@ -99,9 +99,10 @@ def test_who_completes_what_was_just_cancelled_is_told_so(world, upload):
 
     with (
         world.tap.hooked(meanwhile_at("store.transact", world.tap, cancel)),
-        pytest.raises(StateConflict, match="cancelled"),
+        pytest.raises(StateConflict, match="cancelled") as caught,
     ):
         uploads.complete(world.env, "acme", upload.id, [PART])
+    assert caught.value.param == "id"
     assert list(world.blobs.list("")) == []
 
 
