@@ -97,6 +97,18 @@ def test_a_bundle_that_failed_as_a_whole_says_nothing_of_its_members():
         oracle.check_end(world)
 
 
+def test_what_fails_for_good_in_a_bundle_fails_with_the_words_of_that():
+    with behind_endpoint() as world:
+        some = waiting_behind(world, 2)
+        attempt = the_bundle(world)
+        collect.collect_failure(world.env, attempt.shard.ref, code="too_hot", reason="It burns.")
+        attempt.is_told = True
+        world.settle()
+        found = [results.single(world.untapped, world.batch(one)) for one in some]
+        told = [(one.code, one.message) for one in found if one is not None]
+        assert told == [("too_hot", "It burns.")] * 2
+
+
 def test_of_a_bundle_that_the_backend_refuses_for_good_each_is_tried_alone():
     with as_jobs() as world:
         some = [world.submit(3), world.submit(3)]

@@ -99,6 +99,8 @@ def test_a_job_that_the_backend_never_had_is_lost_long_before_its_lease_ends(wor
     world.clock.advance(600)
     looks.look(world.env, shard.ref)
     assert status(world, shard) is ShardStatus.WAITING
+    world.pump()  # nobody but the look has said that it waits again
+    assert [one.shard.attempt for one in world.backend.submissions] == [1, 2]
 
 
 @pytest.mark.parametrize(("is_final", "is_tried_again"), [(False, True), (True, False)])
@@ -110,6 +112,10 @@ def test_a_job_that_failed_is_tried_again_unless_it_would_fail_again(
     looks.look(world.env, shard.ref)
     waiting = [one for one in shards(world, shard) if one.is_open]
     assert bool(waiting) is is_tried_again
+    world.settle()
+    errors = [line["error"] for line in world.errors(batch_of(world, shard))]
+    told = {(error["code"], error["message"]) for error in errors}
+    assert told == (set() if is_tried_again else {("backend_refused", "The input is bad.")})
 
 
 def test_a_backend_that_can_not_say_changes_nothing(world):
