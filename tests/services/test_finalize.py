@@ -115,6 +115,25 @@ def _partial(world: World, batch: Batch) -> Any:
     return [json.loads(line)["custom_id"] for line in lines]
 
 
+@pytest.mark.parametrize("successes", [None, True, False])
+def test_whoever_skips_what_was_read_gets_the_rest(world, successes):
+    """Whatever stands between: lines that were skipped as bad, failed, or are of another model."""
+    models = ["mistral", "ministral", "mistral"] * 4
+    lines = [chat(f"acme-{number}", model=name) for number, name in enumerate(models)]
+    batch = all_done(world, [b"bad", *lines[:5], b"worse", *lines[5:]], on_invalid="skip")
+
+    def read(skip: int) -> list[int]:
+        ended = world.batch(batch)
+        some = results.outcomes(world.untapped, ended, successes=successes, skip=skip)
+        return [outcome.line for outcome in some]
+
+    whole = read(0)
+    assert whole == sorted(whole)
+    assert len(whole) == {None: 14, True: 11, False: 3}[successes]
+    assert [read(skip) for skip in range(16)] == [whole[skip:] for skip in range(16)]
+    world.settle()
+
+
 def test_a_batch_that_still_runs_is_not_ended(world):
     batch = world.submit(3)
     world.pump(QueueName.PLAN)

@@ -111,6 +111,21 @@ def test_a_line_that_breaks_off_can_not_be_read():
             pieces(data[:end] + b"\n")
 
 
+def test_a_run_is_opened_when_the_merge_comes_to_it():
+    opened: list[int] = []
+
+    def run(first: int) -> Run:
+        def lines() -> Iterator[Outcome | Block]:
+            opened.append(first)
+            return iter([outcome(first), outcome(first + 1)])
+
+        return Run(first, first + 1, None, lines)
+
+    seen = [(piece.line, len(opened)) for piece in merge([run(5), run(1), run(3)])]
+    assert seen == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (6, 3)]
+    assert opened == [1, 3, 5]
+
+
 def test_lines_out_of_order_are_no_block():
     assert [piece.line for piece in pieces(kept([4, 2, 2]))] == [4, 2, 2]
 
