@@ -18,7 +18,7 @@ from backburner.wire.shard import JsonlShards
 from tests import oracle
 from tests.backend import answer_with, by_name, succeed
 from tests.tap import meanwhile, meanwhile_at
-from tests.world import CHAT, LIMITS, World, a_world_in_memory, chat, jsonl
+from tests.world import CHAT, LIMITS, World, a_catalog, a_model, a_world_in_memory, chat, jsonl
 
 
 def in_flight(world: World, lines: Any = 4, **options: Any) -> Any:
@@ -314,6 +314,14 @@ def test_a_place_that_the_backend_named_is_the_attempts_own(world):
     assert world.batch(batch).completed == 2
     assert list(world.blobs.list("async/")) == []
     oracle.check_end(world)
+
+
+def test_what_a_model_brings_that_has_left_the_catalog_stands_and_costs_nothing(world):
+    batch = in_flight(world)
+    world.set_env(replace(world.untapped, catalog=a_catalog(a_model("another"))))
+    world.answer()
+    after = world.batch(batch)
+    assert (after.completed, after.input_tokens, after.cost_nanos) == (4, 12, 0)
 
 
 def test_an_attempt_that_failed_as_a_whole_is_tried_again(world):

@@ -1,5 +1,6 @@
 """Slots: who gets the next one, and that none is ever lost."""
 
+import json
 from dataclasses import replace
 from threading import Barrier
 from typing import Any
@@ -230,6 +231,18 @@ def test_who_has_sent_shards_for_long_leaves_the_rest_to_another_message():
         assert dispatch.dispatch(env, "manual:mistral") == 3
         assert dispatch.dispatch(env, "manual:mistral") == 1
         assert world.queue.counts(QueueName.DISPATCH).waiting == before + 2
+
+
+def test_the_rest_is_left_to_a_message_about_the_same_pool(world):
+    for name in "ab":
+        world.submit([chat(name)])
+    world.pump(QueueName.PLAN)
+    world.queue.delete(world.queue.receive(QueueName.DISPATCH, 10, 1))
+    env = replace(world.untapped, backends={"manual": SlowBackend(world)})
+    env = replace(env, limits=replace(LIMITS, dispatch_seconds=1, sends_at_once=1))
+    assert dispatch.dispatch(env, "manual:mistral") == 1
+    ((_, message),) = world.receive(QueueName.DISPATCH)
+    assert json.loads(message.body) == {"pool": "manual:mistral"}
 
 
 def test_a_dispatch_message_of_a_pool_that_no_model_has_does_nothing(world):
