@@ -135,6 +135,17 @@ def test_too_few_requests_for_a_job_are_refused_and_the_reason_is_told():
         )
 
 
+def test_requests_that_are_refused_come_out_under_their_names_where_bad_ones_are_skipped():
+    with world_of(jobs_only()) as world:
+        batch = world.submit([chat("a"), chat("b")], on_invalid="skip")
+        world.settle()
+        assert [(one["custom_id"], one["error"]["code"]) for one in world.errors(batch)] == [
+            ("a", "no_backend"),
+            ("b", "no_backend"),
+        ]
+        oracle.check_end(world)
+
+
 def test_the_rule_of_the_catalog_sends_big_batches_elsewhere():
     model = replace(both(), when=replace(both().when, to_lines=8))
     with world_of(model) as world:

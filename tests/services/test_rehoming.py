@@ -68,12 +68,13 @@ def test_what_waits_for_jobs_goes_behind_the_endpoint_in_shards_of_its_size():
         assert (after.completed, after.failed) == (0, 0)
         fresh = [one for one in world.shards(batch) if one.status is ShardStatus.WAITING]
         assert {(one.attempt, one.not_before) for one in fresh} == {(0, 0.0)}
+        # No more pieces than that takes.
+        assert min(one.line_count for one in fresh) >= BEHIND.cut.lines // 2
         assert world.pool().waiting_lines == 30
         world.settle()
         sizes = [len(one.requests) for one in world.backend.submissions]
         assert sum(sizes) == 30
         assert max(sizes) <= BEHIND.cut.lines
-        assert min(sizes) >= BEHIND.cut.lines // 2  # and no more pieces than that takes
         assert world.batch(batch).completed == 30
         oracle.check_end(world)
 
