@@ -41,7 +41,11 @@ class MemoryDatabase(Database):
             return error
 
         with self._lock:
-            error = self.write(done)
+            try:
+                error = self.write(done)
+            except BaseException:
+                joint.ended(is_committed=False)
+                raise
             joint.ended(is_committed=True)
         if error is not None:
             raise error
