@@ -61,11 +61,9 @@ def test_what_is_forgotten_is_gone_before_long_with_its_notification(tmp_path):
     assert asyncio.run(go())
 
 
-def test_a_body_is_had_again_and_again_from_memory_or_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("backburner_local.emulators.sagemaker.queue._KEPT_BYTES", 10)
-
+def test_a_body_is_had_again_and_again_from_memory_or_the_file(tmp_path):
     async def go() -> Any:
-        queue = InvocationQueue(tmp_path)
+        queue = InvocationQueue(tmp_path, most_kept_bytes=10)
         made = accept(queue, 5)
         queue.forget(made[0].id)
         bodies = [queue.body(one) for one in (*made, *made)]
@@ -73,6 +71,20 @@ def test_a_body_is_had_again_and_again_from_memory_or_the_file(tmp_path, monkeyp
         return bodies
 
     assert asyncio.run(go()) == [b"body"] * 10
+
+
+def test_what_an_endpoint_that_is_deleted_leaves_takes_no_room_in_memory(tmp_path):
+    async def go() -> Any:
+        queue = InvocationQueue(tmp_path, most_kept_bytes=8)
+        accept(queue, 2)
+        queue.forget_endpoint("e")
+        (kept,) = accept(queue, 1, "another")
+        queue._connection.execute("UPDATE invocations SET body = 'of the file'")
+        body = queue.body(kept)
+        queue.close()
+        return body
+
+    assert asyncio.run(go()) == b"body"
 
 
 def test_a_closed_queue_accepts_nothing(tmp_path):

@@ -1,7 +1,10 @@
 """Messages of a queue that is kept in memory: one does for all that say the same."""
 
+import sqlite3
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -9,6 +12,7 @@ from backburner.adapters.system import SystemClock
 from backburner_local.adapters.clock import FixedClock
 from backburner_local.adapters.queue import Counts, SqliteQueue
 from backburner_local.adapters.sqlite import Database
+from backburner_local.adapters.units import DiskFull
 
 _ALL = "SELECT id FROM messages"
 
@@ -100,6 +104,73 @@ def test_one_whose_handler_fails_is_seen_again_and_then_a_dead_letter(database, 
     queue.release(again)
     assert bodies(queue) == []
     assert [letter.body for letter in queue.dead_letters("dispatch")] == ['{"pool":"a"}']
+
+
+def test_a_step_back_of_the_clock_holds_none_up(clock, queue):
+    queue.send("dispatch", {"pool": "a"})
+    clock.advance(-600)
+    assert queue.wait("dispatch", 1)
+    assert bodies(queue) == ['{"pool":"a"}']
+
+
+class Full(Database):
+    """A database whose disk can be filled."""
+
+    is_full = False
+
+    def write(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        if self.is_full:
+            raise DiskFull("The disk is full.")
+        return super().write(work)
+
+
+@pytest.fixture
+def full(tmp_path):
+    full = Full(tmp_path / "full.db", durable=False)
+    yield full
+    full.close()
+
+
+def test_what_the_table_has_may_not_be_had_and_the_others_are_received(full, clock):
+    queue = SqliteQueue(full, clock)
+    queue.keep_in_memory("dispatch")
+    queue.send("dispatch", {"pool": "late"}, delay_seconds=60)
+    clock.advance(61)
+    queue.send("dispatch", {"pool": "a"})
+    full.is_full = True
+    assert bodies(queue) == ['{"pool":"a"}']
+    with pytest.raises(DiskFull):
+        bodies(queue)
+    full.is_full = False
+    assert bodies(queue) == ['{"pool":"late"}']
+
+
+def test_one_whose_handler_fails_while_the_disk_is_full_stays_in_memory_and_comes_again(
+    full, clock
+):
+    queue = SqliteQueue(full, clock)
+    queue.keep_in_memory("dispatch")
+    queue.send("dispatch", {"pool": "a"})
+    (message,) = queue.receive("dispatch", 10, 30)
+    full.is_full = True
+    queue.release(message, 0.05)
+    full.is_full = False
+    assert bodies(queue) == []
+    assert queue.wait("dispatch", 10)
+    assert bodies(queue) == ['{"pool":"a"}']
+
+
+def test_one_that_comes_again_later_comes_at_once_where_it_is_sent_again(full, clock):
+    queue = SqliteQueue(full, clock)
+    queue.keep_in_memory("dispatch")
+    queue.send("dispatch", {"pool": "a"})
+    (message,) = queue.receive("dispatch", 10, 30)
+    full.is_full = True
+    queue.release(message, 600)
+    assert queue.counts("dispatch").waiting == 1
+    queue.send("dispatch", {"pool": "a"})
+    full.is_full = False
+    assert bodies(queue) == ['{"pool":"a"}']
 
 
 def test_they_are_counted_while_they_wait(queue):

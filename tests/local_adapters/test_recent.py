@@ -1,6 +1,7 @@
 """What the store remembers of its own commits: never another state than the file's."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,26 +68,40 @@ def test_what_was_removed_is_not_remembered(here):
     assert here.store.get(OTHER) == [None]
 
 
-def test_what_is_swept_in_the_transaction_that_wrote_it_is_not_remembered(here):
-    going_on, started = threading.Event(), threading.Event()
+def held(database: Database) -> threading.Event:
+    """Have the writer wait within its transaction until the event is set."""
+    begun, go_on = threading.Event(), threading.Event()
 
     def hold(_: Any) -> None:
-        started.set()
-        assert going_on.wait(10)
+        begun.set()
+        assert go_on.wait(10)
 
+    database.submit(hold)
+    # One that is held already begins with this one only when it goes on.
+    begun.wait(0.05)
+    return go_on
+
+
+def until_waiting(database: Database, count: int) -> None:
+    ends_at = time.monotonic() + 10
+    while database._units.qsize() < count:
+        assert time.monotonic() < ends_at
+        time.sleep(0.001)
+
+
+def test_what_is_swept_in_the_transaction_that_wrote_it_is_not_remembered(here):
     with ThreadPoolExecutor(2) as threads:
-        held = here.database.submit(hold)
-        assert started.wait(10)
+        first = held(here.database)
         writing = threads.submit(here.store.transact, Put(KEY, {"ttl": 10}))
-        while here.database._units.qsize() < 1:
-            pass
-        # Joint work is done last of what waits: this comes while the group goes on.
+        until_waiting(here.database, 1)
+        second = held(here.database)  # done before the write, in the same turn
+        first.set()
+        until_waiting(here.database, 0)
         sweeping = threads.submit(here.store.sweep, 11)
-        going_on.set()
-        held.result(10)
+        until_waiting(here.database, 1)
+        second.set()
         writing.result(10)
-        sweeping.result(10)
-    here.store.sweep(11)
+        assert sweeping.result(10) == 1
     assert here.store.get(KEY) == [None]
 
 
@@ -97,20 +112,12 @@ def test_what_could_not_be_committed_is_not_remembered(here):
         "CREATE TABLE children (n INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED)",
     )
     here.database._writer.execute("PRAGMA foreign_keys = ON")
-    held, started = threading.Event(), threading.Event()
-
-    def hold(connection: Any) -> None:
-        started.set()
-        assert held.wait(10)
-        connection.execute("INSERT INTO children VALUES (1)")
-
     with ThreadPoolExecutor(1) as threads:
-        spoiling = here.database.submit(hold)
-        assert started.wait(10)
+        go_on = held(here.database)
+        spoiling = here.database.submit(lambda c: c.execute("INSERT INTO children VALUES (1)"))
         writing = threads.submit(here.store.transact, Update(KEY, add={"n": 1}))
-        while here.database._units.qsize() < 1:
-            pass
-        held.set()
+        until_waiting(here.database, 2)
+        go_on.set()
         for one in (spoiling, writing):
             with pytest.raises(NotWritten):
                 one.result(10)
@@ -144,13 +151,28 @@ def test_what_another_process_wrote_is_read_a_moment_later(here):
 def test_so_much_is_remembered_and_the_oldest_is_forgotten():
     recent = Recent(clock=lambda: 0.0)
     recent.begin(1)
-    keys = [Key("p", str(number)) for number in range(9)]
+    keys = [Key("p", f"{number:02d}") for number in range(17)]
     for key in keys:
-        recent.committed({key: b"x" * (MOST_BYTES // 8)})
-    assert list(recent.find(keys)) == keys[1:]
-    recent.committed({keys[1]: b"x"})
-    recent.committed({keys[0]: b"x" * (MOST_BYTES // 8)})
-    assert list(recent.find(keys)) == [keys[0], keys[1], *keys[3:]]
+        recent.committed({key: b"x" * (MOST_BYTES // 16)})
+    assert list(recent.find(keys)) == keys[3:]  # an eighth at once
+    recent.committed({keys[3]: b"x"})
+    recent.committed(dict.fromkeys(keys[:3], b"x" * (MOST_BYTES // 16)))
+    assert list(recent.find(keys)) == [*keys[:4], *keys[7:]]
+
+
+def test_what_is_being_committed_is_told_as_it_was_until_somebody_may_have_seen_it():
+    recent = Recent(clock=lambda: 0.0)
+    recent.begin(1)
+    recent.committed({KEY: b"old", OTHER: b"other"})
+    recent.file_was_read()
+    recent.commits({KEY})
+    assert recent.find([KEY, OTHER]) == {KEY: b"old", OTHER: b"other"}
+    recent.file_was_read()
+    assert recent.find([KEY, OTHER]) == {OTHER: b"other"}
+    recent.committed({KEY: b"new"})
+    assert recent.find([KEY, OTHER]) == {KEY: b"new", OTHER: b"other"}
+    recent.commits({KEY})
+    assert recent.find([KEY]) == {KEY: b"new"}
 
 
 def test_no_reader_ever_sees_a_state_that_has_passed(here):

@@ -4,11 +4,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec.json
 
+from backburner.domain.errors import StorageUnavailable
 from backburner.domain.request import Instant
 from backburner.ports import Clock
 from backburner_local.adapters.fleeting import Fleeting
@@ -86,7 +88,8 @@ class Counts:
 
     #: To be received, now or once their delay is over.
     waiting: int
-    #: Received, and hidden until they are deleted or their visibility timeout ends.
+    #: Received, and hidden until they are deleted or their visibility timeout ends; not those that
+    #: were only ever in memory.
     in_flight: int
     #: Given up; kept for a redrive.
     dead: int
@@ -140,15 +143,19 @@ class SqliteQueue:
             self._wake(queue)
 
     def receive(self, queue: str, max_messages: int, visibility_seconds: float) -> list[Message]:
-        """Take visible messages, oldest first, and hide them for a while.
+        """Take visible messages, and hide them for a while: those in memory first, then by age.
 
         Those that were received as often as the queue allows become dead letters instead, so that
         none may be returned although others are visible still.
         """
         found = self._take_fleeting(queue, max_messages)
-        if found and (len(found) == max_messages or not self._is_any_visible(queue)):
-            return found
-        return found + self._receive(queue, max_messages - len(found), visibility_seconds)
+        left = max_messages - len(found)
+        if not found:
+            return self._receive(queue, left, visibility_seconds)
+        with suppress(StorageUnavailable):  # those that are out of memory are nowhere else
+            if left and self._is_any_visible(queue):
+                found += self._receive(queue, left, visibility_seconds)
+        return found
 
     def _take_fleeting(self, queue: str, limit: int) -> list[Message]:
         fleeting = self._fleeting.get(queue)
@@ -190,9 +197,17 @@ class SqliteQueue:
         if message.receipt:
             self._execute(_RELEASE, (visible_at, message.id, message.receipt))
         else:
-            known = (message.queue, message.body, message.sent_at, visible_at, message.receives)
-            self._execute(_SEND, known)
+            self._write_down(message, visible_at, delay_seconds)
         self._ring(message.queue)
+
+    def _write_down(self, message: Message, visible_at: Instant, delay_seconds: float) -> None:
+        """Put one that was only ever in memory into the table, or, if that is full, back."""
+        known = (message.queue, message.body, message.sent_at, visible_at, message.receives)
+        try:
+            self._execute(_SEND, known)
+        except StorageUnavailable:
+            fleeting = self._fleeting[message.queue]
+            fleeting.add(message.body, message.sent_at, delay_seconds=delay_seconds)
 
     def recover(self) -> None:
         """Show every message that was received and neither deleted nor released.
@@ -260,7 +275,7 @@ class SqliteQueue:
         fleeting = self._fleeting.get(queue)
         if fleeting is None:
             return self._visible_in(queue)
-        return min(fleeting.due_in(self._clock.now()), self._visible_in(queue))
+        return min(fleeting.due_in(), self._visible_in(queue))
 
     def _visible_in(self, queue: str) -> float:
         """The same of the table, as far as known."""

@@ -40,7 +40,11 @@ _SWEEP = """DELETE FROM items WHERE (partition, sort) IN
 
 
 class SqliteStore:
-    """Items in a database that others may share."""
+    """Items in a database that others may share.
+
+    What another process commits is seen by `query` and `transact` at once, and by `get` within 50
+    milliseconds (`recent.SECONDS`).
+    """
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Use the database's items.

@@ -237,7 +237,7 @@ _DEADLINES_A_WINDOW = 24
 def queue_position(shard: Shard) -> str:
     """Sort key in the pool's queue: about the deadline, then priority, then age, then id.
 
-    Pieces of what failed as a whole come after all else of their batch. One of them may end the
+    Pieces, which most often are of what failed, come after all else of their batch. One may end the
     server that runs it: so the rest of the batch is done by then, and what was only beside such a
     one, or on a server that ended by chance, is not tried with it again and again.
     """

@@ -208,8 +208,8 @@ class ControlPlane:
 
     def _start(self, endpoint: Endpoint) -> None:
         hosted = HostedEndpoint(endpoint, self._around)
+        hosted.start()  # first: it reads what is in the queue, and callers put more there
         self.endpoints[endpoint.name] = hosted
-        hosted.start()
 
     def _configured(self, name: str, request: Message) -> Endpoint:
         """The endpoint that a configuration and its model describe."""

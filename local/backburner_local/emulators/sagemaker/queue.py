@@ -53,6 +53,7 @@ WHERE endpoint = ? ORDER BY id
 _FORGET_ENDPOINT = """
 DELETE FROM invocations
 WHERE endpoint = ? AND id NOT IN (SELECT id FROM notifications)
+RETURNING id
 """
 
 #: Deletions of one statement; SQLite allows some 32,000 values in it.
@@ -81,7 +82,14 @@ class InvocationQueue:
     Any thread may accept; the rest is for the loop.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, most_kept_bytes: int = _KEPT_BYTES) -> None:
+        """Open the file, or make it.
+
+        Args:
+            data_dir: folder that the file is in.
+            most_kept_bytes: of bodies that are held in memory until they are run.
+        """
+        self._most_kept_bytes = most_kept_bytes
         self._connection = sqlite3.connect(
             data_dir / _NAME, isolation_level=None, check_same_thread=False
         )
@@ -115,7 +123,7 @@ class InvocationQueue:
             if not self._is_open:
                 raise ConnectionRefusedError("The queue is closed.")
             self._connection.execute(_ACCEPT, row)
-            if body is not None and self._kept_bytes + len(body) <= _KEPT_BYTES:
+            if body is not None and self._kept_bytes + len(body) <= self._most_kept_bytes:
                 self._bodies[invocation.id] = body
                 self._kept_bytes += len(body)
 
@@ -139,13 +147,13 @@ class InvocationQueue:
     def forget_endpoint(self, endpoint: str) -> None:
         """Drop everything of a deleted endpoint that is not finished."""
         with self._lock:
-            self._connection.execute(_FORGET_ENDPOINT, (endpoint,))
+            for (number,) in self._connection.execute(_FORGET_ENDPOINT, (endpoint,)).fetchall():
+                self._drop_body(number)
 
     def body(self, invocation: Invocation) -> bytes:
         with self._lock:
-            kept = self._bodies.pop(invocation.id, None)
-            if kept is not None:
-                self._kept_bytes -= len(kept)
+            kept = self._drop_body(invocation.id)
+            if kept:
                 return kept
             row = self._connection.execute(
                 "SELECT body FROM invocations WHERE id = ?", (invocation.id,)
@@ -172,6 +180,12 @@ class InvocationQueue:
             self._is_open = False
             self._connection.close()
 
+    def _drop_body(self, number: int) -> bytes:
+        """The body, which is kept no more; empty: it was not. Under the lock."""
+        body = self._bodies.pop(number, b"")
+        self._kept_bytes -= len(body)
+        return body
+
     def _fetch(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with self._lock:
             return self._connection.execute(statement, values).fetchall()
@@ -186,7 +200,7 @@ class InvocationQueue:
         marks = ",".join("?" * len(numbers))
         with self._lock:
             for number in numbers:
-                self._kept_bytes -= len(self._bodies.pop(number, b""))
+                self._drop_body(number)
             # Should the disk be full, they are told again after the next start.
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute(f"DELETE FROM invocations WHERE id IN ({marks})", numbers)  # noqa: S608 - marks only
