@@ -22,4 +22,8 @@ class Queue(Protocol):
     """
 
     def send(self, queue: QueueName, body: Mapping[str, Any], *, delay_seconds: float = 0) -> None:
-        """Send one message; durable on return. The delay is at most 900 seconds."""
+        """Send one message; durable on return. The delay is at most 900 seconds.
+
+        A kick of the dispatch queue need only last as long as the process: whoever starts a stack
+        on one machine sends each anew.
+        """
