@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 from backburner.domain.errors import InvalidRequest, NotFound
 from backburner.domain.request import Instant
 from backburner.ports import BlobStat, Clock, HookAnswer, Mail
-from backburner_local.adapters.queue import MAX_DELAY_SECONDS, MAX_RECEIVES, Counts, Message
+from backburner_local.adapters.messages import MAX_RECEIVES, Counts, Message
+from backburner_local.adapters.queue import MAX_DELAY_SECONDS
 from backburner_local.adapters.signing import Signer
 
 MAX_KEY_BYTES = 1024

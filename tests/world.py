@@ -61,9 +61,10 @@ from backburner_local import events as aws_events
 from backburner_local.adapters.clock import FixedClock, SequentialIds
 from backburner_local.adapters.events import LocalEvents
 from backburner_local.adapters.files import DirectoryBlobs
+from backburner_local.adapters.messages import Message
 from backburner_local.adapters.metrics import LocalMetrics
 from backburner_local.adapters.outbox import OutboxMailer
-from backburner_local.adapters.queue import Message, SqliteQueue
+from backburner_local.adapters.queue import SqliteQueue
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.store import SqliteStore
 from tests.backend import ManualBackend, Reply, Submission, succeed

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote_plus
 
 from backburner.ports import BlobStat
 from backburner_local import names
-from backburner_local.adapters.queue import Message
+from backburner_local.adapters.messages import Message
 from backburner_local.template import ACCOUNT, REGION
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from backburner.domain.errors import StorageUnavailable
 from backburner_local import event_patterns, events
-from backburner_local.adapters.queue import Message, SqliteQueue
+from backburner_local.adapters.messages import Message
+from backburner_local.adapters.queue import SqliteQueue
 from backburner_local.functions import LoadedFunction
 from backburner_local.template import QueueConfig, Trigger
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from backburner.adapters.clients import Clients
 from backburner_local import events as aws_events
-from backburner_local.adapters.queue import Message
+from backburner_local.adapters.messages import Message
 from backburner_local.template import ACCOUNT, REGION
 from tests.aws.recorder import Recorder
 from tests.aws.stack import Function

@@ -9,7 +9,7 @@ from backburner.domain.batch import Batch, BatchStatus
 from backburner.domain.catalog import Catalog
 from backburner.domain.shard import ShardStatus
 from backburner_local import events as aws_events
-from backburner_local.adapters.queue import Message
+from backburner_local.adapters.messages import Message
 from tests.aws.jobs import JOB_MODELS, ended
 from tests.aws.scenarios import SMALL, scenario
 from tests.aws.world import AwsWorld, requests

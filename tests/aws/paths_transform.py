@@ -8,7 +8,7 @@ from moto.sagemaker.models import sagemaker_backends
 
 from backburner.domain.batch import Batch, BatchStatus
 from backburner_local import events as aws_events
-from backburner_local.adapters.queue import Message
+from backburner_local.adapters.messages import Message
 from backburner_local.template import ACCOUNT, REGION
 from tests.aws.paths_jobs import asked
 from tests.aws.scenarios import SMALL, scenario

@@ -37,7 +37,7 @@ from backburner.services import batches, keys, outbox
 from backburner.settings import Settings
 from backburner_local import events as aws_events
 from backburner_local.adapters.clock import FixedClock
-from backburner_local.adapters.queue import Message
+from backburner_local.adapters.messages import Message
 from backburner_local.template import REGION
 from tests.aws import account
 from tests.aws.account import SENDER

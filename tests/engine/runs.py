@@ -11,7 +11,7 @@ from backburner.domain.batch import BatchStatus
 from backburner.domain.errors import Conflict
 from backburner.ports import QueueName
 from backburner.services import webhooks
-from backburner_local.adapters.queue import Message
+from backburner_local.adapters.messages import Message
 from tests import oracle
 from tests.backend import Reply, Submission, by_name
 from tests.tap import Crash, Hook, PortError

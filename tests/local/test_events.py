@@ -16,7 +16,7 @@ from aws_lambda_powertools.utilities.data_classes import (
 from backburner.ports import BlobStat
 from backburner.wire.notifications import async_results, uploaded_keys
 from backburner_local import events
-from backburner_local.adapters.queue import Message
+from backburner_local.adapters.messages import Message
 
 
 def test_an_sns_notification_carries_its_message():

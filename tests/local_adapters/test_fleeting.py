@@ -10,7 +10,8 @@ import pytest
 
 from backburner.adapters.system import SystemClock
 from backburner_local.adapters.clock import FixedClock
-from backburner_local.adapters.queue import Counts, SqliteQueue
+from backburner_local.adapters.messages import Counts
+from backburner_local.adapters.queue import SqliteQueue
 from backburner_local.adapters.sqlite import Database
 from backburner_local.adapters.units import DiskFull
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from backburner.ports import QueueName
 from backburner.services import dispatch
-from backburner_local.adapters.queue import Message
+from backburner_local.adapters.messages import Message
 from tests.sim.lag import LaggingStore
 from tests.sim.stage import LAG_SECONDS, Stage
 

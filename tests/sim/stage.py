@@ -10,7 +10,7 @@ from backburner.domain.catalog import Catalog, Fewer, Jobs, Preference, When
 from backburner.domain.errors import Busy, Conflict
 from backburner.domain.shard import Cut
 from backburner.ports import QueueName
-from backburner_local.adapters.queue import Message
+from backburner_local.adapters.messages import Message
 from tests.backend import Submission
 from tests.tap import Crash, PortError
 from tests.world import LIMITS, MemoryWorld, a_catalog, a_model, a_raw_model

@@ -1,11 +1,10 @@
-"""The queues in SQLite: messages that are hidden while someone works on them."""
+"""The queues: their messages, in a table or in memory, and who waits for them."""
 
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import msgspec.json
@@ -14,89 +13,17 @@ from backburner.domain.errors import StorageUnavailable
 from backburner.domain.request import Instant
 from backburner.ports import Clock
 from backburner_local.adapters.fleeting import Fleeting
+from backburner_local.adapters.messages import Counts, Message, MessageTable
 from backburner_local.adapters.sqlite import Database
 
 #: Longest delay of a message: SQS's limit (API reference, SendMessage).
 MAX_DELAY_SECONDS = 900
-#: Receives after which a message is a dead letter, where a queue names no number.
-MAX_RECEIVES = 5
 #: Seconds for which the table is taken to be as it was seen: others may send to it, too.
 _BELIEVED_SECONDS = 0.5
 
-_SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS messages (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        queue TEXT NOT NULL,
-        body TEXT NOT NULL,
-        sent_at REAL NOT NULL,
-        visible_at REAL NOT NULL,
-        receives INTEGER NOT NULL DEFAULT 0,
-        receipt INTEGER NOT NULL DEFAULT 0,
-        dead_at REAL
-    )""",
-    """CREATE INDEX IF NOT EXISTS messages_live ON messages (queue, visible_at, id)
-        WHERE dead_at IS NULL""",
-    """CREATE INDEX IF NOT EXISTS messages_dead ON messages (queue, id)
-        WHERE dead_at IS NOT NULL""",
-)
-_SEND = "INSERT INTO messages (queue, body, sent_at, visible_at, receives) VALUES (?, ?, ?, ?, ?)"
-#: Those received too often become dead letters and are not received again.
-_RECEIVE = """UPDATE messages SET
-        dead_at = CASE WHEN receives >= :max_receives THEN :now END,
-        receives = receives + (receives < :max_receives),
-        receipt = receipt + 1,
-        visible_at = :hidden_until
-    WHERE id IN (
-        SELECT id FROM messages WHERE queue = :queue AND visible_at <= :now AND dead_at IS NULL
-        ORDER BY visible_at, id LIMIT :limit
-    )
-    RETURNING id, queue, body, receives, receipt, sent_at, dead_at"""
-_DELETE = """DELETE FROM messages
-    WHERE id IN ({}) AND (id, receipt) IN (VALUES {}) AND dead_at IS NULL"""
-_RELEASE = "UPDATE messages SET visible_at = ? WHERE id = ? AND receipt = ? AND dead_at IS NULL"
-_DEAD = """SELECT id, queue, body, receives, receipt, sent_at FROM messages
-    WHERE queue = ? AND dead_at IS NOT NULL ORDER BY id"""
-_REDRIVE = """UPDATE messages SET dead_at = NULL, receives = 0, visible_at = ?
-    WHERE queue = ? AND dead_at IS NOT NULL"""
-_NEXT = "SELECT min(visible_at) FROM messages WHERE queue = ? AND dead_at IS NULL"
-_COUNTS = """SELECT
-    (SELECT count(*) FROM messages WHERE queue = :queue AND dead_at IS NULL),
-    (SELECT count(*) FROM messages WHERE queue = :queue AND dead_at IS NULL
-        AND visible_at > :now AND receives > 0),
-    (SELECT count(*) FROM messages WHERE queue = :queue AND dead_at IS NOT NULL)"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One message, as one receive saw it."""
-
-    id: str
-    queue: str
-    #: The body as JSON.
-    body: str
-    #: How often it was received, this time included.
-    receives: int
-    #: Proof of this receive; worth nothing once the message is received again. Empty: it was only
-    #: ever in memory.
-    receipt: str
-    sent_at: Instant
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """Messages of one queue, by where they stand."""
-
-    #: To be received, now or once their delay is over.
-    waiting: int
-    #: Received, and hidden until they are deleted or their visibility timeout ends; not those that
-    #: were only ever in memory.
-    in_flight: int
-    #: Given up; kept for a redrive.
-    dead: int
-
 
 class SqliteQueue:
-    """All queues of one database; sends share its commits with everyone else's writes."""
+    """All queues of one database."""
 
     def __init__(
         self, database: Database, clock: Clock, *, max_receives: Mapping[str, int] | None = None
@@ -108,9 +35,8 @@ class SqliteQueue:
             clock: tells when messages are visible.
             max_receives: by queue, how often a message is received before it is a dead letter.
         """
-        self._database = database
+        self._table = MessageTable(database, max_receives or {})
         self._clock = clock
-        self._max_receives = dict(max_receives or {})
         self._is_open = True
         #: By queue: rung when a message may have become visible.
         self._bells: dict[str, threading.Condition] = {}
@@ -118,7 +44,6 @@ class SqliteQueue:
         #: until when (of the monotonic clock) this is believed.
         self._seen: dict[str, tuple[Instant, float]] = {}
         self._fleeting: dict[str, Fleeting] = {}
-        database.run(*_SCHEMA)
 
     def keep_in_memory(self, queue: str) -> None:
         """From now on, keep the queue's messages out of the table, unless they are delayed or fail.
@@ -137,7 +62,7 @@ class SqliteQueue:
         now = self._clock.now()
         fleeting = self._fleeting.get(queue)
         if fleeting is None or delay_seconds:
-            self._execute(_SEND, (str(queue), text, now, now + delay_seconds, 0))
+            self._table.insert(queue, text, sent_at=now, visible_at=now + delay_seconds)
             self._ring(queue)
         elif fleeting.add(text, now):
             self._wake(queue)
@@ -167,44 +92,38 @@ class SqliteQueue:
 
     def _receive(self, queue: str, limit: int, visibility_seconds: float) -> list[Message]:
         now = self._clock.now()
-        values = {
-            "queue": str(queue),
-            "now": now,
-            "limit": limit,
-            "hidden_until": now + visibility_seconds,
-            "max_receives": self._max_receives.get(queue, MAX_RECEIVES),
-        }
-        rows = self._database.write(
-            lambda connection: connection.execute(_RECEIVE, values).fetchall()
-        )
+        found = self._table.receive(queue, limit, now=now, hidden_until=now + visibility_seconds)
         with self._bell(queue):
             self._seen.pop(queue, None)
-        return [_message(row) for (*row, dead_at) in sorted(rows) if dead_at is None]
+        return found
 
     def delete(self, messages: Iterable[Message]) -> None:
         """Remove messages that are done; one received again since then stays."""
-        if work := _deletion(messages):
-            self._database.write(work)
+        self._table.delete(messages)
 
     def forget(self, messages: Iterable[Message]) -> None:
         """Remove messages without waiting for it; at worst they are seen again."""
-        if work := _deletion(messages):
-            self._database.post(work)
+        self._table.forget(messages)
 
     def release(self, message: Message, delay_seconds: float = 0) -> None:
         """Let a message be seen again sooner, or later, than its visibility timeout says."""
         visible_at = self._clock.now() + delay_seconds
         if message.receipt:
-            self._execute(_RELEASE, (visible_at, message.id, message.receipt))
+            self._table.release(message, visible_at)
         else:
             self._write_down(message, visible_at, delay_seconds)
         self._ring(message.queue)
 
     def _write_down(self, message: Message, visible_at: Instant, delay_seconds: float) -> None:
         """Put one that was only ever in memory into the table, or, if that is full, back."""
-        known = (message.queue, message.body, message.sent_at, visible_at, message.receives)
         try:
-            self._execute(_SEND, known)
+            self._table.insert(
+                message.queue,
+                message.body,
+                sent_at=message.sent_at,
+                visible_at=visible_at,
+                receives=message.receives,
+            )
         except StorageUnavailable:
             fleeting = self._fleeting[message.queue]
             fleeting.add(message.body, message.sent_at, delay_seconds=delay_seconds)
@@ -214,33 +133,24 @@ class SqliteQueue:
 
         For a stack that starts: whoever received them is gone.
         """
-        statement = (
-            "UPDATE messages SET visible_at = ? WHERE receives > 0 AND dead_at IS NULL"
-            " AND visible_at > ?"
-        )
-        now = self._clock.now()
-        self._execute(statement, (now, now))
+        self._table.recover(self._clock.now())
 
     def dead_letters(self, queue: str) -> list[Message]:
         """Messages that were given up, oldest first."""
-        return self._database.read(
-            lambda connection: [_message(row) for row in connection.execute(_DEAD, (str(queue),))]
-        )
+        return self._table.dead_letters(queue)
 
     def redrive(self, queue: str) -> int:
         """Let all dead letters be received afresh; returns how many there were."""
-        number = self._execute(_REDRIVE, (self._clock.now(), str(queue)))
+        number = self._table.redrive(queue, self._clock.now())
         self._ring(queue)
         return number
 
     def counts(self, queue: str) -> Counts:
-        values = {"queue": str(queue), "now": self._clock.now()}
-        live, in_flight, dead = self._database.read(
-            lambda connection: connection.execute(_COUNTS, values).fetchone()
-        )
+        found = self._table.counts(queue, self._clock.now())
         fleeting = self._fleeting.get(queue)
-        live += len(fleeting) if fleeting is not None else 0
-        return Counts(waiting=live - in_flight, in_flight=in_flight, dead=dead)
+        if fleeting is None:
+            return found
+        return replace(found, waiting=found.waiting + len(fleeting))
 
     def wait(self, queue: str, timeout_seconds: float) -> bool:
         """Block until a message is visible; False: none was before the timeout or close.
@@ -282,21 +192,9 @@ class SqliteQueue:
         now = time.monotonic()
         visible_at, believed_until = self._seen.get(queue, (0.0, 0.0))
         if believed_until <= now:
-            visible_at = self._visible_at(queue)
+            visible_at = self._table.next_visible_at(queue)
             self._seen[queue] = visible_at, now + _BELIEVED_SECONDS
         return visible_at - self._clock.now()
-
-    def _visible_at(self, queue: str) -> Instant:
-        """When a message of the table is visible; never if there is none."""
-        (visible_at,) = self._database.read(
-            lambda connection: connection.execute(_NEXT, (str(queue),)).fetchone()
-        )
-        return float("inf") if visible_at is None else float(visible_at)
-
-    def _execute(self, statement: str, values: tuple[Any, ...]) -> int:
-        return self._database.write(
-            lambda connection: connection.execute(statement, values).rowcount
-        )
 
     def _bell(self, queue: str) -> threading.Condition:
         return self._bells.setdefault(str(queue), threading.Condition())
@@ -312,24 +210,3 @@ class SqliteQueue:
         bell = self._bell(queue)
         with bell:
             bell.notify_all()
-
-
-def _deletion(messages: Iterable[Message]) -> Callable[[sqlite3.Connection], object] | None:
-    proofs = [(int(message.id), int(message.receipt)) for message in messages if message.receipt]
-    if not proofs:
-        return None
-    statement = _DELETE.format(", ".join(["?"] * len(proofs)), ", ".join(["(?, ?)"] * len(proofs)))
-    values = [number for number, _ in proofs] + [value for proof in proofs for value in proof]
-    return lambda connection: connection.execute(statement, values).rowcount
-
-
-def _message(row: Sequence[Any]) -> Message:
-    number, queue, body, receives, receipt, sent_at = row
-    return Message(
-        id=str(number),
-        queue=queue,
-        body=body,
-        receives=receives,
-        receipt=str(receipt),
-        sent_at=float(sent_at),  # RETURNING forgets that whole numbers of a REAL column are floats
-    )
