@@ -14,7 +14,7 @@ import pytest
 
 from backburner.domain.batch import BatchKind
 from backburner.domain.errors import Conflict
-from backburner.services import batches, files, raw
+from backburner.services import batches, files
 from backburner.services.drops import bodies, prompts, ranges, taking
 from tests import oracle
 from tests.backend import answer_with, by_name
@@ -420,22 +420,19 @@ def test_a_file_that_is_no_table_is_rejected(lone, name):
     assert len(reasons(lone, name)) == 1
 
 
-def test_a_table_is_read_here_and_there_whatever_its_size(lone, monkeypatch):
-    monkeypatch.setattr(ranges, "_BLOCK_BYTES", 64)
-    monkeypatch.setattr(ranges, "_BLOCKS", 2)
+def test_a_table_is_read_here_and_there_whatever_its_size(world):
     texts = [f"prompt of {number}" for number in range(40)]
-    drop(lone, {"t.parquet": parquet({"prompt": texts}, row_group_size=7)})
-    lone.settle()
-    assert len(answers(found(lone, "results")["t.parquet.jsonl"])) == 40
+    stat = world.blobs.stat(world.drop("t", parquet({"prompt": texts}, row_group_size=7)))
+    here_and_there = ranges.Ranges(world.env.blobs, stat, block_bytes=64, blocks=2)
+    assert pq.read_table(io.BufferedReader(here_and_there)).to_pydict() == {"prompt": texts}
 
 
-def test_an_object_reads_as_a_file_does_and_what_is_held_is_not_read_again(world, monkeypatch):
-    monkeypatch.setattr(ranges, "_BLOCK_BYTES", 4)
-    monkeypatch.setattr(ranges, "_BLOCKS", 2)
+def test_an_object_reads_as_a_file_does_and_what_is_held_is_not_read_again(world):
     content = bytes(range(8))
     stat = world.blobs.stat(world.drop("x", content))
     with world.tap.hooked(None):
-        for read in (io.BytesIO(content), ranges.Ranges(world.env.blobs, stat)):
+        held = ranges.Ranges(world.env.blobs, stat, block_bytes=4, blocks=2)
+        for read in (io.BytesIO(content), held):
             assert (read.tell(), read.read(3), read.tell()) == (0, content[:3], 3)
             assert (read.seek(2, io.SEEK_CUR), read.read(0), read.read(2)) == (5, b"", content[5:7])
             assert (read.seek(1), read.read()) == (1, content[1:])
@@ -551,12 +548,12 @@ def test_a_text_that_is_gone_before_it_is_read_costs_no_other(lone):
     assert found(lone, "rejected") == {}
 
 
-def test_many_texts_are_several_batches(lone, monkeypatch):
-    monkeypatch.setattr(prompts, "GROUP", 3)
-    drop(lone, {f"{n}.txt": f"text {n}".encode() for n in range(7)}, together=True)
+def test_many_texts_are_several_batches(lone):
+    count = 2 * prompts.GROUP + 1
+    drop(lone, {f"{n}.txt": f"text {n}".encode() for n in range(count)}, together=True)
     assert len(lone.all_batches()) == 3
     lone.settle()
-    assert len(found(lone, "results")) == 7
+    assert len(found(lone, "results")) == count
 
 
 def test_texts_that_ask_for_something_of_their_own_are_batches_of_their_own(world):
@@ -682,8 +679,8 @@ def test_what_no_model_can_take_is_rejected(lone, name, said):
 
 
 @pytest.mark.parametrize(("content", "is_taken"), [(b"abc", True), (b"abcd", False)])
-def test_an_object_may_be_as_large_as_a_raw_request(lone, monkeypatch, content, is_taken):
-    monkeypatch.setattr(raw, "MOST_BYTES", 3)
+def test_an_object_may_be_as_large_as_a_raw_request(lone, content, is_taken):
+    lone.set_env(replace(lone.untapped, limits=replace(LIMITS, raw_bytes=3)))
     drop(lone, {"cat.png": content})
     assert len(lone.all_batches()) == is_taken
     if not is_taken:

@@ -578,28 +578,23 @@ def test_many_are_told_again_in_several_calls(world):
     assert counts == [2, 2, 1]
 
 
-def test_one_call_finds_what_was_given_up_page_by_page(world, monkeypatch):
-    monkeypatch.setattr(replaying, "REPLAYED_A_CALL", 2)
-    an_endpoint(world)
-    world.receiver.answer = answers(410)
-    for _ in range(5):
-        world.submit(1)
-        world.settle()
-    assert replaying.replay_since(world.env, "acme", since=0.0, at_most=9) == (5, None)
-
-
-def test_a_call_looks_at_so_many_and_says_where_to_go_on(world, monkeypatch):
-    monkeypatch.setattr(replaying, "LOOKED_AT_A_CALL", 3)
+@pytest.mark.parametrize(
+    ("looks", "found"), [(replaying.LOOKS - 1, 1), (replaying.LOOKS, 0), (replaying.LOOKS + 1, 0)]
+)
+def test_a_call_looks_at_so_many_for_each_and_says_where_to_go_on(world, looks, found):
     an_endpoint(world, event_types=["batch.failed"])
     wanted = an_endpoint(world, event_types=["batch.completed"])
     world.receiver.answer = answers(410)
-    for lines in (b'{"bad', b'{"bad', b'{"bad', 1):
+    for lines in (*[b'{"bad'] * looks, 1):
         world.submit(lines)
         world.settle()
         world.advance(1)
-    ask = partial(replaying.replay_since, world.env, "acme", endpoint_id=wanted.id)
+    ask = partial(replaying.replay_since, world.env, "acme", endpoint_id=wanted.id, at_most=1)
     count, since = ask(since=0.0)
-    assert count == 0
+    assert count == found
+    if found:
+        assert since is None
+        return
     assert since is not None
     assert ask(since=since) == (1, None)
 

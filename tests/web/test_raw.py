@@ -176,7 +176,9 @@ class TestUpload:
         assert answer.status == 404
 
     def test_counts_with_the_files_until_it_is_started(self, world):
-        secret, _ = keys.create(world.env, "acme", quota=Quota(stored_bytes=raw.MOST_BYTES + 10))
+        secret, _ = keys.create(
+            world.env, "acme", quota=Quota(stored_bytes=world.env.limits.raw_bytes + 10)
+        )
         acme = Client(secret, world)
         made = self.reserve(acme)
         refused = ask(acme, b"", upload="true")

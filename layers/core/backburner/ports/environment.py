@@ -27,6 +27,8 @@ class Limits:
     """Bounds and spans that an operator may set."""
 
     line_bytes: int = 1_000_000
+    #: Largest body of a raw request: what SageMaker's asynchronous inference takes.
+    raw_bytes: int = 1 << 30
     file_bytes: int = 512 * 1024 * 1024
     file_lines: int = 1_000_000
     #: Largest part of an upload.

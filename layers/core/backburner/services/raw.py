@@ -13,9 +13,6 @@ from backburner.ports import Environment
 #: Number and name of the only request.
 LINE, CUSTOM_ID = 1, "request"
 
-#: Most bytes of a request, as of its answer: SageMaker's limits of asynchronous inference.
-MOST_BYTES = 1 << 30
-
 #: Of what the model's server says of a failure, so much is read.
 _SAID_BYTES = 4096
 

@@ -9,8 +9,8 @@ from backburner.domain.request import Instant
 from backburner.ports import Environment, Index, Item, Key
 from backburner.services import outbox, records, transitions
 
-#: Deliveries that one call has made again, and that it looks at for them at most: a client waits.
-REPLAYED_A_CALL, LOOKED_AT_A_CALL = 200, 2000
+#: Deliveries that one call has made again, and how many it looks at for each: a client waits.
+REPLAYED_A_CALL, LOOKS = 200, 10
 
 #: Batch, channel and target.
 _ID = re.compile(r"([a-z0-9_]+)-([a-z]+)-([a-z0-9_]+)")
@@ -79,8 +79,8 @@ def replay_since(
         How many are made again, and since when to go on with what is left; None: nothing is.
     """
     count = looked = 0
-    for item in _dead_since(env, tenant, since):
-        if count == at_most or looked == LOOKED_AT_A_CALL:
+    for item in _dead_since(env, tenant, since, page=at_most):
+        if count == at_most or looked == LOOKS * at_most:
             return count, int(str(item["due_sort"]).partition("/")[0]) / 1000
         looked += 1
         dead = records.to_delivery(item)
@@ -93,10 +93,10 @@ def replay_since(
     return count, None
 
 
-def _dead_since(env: Environment, tenant: str, since: Instant) -> Iterator[Item]:
+def _dead_since(env: Environment, tenant: str, since: Instant, *, page: int) -> Iterator[Item]:
     after = records.due_sort(since)
     while items := env.store.query(
-        records.dead_partition(tenant), index=Index.DUE, after=after, limit=REPLAYED_A_CALL
+        records.dead_partition(tenant), index=Index.DUE, after=after, limit=page
     ):
         yield from items
         after = str(items[-1]["due_sort"])

@@ -22,7 +22,7 @@ def reserve(env: Environment, tenant: str, request_id: str, quota: Quota) -> Res
     made = Reservation(
         tenant=tenant,
         id=request_id,
-        size=raw.MOST_BYTES,
+        size=env.limits.raw_bytes,
         expires_at=env.clock.now() + SECONDS,
     )
     counted = quotas.store_file(tenant, made.size, quota=quota)

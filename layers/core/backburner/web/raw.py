@@ -91,8 +91,8 @@ def start(call: Call, request_id: str) -> Answer:
     stat = env.blobs.stat(raw.body_key(tenant, request_id)) if reserved is not None else None
     if stat is None or not stat.size:
         raise InvalidRequest("Nothing was uploaded for this request yet.", param="id")
-    if stat.size > raw.MOST_BYTES:
-        raise TooLarge(f"A request has at most {raw.MOST_BYTES} bytes.")
+    if stat.size > env.limits.raw_bytes:
+        raise TooLarge(f"A request has at most {env.limits.raw_bytes} bytes.")
     try:
         batch = singles.submit_raw(
             env, tenant, asked.raw(request_id, None), quota=call.quota, reserved=reserved
@@ -147,8 +147,8 @@ def _body(call: Call, request_id: str) -> tuple[bytes | None, str]:
             out.write(head)
             while chunk := stream.read(_CHUNK):
                 size += len(chunk)
-                if size > raw.MOST_BYTES:
-                    raise TooLarge(f"A request has at most {raw.MOST_BYTES} bytes.")
+                if size > env.limits.raw_bytes:
+                    raise TooLarge(f"A request has at most {env.limits.raw_bytes} bytes.")
                 whole.update(chunk)
                 out.write(chunk)
     return None, whole.hexdigest()

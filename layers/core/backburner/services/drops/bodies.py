@@ -36,8 +36,8 @@ def take(env: Environment, one: Dropped) -> None:
     model = one.model or taking.only_model(env, RAW_ROUTE)
     if not one.stat.size:
         raise InvalidRequest("The file is empty.")
-    if one.stat.size > raw.MOST_BYTES:
-        raise TooLarge(f"A request has at most {raw.MOST_BYTES} bytes.")
+    if one.stat.size > env.limits.raw_bytes:
+        raise TooLarge(f"A request has at most {env.limits.raw_bytes} bytes.")
     request_id = env.ids.new(records.PREFIXES[BatchKind.REQUEST])
     new = singles.NewRaw(
         request_id=request_id,

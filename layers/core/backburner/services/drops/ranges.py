@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 #: Bytes that are read at once, and how many such blocks are held: readers of tables go to and fro
 #: between columns.
-_BLOCK_BYTES, _BLOCKS = 4 << 20, 8
+BLOCK_BYTES, BLOCKS = 4 << 20, 8
 
 
 class Ranges(io.RawIOBase):
     """An object as a file; reads whole blocks, and holds the last ones."""
 
-    def __init__(self, blobs: Blobs, stat: BlobStat) -> None:
+    def __init__(
+        self, blobs: Blobs, stat: BlobStat, *, block_bytes: int = BLOCK_BYTES, blocks: int = BLOCKS
+    ) -> None:
         super().__init__()
+        self._block_bytes, self._blocks = block_bytes, blocks
         self._blobs, self._stat = blobs, stat
         self._position = 0
         self._held: OrderedDict[int, bytes] = OrderedDict()
@@ -39,20 +42,20 @@ class Ranges(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         view = memoryview(buffer).cast("B")
-        number, at = divmod(self._position, _BLOCK_BYTES)
+        number, at = divmod(self._position, self._block_bytes)
         data = self._block(number)[at : at + len(view)] if len(view) else b""
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
 
     def _block(self, number: int) -> bytes:
-        start = number * _BLOCK_BYTES
+        start = number * self._block_bytes
         if start >= self._stat.size:
             return b""
         if number not in self._held:
-            length = min(_BLOCK_BYTES, self._stat.size - start)
+            length = min(self._block_bytes, self._stat.size - start)
             self._held[number] = self._blobs.get(self._stat.key, start=start, length=length)
-            if len(self._held) > _BLOCKS:
+            if len(self._held) > self._blocks:
                 self._held.popitem(last=False)
         self._held.move_to_end(number)
         return self._held[number]
