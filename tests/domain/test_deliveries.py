@@ -8,7 +8,6 @@ from backburner.domain.delivery import (
     LONGEST_PAUSE_SECONDS,
     LONGEST_SECONDS,
     POLICIES,
-    TOPIC,
     Channel,
     Delivery,
     address_id,
@@ -16,22 +15,11 @@ from backburner.domain.delivery import (
     event_type,
     next_pause,
 )
-from tests.domain.values import batch
+from tests.domain.values import a_delivery, batch
 
 HOUR = 3600.0
 
-TOLD = Delivery(
-    tenant="acme",
-    batch_id="batch_1",
-    channel=Channel.EVENTS,
-    target_id=TOPIC,
-    event_id="evt_batch_1",
-    event_type="batch.completed",
-    attempts=1,
-    created_at=0.0,
-    tried_since=0.0,
-    due_at=60.0,
-)
+TOLD: Delivery = a_delivery(attempts=1)
 
 
 def after(attempts: int) -> Delivery:

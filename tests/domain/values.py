@@ -3,6 +3,7 @@
 from typing import Any
 
 from backburner.domain.batch import Batch, BatchStatus
+from backburner.domain.delivery import TOPIC, Channel, Delivery
 from backburner.domain.shard import Shard
 from backburner.domain.slots import Pool
 
@@ -41,3 +42,18 @@ def a_shard(**changes: Any) -> Any:
         "deadline": 1000.0,
     }
     return Shard(**settings | changes)
+
+
+def a_delivery(**changes: Any) -> Any:
+    settings: dict[str, Any] = {
+        "tenant": "acme",
+        "batch_id": "batch_1",
+        "channel": Channel.EVENTS,
+        "target_id": TOPIC,
+        "event_id": "evt_batch_1",
+        "event_type": "batch.completed",
+        "created_at": 0.0,
+        "tried_since": 0.0,
+        "due_at": 60.0,
+    }
+    return Delivery(**settings | changes)

@@ -20,7 +20,7 @@ from backburner.domain.delivery import (
 from backburner.domain.webhook import Endpoint, Hooks
 from backburner.ports import Put, QueueName
 from backburner.services import outbox, records
-from tests.domain.values import batch
+from tests.domain.values import a_delivery, batch
 
 ENDED = batch(
     BatchStatus.COMPLETED, model="mistral", total=3, completed=2, failed=1, completed_at=9.0, ttl=77
@@ -50,13 +50,7 @@ def told(deliveries: list[Delivery]) -> list[Any]:
 def test_every_end_is_told_to_the_topic_with_one_event_id(world):
     (delivery,) = outbox.of_end(world.untapped, ENDED, Hooks())
     now = world.clock.now()
-    assert delivery == Delivery(
-        tenant="acme",
-        batch_id="batch_1",
-        channel=Channel.EVENTS,
-        target_id=TOPIC,
-        event_id="evt_batch_1",
-        event_type="batch.completed",
+    assert delivery == a_delivery(
         created_at=now,
         tried_since=now,
         due_at=now + outbox.MESSAGE_SECONDS,

@@ -7,13 +7,12 @@ from msgspec.structs import replace
 
 from backburner.domain.batch import BatchStatus, StopReason
 from backburner.domain.bundle import Bundle, Member
-from backburner.domain.delivery import TOPIC, Channel, Delivery
 from backburner.domain.errors import Conflict
 from backburner.domain.request import Usage
 from backburner.domain.shard import ShardStatus
 from backburner.ports import Index, Is, Put, Update, Write
 from backburner.services import records, transitions
-from tests.domain.values import a_shard, batch
+from tests.domain.values import a_delivery, a_shard, batch
 from tests.reference import ReferenceStore
 
 WAITING = a_shard(line_count=2)
@@ -51,17 +50,7 @@ PLANNED = transitions.Planned(
     pool=None,
     is_priced=True,
 )
-TOLD = Delivery(
-    tenant="acme",
-    batch_id="batch_1",
-    channel=Channel.EVENTS,
-    target_id=TOPIC,
-    event_id="evt_batch_1",
-    event_type="batch.completed",
-    created_at=0.0,
-    tried_since=0.0,
-    due_at=60.0,
-)
+TOLD = a_delivery()
 
 
 def accept() -> list[Write]:

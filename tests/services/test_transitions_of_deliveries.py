@@ -3,20 +3,17 @@
 import pytest
 from msgspec.structs import replace
 
-from backburner.domain.delivery import Channel, Delivery, DeliveryStatus
+from backburner.domain.delivery import Channel, DeliveryStatus
 from backburner.domain.errors import Conflict
 from backburner.ports import Put, Update
 from backburner.services import records, transitions
+from tests.domain.values import a_delivery
 from tests.reference import ReferenceStore
 
-OVER = Delivery(
-    tenant="acme",
-    batch_id="batch_1",
+OVER = a_delivery(
     channel=Channel.EMAIL,
     target_id="0a",
     target="ada@example.com",
-    event_id="evt_batch_1",
-    event_type="batch.completed",
     status=DeliveryStatus.DEAD,
     attempts=16,
     created_at=1.0,
