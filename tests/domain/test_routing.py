@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from backburner.domain.catalog import Fewer, Jobs, Model, Preference, When
+from backburner.domain.catalog import Fewer, Jobs, Model, Preference, When, base_model
 from backburner.domain.routing import (
     Choice,
     Group,
@@ -352,6 +352,20 @@ def test_a_model_is_found_by_its_pool_and_else_on_its_first_backend():
 def test_models_of_one_pool_are_named_once():
     one, other = bedrock(name="a"), bedrock(name="b")
     assert list(a_catalog(one, other).each()) == [one]
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "amazon.nova-lite-v1:0",
+        "eu.amazon.nova-lite-v1:0",
+        "us-gov.amazon.nova-lite-v1:0",
+        "arn:aws:bedrock:eu-west-1::foundation-model/amazon.nova-lite-v1:0",
+        "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.amazon.nova-lite-v1:0",
+    ],
+)
+def test_however_a_model_is_named_the_account_counts_its_base_model(named):
+    assert base_model(named) == "amazon.nova-lite-v1:0"
 
 
 def test_what_has_no_price_costs_nothing():
