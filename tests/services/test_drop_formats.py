@@ -241,6 +241,12 @@ def test_a_name_may_ask_for_a_window_a_priority_and_a_name(world):
     assert batch.metadata["name"] == "nightly run"
 
 
+def test_a_name_that_asks_for_nothing_has_a_day_and_no_priority(world):
+    drop(world, {"a.jsonl": [chat("a")]})
+    (batch,) = world.all_batches()
+    assert (batch.completion_window, batch.priority) == ("24h", 0)
+
+
 # ---------------------------------------------------------------- JSON
 
 

@@ -42,6 +42,9 @@ def test_a_file_that_has_expired_is_gone_at_that_instant(world):
     with pytest.raises(NotFound, match="file-x") as caught:
         files.find(world.env, "acme", "file-x", param="input_file_id")
     assert caught.value.param == "input_file_id"
+    with pytest.raises(NotFound) as caught:
+        files.find(world.env, "acme", "file-x")
+    assert caught.value.param == "file_id"
     assert files.page(world.env, "acme", after=None, limit=9) == ([], False)
 
 

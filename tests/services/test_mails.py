@@ -19,7 +19,7 @@ from backburner.services import batches, deliver, files, inline, links, mailing,
 from backburner.services.mails.report import duration, money, plain
 from tests import oracle
 from tests.backend import by_name
-from tests.tap import crash_after
+from tests.tap import crash_after, meanwhile_at
 from tests.world import CHAT, a_catalog, a_model, chat
 
 ADA = "ada@example.com"
@@ -319,6 +319,18 @@ def test_two_processes_sign_with_one_secret(world):
     first = links.to_file(world.env, "acme", "file-1", expires_at=2e9)
     other = replace(world.env, secrets={})
     assert links.to_file(other, "acme", "file-1", expires_at=2e9) == first
+
+
+def test_two_processes_that_need_the_secret_at_once_sign_with_one(world):
+    def sign() -> None:
+        env = replace(world.env, secrets={})
+        made.append(links.to_file(env, "acme", "file-1", expires_at=2e9))
+
+    made: list[str] = []
+    with world.tap.hooked(meanwhile_at("store.transact", world.tap, sign)):
+        sign()
+    first, second = made
+    assert first == second
 
 
 def test_links_of_another_deployment_are_others(world):

@@ -201,6 +201,12 @@ def test_more_shards_than_one_call_moves_are_paused_and_resumed(world):
         assert many.batch(batch).paused_shards == 317
         assert many.pool().waiting_lines == 0
         assert resume(many, batch).paused_shards == 53
+        many.pump(QueueName.PLAN)
+        many.untapped.store.transact(*transitions.pause(many.batch(batch), paused=True))
+        many.answer()
+        many.pump(QueueName.DISPATCH)  # who paused it died then: as many calls as it takes
+        assert many.batch(batch).paused_shards == 317
+        resume(many, batch)
         many.run()
         assert many.batch(batch).completed == 320
         oracle.check_end(many)

@@ -54,7 +54,7 @@ def test_the_rate_follows_what_happens(world):
 
 def test_how_long_a_start_takes_is_measured_while_work_waits(world):
     world.backend.instance_count = 0
-    world.submit(4)
+    world.submit(1)
     world.pump(QueueName.PLAN)
     world.report_backlog()
     assert world.pool().cold_since == world.clock.now()

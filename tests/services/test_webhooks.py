@@ -362,6 +362,8 @@ def test_a_receiver_that_never_answers_does_not_hold_up_the_others(world):
     assert len(asked_at) == 1
     assert len(world.receiver.posted) == len(made)
     assert world.clock.now() == began + 20
+    unasked = [one for batch in made for one in world.deliveries(batch) if not one.attempts]
+    assert {one.not_before for one in unasked} == {began + 20 + 60}
     world.tick(10)
     assert 5 <= len(asked_at) <= 12
     world.receiver.answer = answers(200)

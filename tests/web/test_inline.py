@@ -33,6 +33,8 @@ def test_requests_in_the_call_are_run_and_their_results_stand_in_the_batch(world
     assert [result["custom_id"] for result in ended["results"]] == ["a", "b"]
     output = acme.get(f"/v1/files/{ended['output_file_id']}/content")
     assert output.lines == ended["results"]
+    written = acme.get(f"/v1/files/{ended['input_file_id']}/content").lines
+    assert [(line["method"], line["url"]) for line in written] == [("POST", CHAT)] * 2
     assert "results" not in acme.get(f"/v1/batches/{acme.batch(requests(1))['id']}").json
 
 

@@ -74,6 +74,7 @@ def test_a_link_ends_at_its_time(world, stranger, output):
     world.advance(1)
     answer = follow(stranger, output[1])
     assert (answer.status, answer.error["code"]) == (404, "invalid_link")
+    assert "With an API key the file can still be read" in answer.error["message"]
 
 
 @pytest.mark.parametrize(
