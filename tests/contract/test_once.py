@@ -45,6 +45,11 @@ def test_what_is_noted_comes_back_as_it_was(env):
         upload(env, payload="another")
 
 
+def test_what_is_known_is_not_made_again(env):
+    first, _ = upload(env)
+    assert upload(replace(env, ids=None)) == (first, True), "no new id was asked for"
+
+
 def test_a_retry_finds_the_first_request_by_what_it_says(env):
     first, _ = upload(env, name=None)
     second, _ = upload(env, name=None)

@@ -72,6 +72,17 @@ def test_the_canary_is_of_the_model_that_is_back_in_minutes():
         oracle.check_end(world)
 
 
+def test_the_canary_of_one_model_takes_nothing_from_the_jobs_of_another():
+    other = replace(jobs_only(), name="other", jobs=replace(JOBS, model_id="vendor.other-v1:0"))
+    with a_world_in_memory(catalog=a_catalog(jobs_only(), other)) as world:
+        lines = [chat(f"mistral-{n}") for n in range(15)]
+        batch = world.submit([*lines, *(chat(f"other-{n}", model="other") for n in range(10))])
+        world.pump(QueueName.PLAN)
+        planned = manifest.load(world.untapped, world.batch(batch))
+        sizes = sorted((one.model, one.line_count) for one in planned)
+        assert sizes == [("mistral", 5), ("mistral", 10), ("other", 10)]
+
+
 @pytest.mark.parametrize(("lines", "sizes"), [(13, [5, 8]), (15, [5, 5, 5]), (21, [5, 5, 5, 6])])
 def test_no_job_of_long_requests_is_too_small(lines, sizes):
     with world_of(jobs_only(cut=replace(CUT, bytes=300))) as world:

@@ -11,7 +11,7 @@ import pytest
 from backburner.domain.batch import Batch, BatchKind, BatchStatus
 from backburner.domain.errors import Lost, NotFound
 from backburner.ports import QueueName
-from backburner.services import batches, files, finalize, manifest, plan, results
+from backburner.services import batches, files, finalize, manifest, plan, results, shard_lines
 from tests import oracle
 from tests.backend import by_name
 from tests.tap import meanwhile
@@ -197,6 +197,15 @@ def test_a_manifest_that_can_not_be_read_names_its_batch(world):
         manifest.load(world.untapped, world.batch(batch))
     with pytest.raises(Lost):
         plan.release(world.untapped, world.batch(batch))
+
+
+def test_requests_that_are_cut_off_name_their_shard(world):
+    batch = world.submit(3)
+    once_planned(world)
+    (shard,) = world.shards(batch)
+    harm(world, batch, "/00001", lambda data: data[: data.index(b"\n") + 1])
+    with pytest.raises(Lost, match=f"{batch.id}.*: 1 of 3 requests are left"):
+        shard_lines.request_lines(world.untapped, shard)
 
 
 def test_a_finalizer_that_is_overtaken_never_takes_what_was_removed_for_lost(world):

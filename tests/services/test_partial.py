@@ -61,6 +61,23 @@ def test_who_loaded_the_batch_before_it_was_stopped_reads_what_was_in_then():
         assert list(results.outcomes(world.env, running)) == whole
 
 
+def test_what_was_dropped_between_counts_as_failures_alone():
+    with a_world_in_memory(limits=LIMITS) as world:
+        batch = world.submit(12)
+        world.pump()
+        world.answer()
+        world.pump()
+        early, late = world.outstanding
+        world.answer(late)
+        world.fail(early)  # its lines wait to be tried again
+        batches.cancel(world.env, "acme", batch.id, kind=batch.kind)
+        ended = world.batch(batch)
+        for successes, lines in ((True, [1, 2, 3, 4, 9, 10, 11, 12]), (False, [5, 6, 7, 8])):
+            for skip in range(len(lines) + 1):
+                rest = results.outcomes(world.env, ended, successes=successes, skip=skip)
+                assert [outcome.line for outcome in rest] == lines[skip:]
+
+
 def test_what_never_was_planned_has_failures_alone():
     with a_world_in_memory(limits=LIMITS) as world:
         batch = world.submit(3)

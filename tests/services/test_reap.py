@@ -7,7 +7,7 @@ import pytest
 
 from backburner.domain.batch import BatchStatus
 from backburner.domain.shard import ShardStatus
-from backburner.ports import Index, QueueName
+from backburner.ports import Index, Put, QueueName
 from backburner.services import records
 from backburner.services.reap import STUCK_SECONDS
 from tests import oracle
@@ -49,6 +49,16 @@ def test_what_was_looked_at_is_due_again_after_its_pause(world):
     assert shard.look_at == world.clock.now() + LIMITS.look_seconds / 2
     (due,) = world.store.query(records.DUE_SHARD, index=Index.DUE)
     assert due["due_sort"] == records.due_sort(shard.look_at, "acme", batch.id, shard.id)
+    world.settle()
+
+
+def test_a_shard_is_looked_at_when_its_lease_ends_though_its_pause_is_longer(world):
+    batch = in_flight(world)
+    (before,) = world.shards(batch)
+    world.clock.advance(before.lease_ends_at - world.clock.now() - 1)
+    world.reap()
+    (shard,) = world.shards(batch)
+    assert (shard.ref, shard.look_at) == (before.ref, before.lease_ends_at)
     world.settle()
 
 
@@ -219,6 +229,16 @@ def test_what_the_process_dies_of_is_not_first_again(world, kind, pumped, call):
     assert first[0] != first[1]
     world.settle()
     oracle.check_end(world)
+
+
+def test_what_can_not_be_read_is_met_once_a_run(world):
+    names = [f"file_{number:02}" for number in range(30)]
+    for name in names:
+        due = {"due_key": records.DUE_FILE, "due_sort": records.due_sort(0.0, "acme", name)}
+        world.store.transact(Put(records.file_key("acme", name), {"id": name, **due}))
+    with pytest.raises(ExceptionGroup) as caught:
+        world.reap()
+    assert len(caught.value.exceptions) == len(names)
 
 
 # ---------------------------------------------------------------- asking again

@@ -219,6 +219,12 @@ def test_a_shard_that_ends_leaves_both_indexes():
     assert done == dict.fromkeys(("queue_key", "queue_sort", "due_key", "due_sort"))
 
 
+def test_a_delivery_that_is_put_off_says_when_it_is_due_as_its_index_does():
+    item = records.delivery_item(DELIVERY) | records.delivery_due(DELIVERY, NOW + 90)
+    assert records.to_delivery(item).due_at == NOW + 90
+    assert item["due_sort"] == "001700000090250/acme/batch_1/webhook/we_1"
+
+
 def test_the_due_index_sorts_by_time_and_what_is_due_before_the_epoch_is_due_first():
     instants = [-5.0, 0.0015, 9.0, 10.0, 123_456_789.0, NOW]
     sorts = [records.due_sort(at, "zzz") for at in instants]

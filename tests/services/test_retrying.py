@@ -174,6 +174,7 @@ def test_requests_that_did_not_fail_are_named_as_such(world):
         "No request 'acme-1' of the batch is left to retry.",
         "No request 'nobody' of the batch is left to retry.",
     ]
+    assert {one.param for one in found} == {"request_ids"}
     good = world.retry(first, "acme-2")
     world.settle()
     assert world.batch(good).completed == 1

@@ -32,6 +32,16 @@ def test_the_place_in_the_queue_is_how_many_shards_come_first(world):
     assert [position(world, one) for one in (first, second, third)] == [None, 0, None]
 
 
+def test_behind_more_shards_than_are_read_nobody_knows_how_many_requests_come_first(world):
+    for number in range(standing.LOOKED_AT + 9):  # some of them run at once
+        world.respond(f"one-{number}", tenant="zeta", window="1h")
+    batch = world.submit(2)
+    world.pump(QueueName.PLAN)
+    stands = standing.look(world.untapped, world.batch(batch))
+    assert stands is not None
+    assert (stands.shards_before, stands.lines_before) == (None, None)
+
+
 def test_a_batch_of_two_models_has_no_place(world):
     batch = world.submit([chat("a"), chat("b", model="ministral")])
     world.pump(QueueName.PLAN)

@@ -35,6 +35,7 @@ def test_a_minute_has_as_many_requests_as_the_key_may_make(world):
     refused = acme.get("/v1/models")
     assert (refused.status, refused.error["type"]) == (429, "rate_limit_error")
     assert refused.error["code"] == "rate_limit_exceeded"
+    assert refused.error["message"].startswith("Rate limit of 3 requests a minute.")
     wait = int(refused.headers["retry-after"])
     assert 1 <= wait <= 60
     assert refused.headers["x-ratelimit-reset-requests"] == f"{wait}s"
