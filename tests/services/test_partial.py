@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from backburner.domain.batch import Batch
 from backburner.ports import Limits
 from backburner.services import batches, results
 from tests.backend import by_name
@@ -45,15 +46,21 @@ def test_reading_on_from_any_line_gives_what_reading_all_gives(lines, successes)
         assert seen
 
 
+def with_a_shard_that_waits_again(world: World) -> Batch:
+    """A batch of three shards: the first and the last are in, the lines between failed once."""
+    batch = world.submit(12)
+    world.pump()
+    world.answer()
+    world.pump()
+    early, late = world.outstanding
+    world.answer(late)
+    world.fail(early)
+    return batch
+
+
 def test_who_loaded_the_batch_before_it_was_stopped_reads_what_was_in_then():
     with a_world_in_memory(limits=LIMITS) as world:
-        batch = world.submit(12)
-        world.pump()
-        world.answer()
-        world.pump()
-        early, late = world.outstanding
-        world.answer(late)
-        world.fail(early)  # its lines wait to be tried again
+        batch = with_a_shard_that_waits_again(world)
         running = world.batch(batch)
         whole = list(results.outcomes(world.env, running))
         assert len(whole) == 4
@@ -63,13 +70,7 @@ def test_who_loaded_the_batch_before_it_was_stopped_reads_what_was_in_then():
 
 def test_what_was_dropped_between_counts_as_failures_alone():
     with a_world_in_memory(limits=LIMITS) as world:
-        batch = world.submit(12)
-        world.pump()
-        world.answer()
-        world.pump()
-        early, late = world.outstanding
-        world.answer(late)
-        world.fail(early)  # its lines wait to be tried again
+        batch = with_a_shard_that_waits_again(world)
         batches.cancel(world.env, "acme", batch.id, kind=batch.kind)
         ended = world.batch(batch)
         for successes, lines in ((True, [1, 2, 3, 4, 9, 10, 11, 12]), (False, [5, 6, 7, 8])):
